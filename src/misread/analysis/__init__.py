@@ -1,0 +1,1 @@
+"""What a network's predictions say: plain functions and small tables on arrays."""

@@ -1,0 +1,131 @@
+"""`misread data list|info|get|check`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from misread.cli import options
+from misread.cli.output import print_json, print_lines, print_table, warn
+from misread.errors import DataError
+
+app = typer.Typer(help="List, describe, fetch and check data sets.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("list")
+def list_data(json: options.Json = False) -> None:
+    """The named data sets, and where each lies on this machine."""
+    from misread.data.load import EMBEDDED
+    from misread.data.named import NAMED
+    from misread.data.obtain import places
+
+    found = {name: next((p for p in places(data) if p.exists()), None) for name, data in NAMED.items()}
+    rows = [
+        {"name": n, "title": d.title, "licence": d.licence, "path": (p := found[n]) and str(p.path)}
+        for n, d in NAMED.items()
+    ]
+    rows.append(
+        {
+            "name": EMBEDDED,
+            "title": "scikit-learn's 1,797 handwritten digits, brought to 28x28",
+            "licence": "CC BY 4.0 (Alpaydin, Kaynak; UCI)",
+            "path": "embedded",
+        }
+    )
+    if json:
+        print_json(rows)
+        return
+    table = [[r["name"], r["title"], r["licence"], r["path"] or "not here; misread data get " + str(r["name"])] for r in rows]
+    print_table(["Name", "What it is", "Licence", "Where"], table)
+
+
+@app.command()
+def info(
+    data: options.Data, size: options.Size = None, strict: options.Strict = False, json: options.Json = False
+) -> None:
+    """Splits, shape, classes and fingerprint of a data set."""
+    described = _describe(data, size, strict)
+    if json:
+        print_json(described)
+        return
+    _print_description(described)
+
+
+@app.command()
+def get(name: Annotated[str, typer.Argument(help="mnist, fashion-mnist or kmnist.", show_default=False)]) -> None:
+    """Find a named data set on this machine, or download it; verified either way."""
+    from misread.data.load import EMBEDDED, load
+    from misread.data.named import NAMED
+    from misread.names import nearest
+
+    if name not in (*NAMED, EMBEDDED):
+        raise DataError(
+            f"There is no named data set {name!r}.{nearest(name, NAMED)} Known: {', '.join((*NAMED, EMBEDDED))}."
+        )
+    images = load(name, progress=lambda line: warn(line))
+    print_lines(f"{images!r}", f"Verified, in {images.location}")
+
+
+@app.command()
+def check(
+    data: options.Data, size: options.Size = None, strict: options.Strict = False, json: options.Json = False
+) -> None:
+    """Read all of a data set and report what is wrong with it: exit code 1 when something is."""
+    described = _describe(data, size, strict)
+    problems = list(described["skipped"])
+    for split, counts in described["counts"].items():
+        absent = [name for name, count in counts.items() if not count]
+        if absent:
+            problems.append(f"The {split} split has no image of {', '.join(map(repr, absent))}.")
+    if json:
+        print_json({**described, "problems": problems})
+    else:
+        _print_description(described)
+        print_lines("", *(f"Problem: {p}" for p in problems)) if problems else print_lines("", "No problems found.")
+    if problems:
+        raise typer.Exit(1)
+
+
+def _describe(data: str, size: str | None, strict: bool) -> dict[str, Any]:
+    import numpy as np
+
+    from misread.data.load import load
+    from misread.data.named import NAMED
+
+    images = load(data, size=options.parse_size(size), strict=strict, progress=lambda line: warn(line))
+    named = NAMED.get(images.name) if images.source == images.name else None
+    counts = {
+        name: dict(zip(images.class_names, np.bincount(s.labels, minlength=images.n_classes).tolist(), strict=True))
+        for name, s in images.splits.items()
+    }
+    return {
+        "name": images.name,
+        "title": named.title if named else "",
+        "location": images.location,
+        "licence": named.licence if named else "",
+        "homepage": named.homepage if named else "",
+        "image_shape": images.image_shape,
+        "splits": {name: len(split) for name, split in images.splits.items()},
+        "carved_test": images.carved_test,
+        "counts": counts,
+        "fingerprint": images.fingerprint,
+        "load_seconds": images.load_seconds,
+        "skipped": list(images.skipped),
+    }
+
+
+def _print_description(described: dict[str, Any]) -> None:
+    height, width, channels = described["image_shape"]
+    lines = [described["title"] or described["name"]]
+    lines.append(f"Where        {described['location']}")
+    lines += [f"{k.capitalize():<12} {described[k]}" for k in ("licence", "homepage") if described[k]]
+    lines.append(f"Images       {height}x{width}, {'grey' if channels == 1 else 'RGB'}")
+    if described["carved_test"]:
+        lines.append("Test split   there was none: a fifth of each class was set aside, the same for every run")
+    lines.append(f"Fingerprint  {described['fingerprint']}")
+    print_lines(*lines, "")
+    splits = list(described["counts"])
+    rows = [[name, *(f"{described['counts'][s][name]:,}" for s in splits)] for name in described["counts"][splits[0]]]
+    rows.append(["all", *(f"{described['splits'][s]:,}" for s in splits)])
+    print_table(["Class", *splits], rows, right=range(1, len(splits) + 1))
+    if described["skipped"]:
+        print_lines("", *(f"Skipped: {line}" for line in described["skipped"]))

@@ -1,0 +1,28 @@
+"""`misread demo`."""
+
+from pathlib import Path
+
+from misread.cli import options
+from misread.cli.output import console, print_lines, warn
+
+
+def demo(out: options.Out = Path("runs"), threads: options.Threads = None) -> None:
+    """The lesson: train its MLP on MNIST, or on the embedded digits where MNIST cannot be had; draw what it misread."""
+    from misread.data.load import load
+    from misread.errors import DataError
+    from misread.progress import pick_listener
+    from misread.runs.train import train
+
+    try:
+        data = load("mnist", progress=lambda line: warn(line))
+        print_lines(f"Training on the real MNIST, from {data.location}.", "")
+    except DataError as error:
+        warn(str(error))
+        data = load("digits")
+        print_lines(
+            "Training on the embedded digits (1,797 images, scikit-learn's), because MNIST could not be had, "
+            "as said above.", "",
+        )  # fmt: skip
+    run = train(data, "tutorial-mlp", out=out, threads=threads, progress=pick_listener(console=console()))
+    print_lines("", "Pictures to look at:", *(f"  {path}" for path in sorted((run.folder / "figures").iterdir())))
+    print_lines("", f"Next: misread misreads {run.folder}")

@@ -1,0 +1,67 @@
+"""The `misread` command: its verbs, and what becomes of errors."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from misread import __version__
+from misread.cli import data, demo, evaluate, misreads, predict, recipes, runs, summary, train
+from misread.errors import MisreadError
+
+app = typer.Typer(
+    name="misread",
+    help="Train a small-image classifier in seconds and see every image that it misread.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich's takes as long to import as all the rest
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"misread {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+) -> None:
+    """Train a small-image classifier in seconds and see every image that it misread."""
+
+
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.command("misreads")(misreads.misreads)
+app.command("runs")(runs.runs)
+app.command("summary")(summary.summary)
+app.command("recipes")(recipes.recipes)
+app.add_typer(data.app, name="data")
+app.command("demo")(demo.demo)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit code: 0, 1 for a failure, 2 for what the user can mend."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # --debug is taken wherever it stands: it is remembered when something has already gone wrong
+    debug = "--debug" in given
+    if debug:
+        given = ["--debug", *(a for a in given if a != "--debug")]
+    try:
+        app(args=given, prog_name="misread")
+    except MisreadError as error:
+        if debug:
+            raise
+        sys.stderr.write(f"Error: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        sys.exit(1)
+    except BrokenPipeError:  # the reader of our output, `head` say, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

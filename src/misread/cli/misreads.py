@@ -1,0 +1,59 @@
+"""`misread misreads`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from misread.cli import options
+from misread.cli.output import print_json, print_lines, print_table, warn
+from misread.cli.runs import find_run
+from misread.errors import RunError
+
+
+def misreads(
+    run: options.RunFolder,
+    grid: Annotated[int, typer.Option(min=1, help="How many images the picture shows.")] = 16,
+    seed: Annotated[int, typer.Option(help="Seed of the picture's random choice.")] = 0,
+    most_confident: Annotated[bool, typer.Option(help="Show the most confident mistakes, not a random choice.")] = False,
+    png: Annotated[Path | None, typer.Option(help="Write the picture there (PNG or SVG).", show_default=False)] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the table there.", show_default=False)] = None,
+    split: options.Split = "test",
+    json: options.Json = False,
+) -> None:
+    """Every misread image, the most confident mistake first; and a picture of some."""
+    from misread.runs.run import open_run
+
+    found = open_run(find_run(run)).misreads_of(split)
+    written = []
+    if csv:
+        _write(csv, lambda path: found.table.to_csv(path, index=False))
+        written.append(f"Table: {csv}")
+    if png:
+        if png.suffix.lower() not in (".png", ".svg"):
+            raise RunError(f"{png}: a picture is written as .png or .svg.")
+        shown = found.top(grid) if most_confident else found.sample(grid, seed)
+        _write(png, lambda path: shown.figure().save(path))
+        written.append(f"Picture: {png}, {shown.title}")
+    if json:
+        print_json(found.table.to_dict("records"))
+        warn(*written)
+        return
+    with_files = bool(found.table["file"].any())
+    columns = [c for c in found.table.columns if c != "file" or with_files]
+    shown_rows = [
+        [f"{v:.4f}" if isinstance(v, float) else v for v in row]
+        for row in found.table[columns].astype({"confidence": float, "margin": float}).itertuples(index=False)
+    ]
+    numbers = [i for i, c in enumerate(columns) if c in ("index", "confidence", "margin", "loss")]
+    print_table(columns, shown_rows, right=numbers)
+    print_lines("", found.title, *written)
+
+
+def _write(path: Path, write: object) -> None:
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        write(partial)  # type: ignore[operator]
+        partial.replace(path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror}.") from None

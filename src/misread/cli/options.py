@@ -1,0 +1,38 @@
+"""Options that several verbs share, with one wording, and how their values are read."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from misread.errors import DataError
+
+Data = Annotated[str, typer.Argument(help="A name (mnist, fashion-mnist, kmnist, digits) or a path.", show_default=False)]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or 'last'.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout; all else goes to stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Threads = Annotated[int | None, typer.Option(help="Threads to compute with; all cores by default.", show_default=False)]
+Out = Annotated[Path, typer.Option(help="The folder that run folders go into.")]
+Size = Annotated[
+    str | None,
+    typer.Option(help="Bring images in class folders to this size, 28 or 28x32 (HxW).", show_default=False),
+]
+Strict = Annotated[bool, typer.Option(help="Refuse data with files that cannot be read, instead of skipping them.")]
+Recipe = Annotated[str, typer.Option("--recipe", "-r", help="A recipe's name or a TOML file.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe's setting, like optimizer.learning_rate=0.01.",
+                 show_default=False),
+]  # fmt: skip
+Split = Annotated[str, typer.Option(help="train, val or test.")]
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """(H, W) from `28` or `28x32`. Raises DataError: neither."""
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(p.strip().isdecimal() and int(p) > 0 for p in parts):
+        raise DataError(f"The size {text!r} is not of the form 28 or 28x32 (height x width).")
+    return int(parts[0]), int(parts[-1])

@@ -1,0 +1,72 @@
+"""A CSV of one image a line: its label, then its pixels row by row."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from misread.data.image_set import ImageSet, build_image_set
+from misread.errors import DataError
+
+
+def load_csv(path: Path, size: tuple[int, int] | None = None) -> ImageSet:
+    """An image set from `label, pixel, pixel, ...` lines, with or without a header line.
+
+    size: (H, W) of the images; without it they are taken as square.
+    Raises DataError: ragged lines, text, values outside 0..255, or a pixel count that fits no image.
+    """
+    import pandas as pd
+
+    try:
+        with path.open(encoding="utf-8") as file:
+            first = file.readline().strip().split(",")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as text: {error}.") from None
+    if first == [""]:
+        raise DataError(f"{path} is empty. Needed: a label and its pixels on each line.")
+    header = not all(_is_number(cell) for cell in first)
+    try:
+        table = pd.read_csv(path, header=None, skiprows=int(header), dtype=str, keep_default_na=False)
+    except pd.errors.EmptyDataError:
+        raise DataError(f"{path} has a header line but no images.") from None
+    except pd.errors.ParserError as error:
+        raise DataError(f"{path} is ragged: {str(error).split('C error: ')[-1].strip()}.") from None
+    cells = table.to_numpy()
+    try:
+        values = cells.astype(np.float64)
+    except ValueError:
+        _raise_first_bad_cell(path, cells, header)
+    if not np.isfinite(values).all():
+        _raise_first_bad_cell(path, cells, header)
+    shape = _image_shape(path, values.shape[1] - 1, size)
+    images = values[:, 1:].reshape(-1, *shape)
+    return build_image_set(path.stem, {"train": (images, values[:, 0])}, location=str(path), size=size)
+
+
+def _image_shape(path: Path, pixels: int, size: tuple[int, int] | None) -> tuple[int, int, int]:
+    shapes = [(*size, c) for c in (1, 3)] if size else [(s, s, c) for c in (1, 3) for s in [math.isqrt(pixels // c)]]
+    for height, width, channels in shapes:
+        if pixels and height * width * channels == pixels:
+            return height, width, channels
+    asked = f"{size[0]}x{size[1]} images" if size else "square images"
+    raise DataError(
+        f"{path} has {pixels} pixels a line, which are no {asked} in grey or RGB.\n"
+        "Each line is a label and all pixels; name the size of other than square images with --size HxW."
+    )
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return False
+
+
+def _raise_first_bad_cell(path: Path, cells: np.ndarray, header: bool) -> None:
+    for row, line in enumerate(cells):
+        for column, cell in enumerate(line):
+            if not _is_number(cell):
+                where = f"{path}, line {row + 1 + header}, column {column + 1}"
+                if cell == "":
+                    raise DataError(f"{where}: the cell is empty: the lines are ragged. Give every line all pixels.")
+                raise DataError(f"{where}: {cell!r} is not a number. Labels and pixels are whole numbers.")

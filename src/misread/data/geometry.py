@@ -1,0 +1,157 @@
+"""How the object lies in the training images, measured from them, so that a new picture can be laid the same way."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from misread.data.picture import as_channels, resize
+
+INK = 32  # a pixel this far above the ground belongs to the object; below lie noise and antialiasing
+SAMPLE = 2000  # images looked at; more change no figure
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What the training images look like, as far as a new picture has to be brought to it.
+
+    ground: "dark" or "light" where images are an object on an even ground, None where they fill the frame.
+    box:    pixels that the object's longer side has (median); None where the frame is filled.
+    centre: "mass" where the object's centre of mass is the image's centre, "box" where its bounding box is.
+    """
+
+    height: int
+    width: int
+    channels: int
+    ground: str | None = None
+    box: int | None = None
+    centre: str = "box"
+
+
+def measure_geometry(images: np.ndarray) -> Geometry:
+    """The geometry of (N, H, W, C) uint8 images.
+
+    An even ground means: in nine of ten images nearly all of the outermost pixels are within `INK` of the same
+    end of the scale. The object is what differs from it.
+    """
+    height, width, channels = images.shape[1:]
+    sample = images[np.linspace(0, len(images) - 1, min(len(images), SAMPLE)).astype(int)].mean(axis=-1)
+    edge = np.concatenate([sample[:, 0], sample[:, -1], sample[:, :, 0], sample[:, :, -1]], axis=1)
+    for ground, distance in (("dark", edge), ("light", 255 - edge)):
+        if np.mean((distance <= INK).mean(axis=1) > 0.7) < 0.9:
+            continue
+        ink = sample if ground == "dark" else 255 - sample
+        boxes = [_bounding_box(image) for image in ink]
+        sides = [max(bottom - top, right - left) for top, bottom, left, right in boxes]
+        offsets = np.array([[_mass_offset(i), _box_offset(i.shape, b)] for i, b in zip(ink, boxes, strict=True)])
+        mass, box = np.abs(offsets).mean(axis=(0, 2))
+        return Geometry(height, width, channels, ground, int(np.median(sides)), "mass" if mass < box else "box")
+    return Geometry(height, width, channels)
+
+
+def fit_picture(pixels: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """A picture of any size laid the way the training images are: (h, w, 1 or 3) uint8 -> (H, W, C) uint8.
+
+    Where the training images fill their frame the picture is cropped to their shape and resized. Where they are an
+    object on an even ground, the ground is removed (dark on light or light on dark, shading and paper noise too),
+    and the object scaled and centred as theirs. A picture that already has the training shape is only inverted,
+    and only when its ground is the other one.
+    """
+    height, width, channels = geometry.height, geometry.width, geometry.channels
+    pixels = as_channels(pixels, channels)
+    if geometry.ground is None or geometry.box is None:
+        return resize(_crop_to_shape(pixels, height, width), height, width)
+    light_ground = bool(np.median(_edge(pixels)) > 127)
+    if pixels.shape[:2] == (height, width):
+        return 255 - pixels if light_ground == (geometry.ground == "dark") else pixels
+    ink = _remove_ground(255 - pixels if light_ground else pixels)
+    placed = place(ink, (height, width), geometry.box, geometry.centre)
+    return placed if geometry.ground == "dark" else 255 - placed
+
+
+def place(ink: np.ndarray, shape: tuple[int, int], box: int, centre: str) -> np.ndarray:
+    """The object in `ink`, scaled so that its longer side is `box`, centred on a black image of `shape`.
+
+    ink: (h, w, C) uint8, light on black. centre: "mass" or "box". The way MNIST was made:
+    LeCun et al. 1998, "Gradient-based learning applied to document recognition", section III.
+    """
+    top, bottom, left, right = _bounding_box(ink.mean(axis=-1))
+    cut = ink[top:bottom, left:right]
+    scale = box / max(cut.shape[:2])
+    cut = resize(cut, max(1, round(cut.shape[0] * scale)), max(1, round(cut.shape[1] * scale)))
+    margin = max(*shape, *cut.shape[:2])
+    canvas = np.zeros((shape[0] + 2 * margin, shape[1] + 2 * margin, ink.shape[-1]), np.uint8)
+    middle = np.array(cut.shape[:2]) / 2
+    if centre == "mass":
+        middle += _mass_offset(cut.mean(axis=-1))
+    y, x = (np.rint(np.array(shape) / 2 - middle)).astype(int) + margin
+    y = int(np.clip(y, margin, margin + max(shape[0] - cut.shape[0], 0)))  # off centre rather than cut off
+    x = int(np.clip(x, margin, margin + max(shape[1] - cut.shape[1], 0)))
+    canvas[y : y + cut.shape[0], x : x + cut.shape[1]] = cut
+    return canvas[margin : margin + shape[0], margin : margin + shape[1]]
+
+
+def _edge(pixels: np.ndarray) -> np.ndarray:
+    grey = pixels.mean(axis=-1)
+    return np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+
+
+def _bounding_box(ink: np.ndarray) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero((ink > INK).any(axis=1)), np.flatnonzero((ink > INK).any(axis=0))
+    if not len(rows):
+        return 0, ink.shape[0], 0, ink.shape[1]
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+
+
+def _mass_offset(ink: np.ndarray) -> np.ndarray:
+    """(dy, dx) from the middle of the image to the centre of mass, pixels."""
+    total = float(ink.sum()) or 1.0
+    y = (ink.sum(axis=1) * (np.arange(ink.shape[0]) + 0.5)).sum() / total
+    x = (ink.sum(axis=0) * (np.arange(ink.shape[1]) + 0.5)).sum() / total
+    return np.array([y - ink.shape[0] / 2, x - ink.shape[1] / 2]) if ink.any() else np.zeros(2)
+
+
+def _box_offset(shape: tuple[int, ...], box: tuple[int, int, int, int]) -> np.ndarray:
+    return np.array([(box[0] + box[1] - shape[0]) / 2, (box[2] + box[3] - shape[1]) / 2])
+
+
+def _crop_to_shape(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    scale = min(pixels.shape[0] / height, pixels.shape[1] / width)
+    h, w = max(1, round(height * scale)), max(1, round(width * scale))
+    top, left = (pixels.shape[0] - h) // 2, (pixels.shape[1] - w) // 2
+    return pixels[top : top + h, left : left + w]
+
+
+def _remove_ground(ink: np.ndarray) -> np.ndarray:
+    """Light strokes on a dark, perhaps shaded and noisy ground -> strokes 0..255 on black.
+
+    The ground under every pixel is estimated by a morphological opening wide enough to swallow any stroke, smoothed;
+    what stands above it is cut at Otsu's threshold (Otsu 1979) and stretched to the full range.
+    """
+    longest = max(ink.shape[:2])
+    if longest > 512:  # fine grain is noise here, and the filters' cost grows with the area
+        ink = resize(ink, *(max(1, round(s * 512 / longest)) for s in ink.shape[:2]))
+    grey = Image.fromarray(np.rint(ink.mean(axis=-1)).astype(np.uint8)).filter(ImageFilter.MedianFilter(3))
+    small = grey.resize([max(8, s // 4) for s in grey.size], Image.Resampling.BOX)
+    window = max(3, max(small.size) // 4 | 1)
+    ground = small.filter(ImageFilter.MinFilter(window)).filter(ImageFilter.GaussianBlur(window / 2))
+    height = np.asarray(grey, float) - np.asarray(ground.resize(grey.size, Image.Resampling.BICUBIC), float)
+    height = height.clip(0, 255)
+    threshold = _otsu(height)
+    ground_level = float(np.median(height[height <= threshold])) if (height <= threshold).any() else 0.0
+    top = float(np.percentile(height[height > threshold], 90)) if (height > threshold).any() else 255.0
+    cut = (ground_level + threshold) / 2  # keeps a stroke's soft rim, which training images have too
+    level = ((height - cut) / max(top - cut, 1)).clip(0, 1)
+    if ink.shape[-1] == 1:
+        return np.rint(level * 255).astype(np.uint8)[..., None]
+    return np.rint(ink * (level > 0)[..., None]).astype(np.uint8)
+
+
+def _otsu(values: np.ndarray) -> float:
+    counts, edges = np.histogram(values, bins=256, range=(0, 256))
+    middles = (edges[:-1] + edges[1:]) / 2
+    below, above = np.cumsum(counts), np.cumsum(counts[::-1])[::-1]
+    mean_below = np.cumsum(counts * middles) / np.maximum(below, 1)
+    mean_above = (np.cumsum((counts * middles)[::-1]) / np.maximum(np.cumsum(counts[::-1]), 1))[::-1]
+    between = below[:-1] * above[1:] * (mean_below[:-1] - mean_above[1:]) ** 2
+    return float(middles[int(np.argmax(between))])

@@ -1,0 +1,74 @@
+"""`load`: a name or a path to an image set."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from misread.data.image_set import ImageSet
+from misread.data.named import NAMED
+from misread.errors import DataError
+from misread.names import nearest
+
+EMBEDDED = "digits"
+
+
+def load(
+    data: str | Path,
+    *,
+    size: int | tuple[int, int] | None = None,
+    strict: bool = False,
+    progress: Callable[[str], None] = lambda line: None,
+) -> ImageSet:
+    """An image set from a name (`mnist`, `fashion-mnist`, `kmnist`, `digits`) or a path.
+
+    A path is a folder of IDX files, a folder of class folders (also under train/ val/ test/), an `.npz` with
+    Keras's keys, or a `.csv` of label and pixels.
+
+    size:     the height and width that images in class folders are resized to, or that a CSV's pixels have.
+    strict:   refuse a folder that has files which cannot be read, where else they are left out and reported.
+    progress: told what is being tried for a named set, a line each.
+    Raises DataError: nothing of that name or path, or nothing there that can be used.
+    """
+    started = time.perf_counter()
+    hw = (size, size) if isinstance(size, int) else size
+    if hw and min(hw) < 1:
+        raise DataError(f"The size {hw[0]}x{hw[1]} is not one that an image can have; both numbers are 1 or more.")
+    loaded = _load(data, hw, strict, progress)
+    if hw and loaded.image_shape[:2] != hw:
+        height, width, _ = loaded.image_shape
+        raise DataError(f"{data} has images of {height}x{width}; a size can be set for class folders and CSV only.")
+    source = str(data) if data in (*NAMED, EMBEDDED) else str(Path(data).expanduser().resolve())
+    return replace(loaded, source=source, load_seconds=time.perf_counter() - started)
+
+
+def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress: Callable[[str], None]) -> ImageSet:
+    if data == EMBEDDED:
+        from misread.data.digits import load_digits
+
+        return load_digits()
+    if isinstance(data, str) and data in NAMED:
+        from misread.data.obtain import load_named
+
+        return load_named(NAMED[data], progress)
+    path = Path(data).expanduser()
+    if path.is_dir():
+        from misread.data.folder import load_folder
+        from misread.data.idx import find_idx, load_idx_folder
+
+        return load_idx_folder(path) if find_idx(path) else load_folder(path, size, strict)
+    if path.suffix.lower() == ".npz" and path.is_file():
+        from misread.data.npz import load_npz
+
+        return load_npz(path)
+    if path.suffix.lower() == ".csv" and path.is_file():
+        from misread.data.csv_table import load_csv
+
+        return load_csv(path, size)
+    names = (*NAMED, EMBEDDED)
+    if path.exists():
+        raise DataError(f"{path} is no data set: needed is a folder, an .npz or a .csv, or one of {', '.join(names)}.")
+    raise DataError(
+        f"There is no data set or path {str(data)!r}.{nearest(str(data), names)}\n"
+        f"Known names: {', '.join(names)}; or the path of a folder, an .npz or a .csv."
+    )

@@ -1,0 +1,149 @@
+"""Finding a named data set on this machine, or downloading it; nothing unverified is ever returned or kept."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from misread.data.idx import idx_bytes, parse_idx, read_bytes, sha256
+from misread.data.image_set import ImageSet, build_image_set
+from misread.data.named import FILES, NamedData
+from misread.errors import DataError, DownloadError
+
+TIMEOUT_SECONDS = 5.0  # for a mirror to answer, and between two pieces of a download
+
+
+@dataclass(frozen=True)
+class Place:
+    """Somewhere a named data set may lie: a folder of the four IDX files, or Keras's `mnist.npz`."""
+
+    what: str
+    path: Path
+
+    def exists(self) -> bool:
+        return self.path.is_file() or (self.path.is_dir() and any(_idx_file(self.path, f) for f in FILES.values()))
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: `$MISREAD_CACHE`, or this system's cache folder for misread."""
+    if override := os.environ.get("MISREAD_CACHE"):
+        return Path(override)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("misread")
+
+
+def places(data: NamedData) -> Iterator[Place]:
+    """Every place on this machine where the set may lie, in the order they are looked at."""
+    if root := os.environ.get("MISREAD_DATA"):
+        yield Place("$MISREAD_DATA", Path(root) / data.name)
+    yield Place("cache", cache_folder() / data.name)
+    torchvision = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}[data.name]
+    for root in (Path("data"), Path.home() / "data", Path.home() / ".cache" / "torchvision"):
+        yield Place("torchvision's copy", root / torchvision / "raw")
+    keras = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
+    yield Place("Keras's copy", keras / (f"{data.name}.npz" if data.name == "mnist" else data.name))
+
+
+def load_named(data: NamedData, progress: Callable[[str], None] = lambda line: None) -> ImageSet:
+    """The named set from the first place that has it whole, else from a mirror.
+
+    progress: told each thing that was tried, a line each.
+    Raises DataError: a copy on this machine is damaged (it is named, never replaced).
+    Raises DownloadError: it is nowhere on this machine and no mirror gave it; every reason is listed.
+    """
+    for place in places(data):
+        if place.exists():
+            progress(f"{data.name}: {place.what}, {place.path}")
+            arrays = _read_keras(data, place.path) if place.path.is_file() else _read_folder(data, place.path)
+            return _image_set(data, arrays, str(place.path))
+    progress(f"{data.name}: not on this machine, trying {len(data.mirrors)} mirrors")
+    folder = download(data, progress)
+    return _image_set(data, _read_folder(data, folder), str(folder))
+
+
+def download(data: NamedData, progress: Callable[[str], None] = lambda line: None) -> Path:
+    """Fetch the four files into the cache, each verified before it takes its name. Returns the folder.
+
+    Raises DownloadError with the reason of every mirror.
+    """
+    folder = cache_folder() / data.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DownloadError(f"The cache folder {folder} cannot be made: {error.strerror}. Set MISREAD_CACHE.") from None
+    for index, file in enumerate(FILES.values()):
+        if not (folder / file).exists():
+            _fetch(data, index, folder / file, progress)
+    return folder
+
+
+def _fetch(data: NamedData, index: int, target: Path, progress: Callable[[str], None]) -> None:
+    import pooch
+    import requests
+
+    reasons = []
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    for mirror in data.mirrors:
+        progress(f"{data.name}: {mirror}{target.name}")
+        try:
+            pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS)(mirror + target.name, str(partial), None)
+            _verified(data, index, partial)
+            os.replace(partial, target)
+            return
+        except requests.exceptions.ConnectionError:
+            reasons.append(f"{mirror}: no connection, or it broke off")
+        except (requests.exceptions.RequestException, DataError, OSError) as error:
+            reasons.append(f"{mirror}: {str(error).replace(str(partial), target.name)}")
+        finally:
+            partial.unlink(missing_ok=True)
+    raise DownloadError(
+        f"{data.name} could not be had: {target.name} came from no mirror.\n  "
+        + "\n  ".join(reasons)
+        + f"\nConnect to the network, or put the four files into a folder {data.name!r} and point MISREAD_DATA above it."
+    )
+
+
+def _idx_file(folder: Path, gz_name: str) -> Path | None:
+    """The file in a folder, plain or gzipped."""
+    return next((p for p in (folder / gz_name, folder / gz_name.removesuffix(".gz")) if p.is_file()), None)
+
+
+def _read_folder(data: NamedData, folder: Path) -> list[np.ndarray]:
+    found = {name: _idx_file(folder, name) for name in FILES.values()}
+    missing = [name for name, path in found.items() if path is None]
+    if missing:
+        raise DataError(f"{folder} has no {', '.join(missing)}. Put the missing files there, or remove the folder.")
+    return [_verified(data, index, path) for index, path in enumerate(found.values()) if path]
+
+
+def _verified(data: NamedData, index: int, path: Path) -> np.ndarray:
+    contents = read_bytes(path)
+    if data.contents_sha256:
+        published, actual, of = data.contents_sha256[index], sha256(contents), "its contents"
+    elif data.gz_sha256 and contents[:2] == b"\0\0" and not path.suffix == ".gz" and ".partial" not in path.name:
+        raise DataError(f"{path}: only the .gz file can be verified for {data.name}; put that there.")
+    else:
+        published, actual, of = (data.gz_sha256 or ("",) * 4)[index], sha256(path.read_bytes()), "the file"
+    if actual != published:
+        raise DataError(f"{path}: the SHA-256 of {of} is {actual}, not {published}. It is damaged; fetch it again.")
+    return parse_idx(contents, path, (3,) if list(FILES)[index][1] == "images" else (1,))
+
+
+def _read_keras(data: NamedData, path: Path) -> list[np.ndarray]:
+    """Keras's mnist.npz holds the same arrays without the IDX headers; put back, the published hashes must hold."""
+    from misread.data.npz import read_npz
+
+    arrays = read_npz(path)
+    read = [arrays[key] for key in ("x_train", "y_train", "x_test", "y_test")]
+    for array, published in zip(read, data.contents_sha256 or (), strict=True):
+        if sha256(idx_bytes(array)) != published:
+            raise DataError(f"{path}: its arrays are not those of {data.name} (SHA-256 differs). Remove or replace it.")
+    return read
+
+
+def _image_set(data: NamedData, arrays: list[np.ndarray], location: str) -> ImageSet:
+    parts = {"train": (arrays[0], arrays[1]), "test": (arrays[2], arrays[3])}
+    return build_image_set(data.name, parts, class_names=data.class_names, location=location)

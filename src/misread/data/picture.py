@@ -1,0 +1,67 @@
+"""One image file as an array: grey or RGB, whatever mode, depth or orientation it was saved in."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from misread.errors import DataError
+
+EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """An image file as uint8: (H, W, 1) where it is grey all over, else (H, W, 3).
+
+    EXIF orientation is applied, 16-bit depth scaled to 8, transparency laid on white, palettes looked up.
+    Raises DataError: missing, not an image, or damaged.
+    """
+    try:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened)
+            image.load()
+    except UnidentifiedImageError:
+        raise DataError(f"{path} is not an image that can be read.") from None
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.") from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder, not an image.") from None
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path} is too large for an image to classify: {error}.") from None
+    except (OSError, ValueError, SyntaxError, EOFError) as error:  # Pillow's ways of saying "damaged"
+        raise DataError(f"{path} is damaged: {error}.") from None
+    return _grey_or_rgb(image)
+
+
+def _grey_or_rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I") or image.mode == "F":  # 16 bits, or floats in the range of 8 or 16 bits
+        values = np.asarray(image, dtype=np.float64)
+        scale = 255 / 65535 if values.max() > 255 else 1.0
+        return np.rint(values * scale).clip(0, 255).astype(np.uint8)[..., None]
+    if image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"))[..., None]
+    if "A" in image.mode or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    rgb = np.asarray(image.convert("RGB"))
+    if (rgb[..., :1] == rgb).all():
+        return rgb[..., :1]
+    return rgb
+
+
+def as_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """(H, W, 1 or 3) uint8 as grey or RGB; colour turns grey by ITU-R 601 luma, as in Pillow."""
+    if pixels.shape[-1] == channels:
+        return pixels
+    if channels == 3:
+        return np.repeat(pixels, 3, axis=-1)
+    return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
+
+
+def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(h, w, C) uint8 resized to (height, width, C), with antialiasing."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    resized = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
+    return resized.reshape(height, width, pixels.shape[-1])

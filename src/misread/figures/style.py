@@ -1,0 +1,43 @@
+"""One look for all pictures: colours that a colour-blind reader tells apart, sizes that are read where they are shown."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Okabe and Ito 2008, "Color Universal Design"
+BLUE, ORANGE, GREEN, VERMILLION, BLACK, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#1a1a1a", "#6b6b6b"
+DPI = 110
+
+
+class Picture(Figure):
+    """A matplotlib figure that needs no pyplot: a notebook shows it, `show()` does anywhere, `save` writes it whole."""
+
+    def __init__(self, width: float, height: float, **settings: Any) -> None:
+        super().__init__(figsize=(width, height), dpi=DPI, facecolor="white", **settings)
+        FigureCanvasAgg(self)
+
+    def png(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi="figure")
+        return buffer.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        return self.png()
+
+    def show(self, warn: bool = True) -> None:
+        """In a notebook below the cell; elsewhere in the system's image viewer."""
+        from misread.notebook import display_in_notebook
+
+        if not display_in_notebook(self):
+            from PIL import Image
+
+            Image.open(io.BytesIO(self.png())).show()
+
+    def save(self, path: Path) -> None:
+        """Write the picture under its name once it is whole; the kind of file follows the ending, PNG or SVG."""
+        partial = path.with_name(f".partial-{path.name}")
+        self.savefig(partial, dpi="figure")
+        partial.replace(path)

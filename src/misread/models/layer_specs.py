@@ -1,0 +1,103 @@
+"""What a recipe may say of a layer: Keras's layers and their arguments, as data. No torch here."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Activation = Literal["linear", "relu", "leaky_relu", "tanh", "sigmoid", "softmax", "gelu"]
+Padding = Literal["valid", "same"]
+Positive = Annotated[int, Field(ge=1)]
+Pair = Positive | tuple[Positive, Positive]  # one number for both directions, or (vertical, horizontal)
+
+
+class Spec(BaseModel):
+    """Settings that are read from TOML: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Flatten(Spec):
+    """(H, W, C) to H*W*C numbers, channels last."""
+
+    type: Literal["Flatten"] = "Flatten"
+
+
+class Dense(Spec):
+    """`units` weighted sums of all inputs. `units = "classes"` takes as many as the data has classes."""
+
+    type: Literal["Dense"] = "Dense"
+    units: Positive | Literal["classes"]
+    activation: Activation = "linear"
+    use_bias: bool = True
+
+
+class Conv2D(Spec):
+    """`filters` kernels slid over the image."""
+
+    type: Literal["Conv2D"] = "Conv2D"
+    filters: Positive
+    kernel_size: Pair
+    strides: Pair = 1
+    padding: Padding = "valid"
+    activation: Activation = "linear"
+    use_bias: bool = True
+
+
+class MaxPooling2D(Spec):
+    """The largest value in each window. `strides` default to the window's size."""
+
+    type: Literal["MaxPooling2D"] = "MaxPooling2D"
+    pool_size: Pair = 2
+    strides: Pair | None = None
+    padding: Padding = "valid"
+
+
+class AveragePooling2D(Spec):
+    """The mean of each window, of the pixels that are really there. `strides` default to the window's size."""
+
+    type: Literal["AveragePooling2D"] = "AveragePooling2D"
+    pool_size: Pair = 2
+    strides: Pair | None = None
+    padding: Padding = "valid"
+
+
+class GlobalAveragePooling2D(Spec):
+    """The mean of each channel over the whole image."""
+
+    type: Literal["GlobalAveragePooling2D"] = "GlobalAveragePooling2D"
+
+
+class BatchNormalization(Spec):
+    """Each channel brought to mean 0 and variance 1 over the batch, then scaled and shifted."""
+
+    type: Literal["BatchNormalization"] = "BatchNormalization"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    epsilon: Annotated[float, Field(gt=0)] = 1e-3
+
+
+class Dropout(Spec):
+    """In training, sets `rate` of the inputs to 0 and scales the others by 1 / (1 - rate)."""
+
+    type: Literal["Dropout"] = "Dropout"
+    rate: Annotated[float, Field(ge=0, lt=1)]
+
+
+class ActivationLayer(Spec):
+    """An activation as a layer of its own."""
+
+    type: Literal["Activation"] = "Activation"
+    activation: Activation
+
+
+LayerSpec = Annotated[
+    Flatten
+    | Dense
+    | Conv2D
+    | MaxPooling2D
+    | AveragePooling2D
+    | GlobalAveragePooling2D
+    | BatchNormalization
+    | Dropout
+    | ActivationLayer,
+    Field(discriminator="type"),
+]

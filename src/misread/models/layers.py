@@ -1,0 +1,162 @@
+"""Layers as torch modules with Keras's semantics: glorot-uniform weights, zero biases, Keras's `same` padding.
+
+Inside the network images are (B, C, H, W), torch's order; `Flatten` gives them in Keras's order, channels last.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "linear": lambda x: x,
+    "relu": F.relu,
+    "leaky_relu": lambda x: F.leaky_relu(x, 0.2),  # Keras's slope; torch's default is 0.01
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "softmax": lambda x: F.softmax(x, dim=1),
+    "gelu": F.gelu,
+}
+
+Pair = tuple[int, int]
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after so that `ceil(size / stride)` positions fit; the odd one goes after, as in Keras."""
+    total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+def window_padding(padding: str, shape: Pair, kernel: Pair, strides: Pair) -> tuple[int, int, int, int]:
+    """(left, right, top, bottom) for images of `shape` (H, W), in the order that `F.pad` takes."""
+    if padding == "valid":
+        return 0, 0, 0, 0
+    top, bottom = same_padding(shape[0], kernel[0], strides[0])
+    left, right = same_padding(shape[1], kernel[1], strides[1])
+    return left, right, top, bottom
+
+
+def window_output(padding: str, size: int, kernel: int, stride: int) -> int:
+    """How many windows fit along one direction; 0 or less where the kernel is larger than the image."""
+    return math.ceil(size / stride) if padding == "same" else (size - kernel) // stride + 1
+
+
+class Flatten(nn.Module):
+    """(B, C, H, W) to (B, H*W*C), channels last; what is flat already stays as it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.movedim(1, -1).flatten(1)
+
+
+class Dense(nn.Linear):
+    """(B, inputs) to (B, units)."""
+
+    def __init__(self, inputs: int, units: int, activation: str, use_bias: bool) -> None:
+        super().__init__(inputs, units, bias=use_bias)
+        self.activation = activation
+
+    def reset_parameters(self) -> None:
+        _keras_initial(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ACTIVATIONS[self.activation](super().forward(x))
+
+
+class Conv2D(nn.Conv2d):
+    """(B, C, H, W) to (B, filters, H', W')."""
+
+    def __init__(
+        self, channels: int, shape: Pair, filters: int, kernel: Pair, strides: Pair, padding: str, activation: str,
+        use_bias: bool,
+    ) -> None:  # fmt: skip
+        self.pad = window_padding(padding, shape, kernel, strides)
+        left, right, top, bottom = self.pad
+        self.even = left == right and top == bottom  # then the convolution pads by itself, without a copy
+        super().__init__(channels, filters, kernel, strides, padding=(top, left) if self.even else 0, bias=use_bias)
+        self.activation = activation
+
+    def reset_parameters(self) -> None:
+        _keras_initial(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ACTIVATIONS[self.activation](super().forward(x if self.even else F.pad(x, self.pad)))
+
+
+class MaxPooling2D(nn.Module):
+    """The largest value of each window; what lies outside the image never wins."""
+
+    def __init__(self, shape: Pair, pool: Pair, strides: Pair, padding: str) -> None:
+        super().__init__()
+        self.pool, self.strides, self.pad = pool, strides, window_padding(padding, shape, pool, strides)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if any(self.pad):
+            x = F.pad(x, self.pad, value=-math.inf)
+        return F.max_pool2d(x, self.pool, self.strides)
+
+
+class AveragePooling2D(nn.Module):
+    """The mean of each window over the pixels inside the image."""
+
+    inside: Tensor | None
+
+    def __init__(self, shape: Pair, pool: Pair, strides: Pair, padding: str) -> None:
+        super().__init__()
+        self.pool, self.strides, self.pad = pool, strides, window_padding(padding, shape, pool, strides)
+        inside = None
+        if any(self.pad):
+            inside = F.avg_pool2d(F.pad(torch.ones(1, 1, *shape), self.pad), pool, strides)
+        self.register_buffer("inside", inside, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.inside is None:
+            return F.avg_pool2d(x, self.pool, self.strides)
+        return F.avg_pool2d(F.pad(x, self.pad), self.pool, self.strides) / self.inside
+
+
+class GlobalAveragePooling2D(nn.Module):
+    """(B, C, H, W) to (B, C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=(2, 3))
+
+
+class BatchNormalization(nn.modules.batchnorm._BatchNorm):
+    """Keras's arguments over torch's module. The moving variance is of the biased batch variance, as in Keras."""
+
+    def __init__(self, channels: int, momentum: float, epsilon: float) -> None:
+        super().__init__(channels, eps=epsilon, momentum=1 - momentum)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Flat and image inputs are both right."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.running_var is None or self.momentum is None:
+            return super().forward(x)
+        count = x.numel() // x.shape[1]
+        before = self.running_var.clone()
+        normalised = super().forward(x)
+        with torch.no_grad():  # torch's update took the unbiased variance: larger by count / (count - 1)
+            kept = before * (1 - self.momentum)
+            self.running_var.sub_(kept).mul_((count - 1) / count).add_(kept)
+        return normalised
+
+
+class Activation(nn.Module):
+    """An activation by its name."""
+
+    def __init__(self, activation: str) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ACTIVATIONS[self.activation](x)
+
+
+def _keras_initial(layer: nn.Linear | nn.Conv2d) -> None:
+    """Glorot and Bengio 2010: uniform in +-sqrt(6 / (fan_in + fan_out)); biases zero."""
+    nn.init.xavier_uniform_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

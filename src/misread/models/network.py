@@ -1,0 +1,133 @@
+"""A list of layers -> a network, with every input size inferred."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from misread.errors import RecipeError
+from misread.models import layer_specs as specs
+from misread.models import layers
+
+Shape = tuple[int, ...]  # (H, W, C) of an image, or (n,) when flat: Keras's order, without the batch
+
+
+def to_input(images: Tensor) -> Tensor:
+    """Images as loaded, (B, H, W, C) uint8 0..255, to what networks take: (B, C, H, W) float32 in [0, 1].
+
+    The one place where pixels are scaled.
+    """
+    return images.movedim(-1, 1).to(torch.float32).mul_(1 / 255)
+
+
+class Network(nn.Sequential):
+    """A chain of layers from (B, C, H, W) float32 in [0, 1] to logits (B, K).
+
+    output_shapes: the shape after each layer, in Keras's order without the batch.
+    final_softmax: the recipe asked for a softmax at the end. It belongs to the prediction: the network gives
+                   logits, on which the loss works, and predicting applies the softmax.
+    """
+
+    def __init__(self, named: dict[str, nn.Module], output_shapes: Sequence[Shape], final_softmax: bool) -> None:
+        super().__init__()
+        for name, module in named.items():
+            self.add_module(name, module)
+        self.output_shapes = tuple(output_shapes)
+        self.final_softmax = final_softmax
+
+
+def build_network(
+    layer_list: Sequence[specs.LayerSpec], image_shape: tuple[int, int, int], n_classes: int
+) -> Network:
+    """A freshly initialised network; torch's global generator draws the weights.
+
+    image_shape: (H, W, C).
+    Raises RecipeError, naming the layer: a layer that cannot take what comes before it, or a last layer that does
+    not give one number for each class.
+    """
+    shape: Shape = image_shape
+    named: dict[str, nn.Module] = {}
+    shapes: list[Shape] = []
+    final_softmax = False
+    for index, spec in enumerate(layer_list):
+        last = index == len(layer_list) - 1
+        if last and isinstance(spec, specs.Dense | specs.ActivationLayer) and spec.activation == "softmax":
+            final_softmax = True
+            spec = spec.model_copy(update={"activation": "linear"})
+        try:
+            module, shape = _build(spec, shape, n_classes)
+        except RecipeError as error:
+            raise RecipeError(f"Layer {index + 1} ({spec.type}): {error}") from None
+        named[_name(spec.type, named)] = module
+        shapes.append(shape)
+    if shape != (n_classes,):
+        raise RecipeError(
+            f"The last layer gives {_said(shape)}, but the data has {n_classes} classes.\n"
+            'End the network with a Dense layer of units = "classes".'
+        )
+    return Network(named, shapes, final_softmax)
+
+
+def _name(kind: str, taken: dict[str, nn.Module]) -> str:
+    """Keras's names: dense, dense_1, ..."""
+    base = "".join(("_" if i and c.isupper() and kind[i - 1].islower() else "") + c.lower() for i, c in enumerate(kind))
+    base = base.replace("2_d", "2d")
+    count = sum(name == base or name.startswith(f"{base}_") for name in taken)
+    return f"{base}_{count}" if count else base
+
+
+def _build(spec: specs.LayerSpec, shape: Shape, n_classes: int) -> tuple[nn.Module, Shape]:
+    match spec:
+        case specs.Flatten():
+            flat = 1
+            for n in shape:
+                flat *= n
+            return layers.Flatten(), (flat,)
+        case specs.Dense():
+            if len(shape) != 1:
+                raise RecipeError(f"it takes flat input, but gets {_said(shape)}. Put a Flatten layer before it.")
+            units = n_classes if spec.units == "classes" else spec.units
+            return layers.Dense(shape[0], units, spec.activation, spec.use_bias), (units,)
+        case specs.BatchNormalization():
+            return layers.BatchNormalization(shape[-1], spec.momentum, spec.epsilon), shape
+        case specs.Dropout():
+            return nn.Dropout(spec.rate), shape
+        case specs.ActivationLayer():
+            return layers.Activation(spec.activation), shape
+    if len(shape) != 3:
+        raise RecipeError(f"it takes images, but gets {_said(shape)}. Put it before the Flatten layer.")
+    height, width, channels = shape
+    match spec:
+        case specs.GlobalAveragePooling2D():
+            return layers.GlobalAveragePooling2D(), (channels,)
+        case specs.Conv2D():
+            kernel, strides = _pair(spec.kernel_size), _pair(spec.strides)
+            out = _windows(spec.padding, (height, width), kernel, strides)
+            module = layers.Conv2D(
+                channels, (height, width), spec.filters, kernel, strides, spec.padding, spec.activation, spec.use_bias
+            )
+            return module, (*out, spec.filters)
+        case specs.MaxPooling2D() | specs.AveragePooling2D():
+            pool = _pair(spec.pool_size)
+            strides = _pair(spec.strides or pool)
+            out = _windows(spec.padding, (height, width), pool, strides)
+            make = layers.MaxPooling2D if isinstance(spec, specs.MaxPooling2D) else layers.AveragePooling2D
+            return make((height, width), pool, strides, spec.padding), (*out, channels)
+
+
+def _windows(padding: str, shape: tuple[int, int], kernel: tuple[int, int], strides: tuple[int, int]) -> Shape:
+    out = tuple(layers.window_output(padding, s, k, t) for s, k, t in zip(shape, kernel, strides, strict=True))
+    if min(out) < 1:
+        raise RecipeError(
+            f"its window of {kernel[0]}x{kernel[1]} is larger than the {shape[0]}x{shape[1]} that comes in. "
+            'Use a smaller one, padding = "same", or fewer poolings before it.'
+        )
+    return out
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value
+
+
+def _said(shape: Shape) -> str:
+    return f"{shape[0]} numbers" if len(shape) == 1 else f"images of {'x'.join(map(str, shape))} (H x W x C)"

@@ -1,0 +1,113 @@
+"""The table that sums a network up: its layers, their output shapes and parameters."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from misread.models.network import Network
+
+MB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer: `output_shape` is in Keras's order without the batch, (H, W, C) or (n,)."""
+
+    name: str
+    type: str
+    output_shape: tuple[int, ...]
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A network's layers and its totals; `size_bytes` is what its parameters and buffers take in memory."""
+
+    layers: tuple[LayerRow, ...]
+    parameters: int
+    trainable: int
+    size_bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        cells = [("Layer", "Type", "Output shape", "Parameters")]
+        cells += [(r.name, r.type, shape_text(r.output_shape), f"{r.parameters:,}") for r in self.layers]
+        widths = [max(len(row[i]) for row in cells) for i in range(4)]
+        lines = ["  ".join([*(c.ljust(w) for c, w in zip(row[:3], widths, strict=False)), row[3].rjust(widths[3])])
+                 for row in cells]  # fmt: skip
+        rule = "-" * len(lines[0])
+        return "\n".join([lines[0], rule, *lines[1:], rule, self.totals])
+
+    @property
+    def totals(self) -> str:
+        fixed = self.parameters - self.trainable
+        return (
+            f"{self.parameters:,} parameters ({self.trainable:,} trainable, {fixed:,} fixed), "
+            f"{self.size_bytes / MB:.2f} MB"
+        )
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    return "(" + ", ".join(["None", *map(str, shape)]) + ")"
+
+
+def summarise(network: nn.Module, image_shape: tuple[int, int, int]) -> Summary:
+    """The summary of a network for (H, W, C) images; of one that is no `Network`, its innermost modules as called.
+
+    Raises whatever the network raises on one black image, before any training.
+    """
+    if isinstance(network, Network):
+        named = list(network.named_children())
+        shapes = dict(zip((n for n, _ in named), network.output_shapes, strict=True))
+    else:
+        named = [(n, m) for n, m in network.named_modules() if not list(m.children())]
+        shapes = _traced_shapes(network, dict(named), image_shape)
+    rows = []
+    for name, module in named:
+        kind = type(module).__name__
+        activation = getattr(module, "activation", None)
+        if isinstance(network, Network) and network.final_softmax and module is named[-1][1]:
+            activation = "softmax"
+        if isinstance(activation, str) and activation != "linear":
+            kind = f"{kind} ({activation})"
+        rows.append(LayerRow(name, kind, shapes.get(name, ()), _count(module)))
+    trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    size_bytes = sum(t.numel() * t.element_size() for t in [*network.parameters(), *network.buffers()])
+    return Summary(tuple(rows), _count(network), trainable, size_bytes)
+
+
+def _count(module: nn.Module) -> int:
+    """Parameters the way Keras counts them: the moving averages of BatchNormalization too."""
+    return sum(t.numel() for t in module.state_dict().values() if t.is_floating_point())
+
+
+def _traced_shapes(
+    network: nn.Module, modules: dict[str, nn.Module], image_shape: tuple[int, int, int]
+) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def hook(name: str) -> Any:
+        def note(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                shape = tuple(output.shape[1:])
+                shapes[name] = (*shape[1:], shape[0]) if len(shape) == 3 else shape
+
+        return note
+
+    handles = [module.register_forward_hook(hook(name)) for name, module in modules.items()]
+    was_training = network.training
+    height, width, channels = image_shape
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    try:
+        network.eval()
+        with torch.no_grad():
+            network(torch.zeros(1, channels, height, width, device=device))
+    finally:
+        network.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return shapes

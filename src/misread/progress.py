@@ -1,0 +1,190 @@
+"""Who shows a training while it goes on: a terminal, plain lines, a notebook, or nobody."""
+
+import html
+import sys
+from typing import TYPE_CHECKING, Any, Protocol
+
+from misread.notebook import in_notebook
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from misread.data.image_set import ImageSet
+    from misread.models.summary import Summary
+    from misread.runs.run import Run
+    from misread.training.events import Event, HistoryRow
+    from misread.training.recipe import Recipe
+
+
+class Listener(Protocol):
+    """Told of a training as it goes on."""
+
+    def started(
+        self, data: "ImageSet", recipe: "Recipe", summary: "Summary", n_train: int, n_val: int, validation: str
+    ) -> None: ...
+
+    def event(self, event: "Event") -> None: ...
+
+    def finished(self, run: "Run") -> None: ...
+
+
+def pick_listener(quiet: bool = False, console: "Console | None" = None) -> Listener:
+    """The listener for where we are; `console` is where a terminal's or plain lines go, standard output by itself."""
+    if quiet:
+        return Silent()
+    if console is None and in_notebook():
+        return NotebookListener()
+    from rich.console import Console
+
+    return ConsoleListener(console or Console(file=sys.stdout))
+
+
+class Silent:
+    def started(self, *about: Any) -> None:
+        """Nothing."""
+
+    def event(self, event: "Event") -> None:
+        """Nothing."""
+
+    def finished(self, run: "Run") -> None:
+        """Nothing."""
+
+
+def headline(data: "ImageSet", recipe: "Recipe", n_train: int, n_val: int, validation: str) -> str:
+    return (
+        f"{recipe.name} on {data.name}: {n_train:,} training images, {n_val:,} for validation ({validation}); "
+        f"{recipe.epochs} epochs, batches of {recipe.batch_size}, seed {recipe.seed}"
+    )
+
+
+def epoch_line(row: "HistoryRow", epochs: int) -> str:
+    width = len(str(epochs))
+    line = (
+        f"epoch {row['epoch']:>{width}}/{epochs}  {row['seconds']:6.2f} s  accuracy {row['accuracy']:.4f}  "
+        f"loss {row['loss']:.4f}  val_accuracy {row['val_accuracy']:.4f}  val_loss {row['val_loss']:.4f}"
+    )
+    if "val_top_k_accuracy" in row:
+        line += f"  val_top_k_accuracy {row['val_top_k_accuracy']:.4f}"
+    return line
+
+
+def result_lines(run: "Run") -> list[str]:
+    """What came of a run, in three lines."""
+    test, timing, record = run.metrics["test"], run.record.timing, run.record
+    lines = []
+    if record.status == "interrupted":
+        lines.append(f"Interrupted after {record.epochs_trained} whole epochs; this is what was trained so far.")
+    if record.best_epoch and record.best_epoch != record.epochs_trained:
+        lines.append(f"The weights are those of epoch {record.best_epoch}, the best on validation.")
+    lines.append(
+        f"Trained in {timing.fit_seconds:.2f} s (validation {timing.validate_seconds:.2f} s, all told "
+        f"{timing.total_seconds:.2f} s) on {record.environment.device}, {record.environment.threads} threads"
+    )
+    lines.append(
+        f"Test accuracy {test['accuracy']:.2%} (95% interval {test['accuracy_low']:.2%} to "
+        f"{test['accuracy_high']:.2%}), loss {test['loss']:.4f}: {test['misread']:,} of {test['n']:,} misread"
+    )
+    lines.append(f"Run: {run.folder}")
+    return lines
+
+
+class ConsoleListener:
+    """A bar within the epoch where there is a terminal; a line an epoch everywhere."""
+
+    def __init__(self, console: "Console") -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.console = console
+        self.bar = Progress(
+            TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.completed}/{task.total}"),
+            TextColumn("{task.fields[state]}"), TimeRemainingColumn(compact=True),
+            console=console, transient=True, auto_refresh=False, disable=not console.is_terminal,
+        )  # fmt: skip
+        self.task: Any = None
+
+    def print(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def started(
+        self, data: "ImageSet", recipe: "Recipe", summary: "Summary", n_train: int, n_val: int, validation: str
+    ) -> None:
+        self.print(headline(data, recipe, n_train, n_val, validation))
+        self.print(f"\n{summary}\n")
+
+    def event(self, event: "Event") -> None:
+        from misread.training.events import EpochEnded, Finished, Progress
+
+        match event:
+            case Progress():
+                self._show(event)
+            case EpochEnded():
+                self._hide()
+                self.print(epoch_line(event.row, event.epochs))
+            case Finished():
+                self._hide()
+
+    def _show(self, event: Any) -> None:
+        if self.task is None:
+            self.bar.start()
+            self.task = self.bar.add_task("", total=event.steps, state="")
+        self.bar.update(
+            self.task, description=f"epoch {event.epoch}/{event.epochs}", completed=event.step, refresh=True,
+            state=f"accuracy {event.accuracy:.4f}  loss {event.loss:.4f}",
+        )  # fmt: skip
+
+    def _hide(self) -> None:
+        if self.task is not None:
+            self.bar.remove_task(self.task)
+            self.bar.stop()
+            self.task = None
+
+    def finished(self, run: "Run") -> None:
+        for line in result_lines(run):
+            self.print(line)
+
+
+class NotebookListener:
+    """One piece of HTML below the cell, kept up to date: a bar, then a table line an epoch."""
+
+    COLUMNS = ("epoch", "seconds", "accuracy", "loss", "val_accuracy", "val_loss")
+
+    def __init__(self) -> None:
+        self.head = ""
+        self.rows: list[str] = []
+        self.foot = ""
+        self.handle: Any = None
+
+    def started(
+        self, data: "ImageSet", recipe: "Recipe", summary: "Summary", n_train: int, n_val: int, validation: str
+    ) -> None:
+        said = html.escape(headline(data, recipe, n_train, n_val, validation))
+        self.head = f"<p>{said}</p><pre>{html.escape(str(summary))}</pre>"
+        self._update("")
+
+    def event(self, event: "Event") -> None:
+        from misread.training.events import EpochEnded, Progress
+
+        match event:
+            case Progress():
+                state = f"epoch {event.epoch}/{event.epochs}, accuracy {event.accuracy:.4f}, loss {event.loss:.4f}"
+                self._update(f'<progress value="{event.step}" max="{event.steps}"></progress> {state}')
+            case EpochEnded():
+                cells = [f"{event.row['epoch']}/{event.epochs}", f"{event.row['seconds']:.2f}"]
+                cells += [f"{event.row[c]:.4f}" for c in self.COLUMNS[2:]]  # type: ignore[literal-required]
+                self.rows.append("<tr>" + "".join(f"<td>{c}</td>" for c in cells) + "</tr>")
+                self._update("")
+
+    def finished(self, run: "Run") -> None:
+        self.foot = "".join(f"<p>{html.escape(line)}</p>" for line in result_lines(run))
+        self._update("")
+
+    def _update(self, bar: str) -> None:
+        from IPython.display import HTML, display
+
+        header = "".join(f"<th>{c}</th>" for c in self.COLUMNS)
+        table = f"<table><tr>{header}</tr>{''.join(self.rows)}</table>" if self.rows else ""
+        content = HTML(self.head + table + bar + self.foot)
+        if self.handle is None:
+            self.handle = display(content, display_id=True)
+        else:
+            self.handle.update(content)

@@ -1,0 +1,61 @@
+"""What a training tells while it goes on. `fit` yields these; whoever listens may answer with STOP."""
+
+from dataclasses import dataclass
+from typing import Final, TypedDict
+
+from torch import nn
+
+STOP: Final = "stop"
+
+
+class _Row(TypedDict):
+    epoch: int
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+
+
+class HistoryRow(_Row, total=False):
+    """One epoch. `loss` and `accuracy` are means over the epoch's batches as they were met, while the weights moved.
+
+    `seconds` is training time alone; validation is not in it. With `top_k`, `val_top_k_accuracy` is there too.
+    """
+
+    val_top_k_accuracy: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Some steps of an epoch are done. `loss` and `accuracy` are means over the epoch so far."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """An epoch and its validation are done."""
+
+    row: HistoryRow
+    epochs: int
+    network: nn.Module
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The last event. `interrupted`: a listener answered STOP inside an epoch, which is not in the history."""
+
+    network: nn.Module
+    history: tuple[HistoryRow, ...]
+    interrupted: bool
+    fit_seconds: float
+    validate_seconds: float
+
+
+Event = Progress | EpochEnded | Finished

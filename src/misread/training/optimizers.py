@@ -1,0 +1,149 @@
+"""Optimizers under Keras's names and defaults, and the learning rate at each step.
+
+They are written out here, over torch's fused and multi-tensor kernels, because the first use of `torch.optim` imports
+torch's compiler, which takes longer than a whole training of a small network. The update rules are torch's: like
+Keras's, except that epsilon stands beside the bias-corrected root, as in the papers.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from misread.training import recipe as r
+
+
+class Stepper(Protocol):
+    """Moves weights by their gradients."""
+
+    def step(self, learning_rate: float) -> None: ...
+
+    def zero_grad(self) -> None: ...
+
+
+class _Weights:
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self.parameters = [p for p in parameters if p.requires_grad]
+        self.weights = [p.detach() for p in self.parameters]  # share memory with the parameters, outside autograd
+
+    def grads(self) -> list[Tensor]:
+        return [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters]
+
+    def zero_grad(self) -> None:
+        for p in self.parameters:
+            p.grad = None
+
+    def zeros(self) -> list[Tensor]:
+        return [torch.zeros_like(w) for w in self.weights]
+
+
+class AdamStepper(_Weights):
+    """Adam, Kingma and Ba 2015 (arXiv 1412.6980); with weight decay AdamW, Loshchilov and Hutter 2019 (1711.05101)."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], spec: r.Adam | r.AdamW) -> None:
+        super().__init__(parameters)
+        self.spec = spec
+        self.decay = spec.weight_decay if isinstance(spec, r.AdamW) else 0.0
+        self.means, self.squares = self.zeros(), self.zeros()
+        self.fused = all(w.device.type in ("cpu", "cuda") for w in self.weights)
+        self.counts = [torch.zeros((), device=w.device) for w in self.weights]
+        self.count = 0
+
+    def step(self, learning_rate: float) -> None:
+        spec, grads = self.spec, self.grads()
+        self.count += 1
+        if self.fused:
+            torch._foreach_add_(self.counts, 1)
+            kernel = torch._fused_adamw_ if self.decay else torch._fused_adam_
+            kernel(
+                self.weights, grads, self.means, self.squares, [], self.counts, lr=learning_rate, beta1=spec.beta_1,
+                beta2=spec.beta_2, weight_decay=self.decay, eps=spec.epsilon, amsgrad=False, maximize=False,
+            )  # fmt: skip
+            return
+        torch._foreach_mul_(self.weights, 1 - learning_rate * self.decay)
+        torch._foreach_lerp_(self.means, grads, 1 - spec.beta_1)
+        torch._foreach_mul_(self.squares, spec.beta_2)
+        torch._foreach_addcmul_(self.squares, grads, grads, 1 - spec.beta_2)
+        roots = torch._foreach_sqrt(self.squares)
+        torch._foreach_div_(roots, math.sqrt(1 - spec.beta_2**self.count))
+        torch._foreach_add_(roots, spec.epsilon)
+        torch._foreach_addcdiv_(self.weights, self.means, roots, -learning_rate / (1 - spec.beta_1**self.count))
+
+
+class SGDStepper(_Weights):
+    """Gradient descent, with momentum (Polyak 1964) or Nesterov's (Sutskever et al. 2013)."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], spec: r.SGD) -> None:
+        super().__init__(parameters)
+        self.spec = spec
+        self.velocities = self.zeros() if spec.momentum else []
+
+    def step(self, learning_rate: float) -> None:
+        grads, momentum = self.grads(), self.spec.momentum
+        if momentum:
+            torch._foreach_mul_(self.velocities, momentum)
+            torch._foreach_add_(self.velocities, grads)
+            ahead = torch._foreach_add(grads, self.velocities, alpha=momentum)
+            grads = list(ahead) if self.spec.nesterov else self.velocities
+        torch._foreach_add_(self.weights, grads, alpha=-learning_rate)
+
+
+class RMSpropStepper(_Weights):
+    """RMSprop, Tieleman and Hinton 2012 (lecture 6.5); centred, Graves 2013 (arXiv 1308.0850)."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], spec: r.RMSprop) -> None:
+        super().__init__(parameters)
+        self.spec = spec
+        self.squares = self.zeros()
+        self.means = self.zeros() if spec.centered else []
+        self.velocities = self.zeros() if spec.momentum else []
+
+    def step(self, learning_rate: float) -> None:
+        spec, grads = self.spec, self.grads()
+        torch._foreach_mul_(self.squares, spec.rho)
+        torch._foreach_addcmul_(self.squares, grads, grads, 1 - spec.rho)
+        spreads: list[Tensor] = self.squares
+        if spec.centered:
+            torch._foreach_lerp_(self.means, grads, 1 - spec.rho)
+            spreads = list(torch._foreach_addcmul(self.squares, self.means, self.means, -1))
+        roots = torch._foreach_sqrt(spreads)
+        torch._foreach_add_(roots, spec.epsilon)
+        if not spec.momentum:
+            torch._foreach_addcdiv_(self.weights, grads, roots, -learning_rate)
+            return
+        torch._foreach_mul_(self.velocities, spec.momentum)
+        torch._foreach_addcdiv_(self.velocities, grads, roots)
+        torch._foreach_add_(self.weights, self.velocities, alpha=-learning_rate)
+
+
+def make_stepper(spec: r.Optimizer, parameters: Iterable[nn.Parameter]) -> Stepper:
+    """The optimizer that a recipe asks for, over these parameters."""
+    match spec:
+        case r.Adam() | r.AdamW():
+            return AdamStepper(parameters, spec)
+        case r.SGD():
+            return SGDStepper(parameters, spec)
+        case r.RMSprop():
+            return RMSpropStepper(parameters, spec)
+
+
+def learning_rate_factor(schedule: r.Schedule, step: int, steps: int) -> float:
+    """What the recipe's learning rate is multiplied by at `step` of `steps` (0-based).
+
+    Source: cosine, Loshchilov and Hutter 2017 (arXiv 1608.03983); one cycle, Smith and Topin 2018 (arXiv 1708.07120).
+    """
+    done = step / max(steps - 1, 1)
+    match schedule:
+        case r.Constant():
+            return 1.0
+        case r.Cosine():
+            if done < schedule.warmup:
+                return (step + 1) / (schedule.warmup * max(steps - 1, 1) + 1)
+            along = (done - schedule.warmup) / (1 - schedule.warmup)
+            return schedule.final_fraction + (1 - schedule.final_fraction) * (1 + math.cos(math.pi * along)) / 2
+        case r.OneCycle():
+            if done < schedule.peak:
+                return schedule.start_fraction + (1 - schedule.start_fraction) * done / schedule.peak
+            return 1 - (1 - schedule.final_fraction) * (done - schedule.peak) / (1 - schedule.peak)

@@ -1,0 +1,225 @@
+"""The recipe: everything that decides a training, as validated data that reads and writes TOML."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from misread.errors import RecipeError
+from misread.models.layer_specs import LayerSpec, Positive, Spec
+from misread.names import nearest
+from misread.training.recipe_problems import problems_in
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+class Loss(Spec):
+    """Cross-entropy. `auto` takes the form that fits the labels: sparse for whole numbers, else for one-hot."""
+
+    name: Literal["auto", "sparse_categorical_crossentropy", "categorical_crossentropy"] = "auto"
+    label_smoothing: Fraction = 0.0
+
+
+class Adam(Spec):
+    name: Literal["adam"] = "adam"
+    learning_rate: PositiveFloat = 0.001
+    beta_1: Fraction = 0.9
+    beta_2: Fraction = 0.999
+    epsilon: PositiveFloat = 1e-7
+
+
+class AdamW(Spec):
+    name: Literal["adamw"] = "adamw"
+    learning_rate: PositiveFloat = 0.001
+    beta_1: Fraction = 0.9
+    beta_2: Fraction = 0.999
+    epsilon: PositiveFloat = 1e-7
+    weight_decay: Annotated[float, Field(ge=0)] = 0.004
+
+
+class SGD(Spec):
+    name: Literal["sgd"] = "sgd"
+    learning_rate: PositiveFloat = 0.01
+    momentum: Fraction = 0.0
+    nesterov: bool = False
+
+
+class RMSprop(Spec):
+    name: Literal["rmsprop"] = "rmsprop"
+    learning_rate: PositiveFloat = 0.001
+    rho: Fraction = 0.9
+    momentum: Fraction = 0.0
+    epsilon: PositiveFloat = 1e-7
+    centered: bool = False
+
+
+Optimizer = Annotated[Adam | AdamW | SGD | RMSprop, Field(discriminator="name")]
+
+
+class Constant(Spec):
+    """The optimizer's learning rate throughout."""
+
+    name: Literal["constant"] = "constant"
+
+
+class Cosine(Spec):
+    """From the learning rate down to `final_fraction` of it along half a cosine, after a linear `warmup`."""
+
+    name: Literal["cosine"] = "cosine"
+    warmup: Fraction = 0.0
+    final_fraction: Fraction = 0.0
+
+
+class OneCycle(Spec):
+    """Up from `start_fraction` of the learning rate to all of it by `peak`, then down to `final_fraction`, linearly."""
+
+    name: Literal["one-cycle"] = "one-cycle"
+    peak: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    start_fraction: Fraction = 0.04
+    final_fraction: Fraction = 0.0
+
+
+Schedule = Annotated[Constant | Cosine | OneCycle, Field(discriminator="name")]
+
+
+class Validation(Spec):
+    """Which images choose. `carve`: the data's own validation split, else `fraction` of every class of train.
+
+    `show-test`: the test split is shown as validation, the way lessons do; nothing may then be chosen on it.
+    """
+
+    name: Literal["carve", "show-test"] = "carve"
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
+class EarlyStopping(Spec):
+    """Stop when `monitor` has not got better for `patience` epochs, and keep the best epoch's weights."""
+
+    monitor: Literal["val_loss", "val_accuracy"] = "val_loss"
+    patience: Positive = 3
+
+
+class Recipe(Spec):
+    """Everything that decides a training. Fields that are left out take the defaults of Keras."""
+
+    name: str = "own"
+    description: str = ""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    epochs: Positive = 10
+    batch_size: Positive = 32
+    top_k: Positive | None = None  # also report how often the label is among the k most probable classes
+    loss: Loss = Loss()
+    optimizer: Optimizer = Adam()
+    schedule: Schedule = Constant()
+    validation: Validation = Validation()
+    early_stopping: EarlyStopping | None = None
+    layers: tuple[LayerSpec, ...] = ()
+
+    def model_post_init(self, context: Any, /) -> None:
+        if self.early_stopping and self.validation.name == "show-test":
+            raise ValueError(
+                'early_stopping: it would choose on the test split, since validation.name is "show-test"; '
+                'set validation.name to "carve"'
+            )
+
+    def to_toml(self) -> str:
+        """The recipe as TOML, every field written out."""
+        import tomli_w
+
+        return tomli_w.dumps(self.model_dump(exclude_none=True))
+
+
+def parse_recipe(values: Mapping[str, Any], where: str) -> Recipe:
+    """A recipe from nested values. Raises RecipeError naming every problem, with the nearest right spelling."""
+    try:
+        return TypeAdapter(Recipe).validate_python(values)
+    except ValidationError as error:
+        raise RecipeError(f"{where} is not a recipe:\n" + "\n".join(f"  {p}" for p in problems_in(error))) from None
+
+
+def load_recipe(recipe: str | Path | Recipe, settings: Iterable[str] = ()) -> Recipe:
+    """A recipe by its name, from a TOML file, or as it is; then `settings` ("key.key=value") laid over it.
+
+    A setting's value is read as TOML, and as text where it is none. Setting a table's `name`, or a layer's `type`,
+    starts that table afresh: the arguments of one optimizer mean nothing to another.
+    Raises RecipeError: no such recipe or file, or settings that make no recipe.
+    """
+    if isinstance(recipe, Recipe):
+        values, where = recipe.model_dump(exclude_none=True), f"recipe {recipe.name!r}"
+    else:
+        values, where = _read(recipe)
+    settings = list(settings)
+    if settings:
+        where += " with " + ", ".join(settings)
+        for setting in sorted(settings, key=lambda s: s.split("=")[0].split(".")[-1] not in ("name", "type")):
+            _lay_over(values, setting)
+    return parse_recipe(values, where)
+
+
+@cache
+def recipe_names() -> tuple[str, ...]:
+    """The names of the recipes that come with misread."""
+    return tuple(sorted(f.name.removesuffix(".toml") for f in _folder().iterdir() if f.name.endswith(".toml")))
+
+
+def _folder() -> Any:
+    return resources.files("misread.training") / "recipes"
+
+
+def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
+    if str(recipe) in recipe_names():
+        return tomllib.loads((_folder() / f"{recipe}.toml").read_text(encoding="utf-8")), f"recipe {recipe!r}"
+    path = Path(recipe).expanduser()
+    if not path.is_file():
+        raise RecipeError(
+            f"There is no recipe or recipe file {str(recipe)!r}.{nearest(str(recipe), recipe_names())}\n"
+            f"Known recipes: {', '.join(recipe_names())}; or the path of a .toml file."
+        )
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not TOML: {error}.") from None
+    return {"name": path.stem, **values}, str(path)
+
+
+def _lay_over(values: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(f"The setting {setting!r} is not of the form key=value, like optimizer.learning_rate=0.01.")
+    *path, last = key.strip().split(".")
+    table: Any = values
+    parent: Any = None
+    step = ""
+    for step in path:
+        parent = table
+        if isinstance(table, list):
+            table = table[_index(table, step, setting)]
+        else:
+            table = table.setdefault(step, {})
+        if not isinstance(table, dict | list):
+            raise RecipeError(f"The setting {setting!r}: {step!r} is a single value, with nothing below it.")
+    value = _value(text)
+    if isinstance(table, list):
+        table[_index(table, last, setting)] = value
+    elif last in ("name", "type") and isinstance(parent, dict | list) and table.get(last) != value:
+        cast(Any, parent)[int(step) if isinstance(parent, list) else step] = {last: value}
+    else:
+        table[last] = value
+
+
+def _index(table: list[Any], step: str, setting: str) -> int:
+    if not step.isdecimal() or int(step) >= len(table):
+        raise RecipeError(f"The setting {setting!r}: there is no layer {step}; layers are numbered 0..{len(table) - 1}.")
+    return int(step)
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()
