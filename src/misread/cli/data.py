@@ -34,7 +34,9 @@ def list_data(json: options.Json = False) -> None:
     if json:
         print_json(rows)
         return
-    table = [[r["name"], r["title"], r["licence"], r["path"] or "not here; misread data get " + str(r["name"])] for r in rows]
+    table = [
+        [r["name"], r["title"], r["licence"], r["path"] or "not here; misread data get " + str(r["name"])] for r in rows
+    ]
     print_table(["Name", "What it is", "Licence", "Where"], table)
 
 

@@ -11,7 +11,9 @@ from misread.cli.runs import find_run
 
 def evaluate(
     run: options.RunFolder,
-    data: Annotated[str | None, typer.Argument(help="Other data; the run's own by default.", show_default=False)] = None,
+    data: Annotated[
+        str | None, typer.Argument(help="Other data; the run's own by default.", show_default=False)
+    ] = None,
     split: options.Split = "test",
     device: options.Device = "auto",
     json: options.Json = False,
@@ -36,7 +38,8 @@ def evaluate(
         lines.append("Note: the run was trained on these images; the accuracy says nothing of new ones.")
     lines += [
         f"Loss      {result['loss']:.4f}",
-        f"Accuracy  {result['accuracy']:.2%}  (95% interval {result['accuracy_low']:.2%} to {result['accuracy_high']:.2%})",
+        f"Accuracy  {result['accuracy']:.2%}  (95% interval {result['accuracy_low']:.2%} to "
+        f"{result['accuracy_high']:.2%})",
     ]
     lines += [f"Top-{key.split('_')[1]}     {value:.2%}" for key, value in result.items() if key.startswith("top_")]
     lines.append(f"Misread   {result['misread']:,} of {result['n']:,}")

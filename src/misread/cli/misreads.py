@@ -15,7 +15,9 @@ def misreads(
     run: options.RunFolder,
     grid: Annotated[int, typer.Option(min=1, help="How many images the picture shows.")] = 16,
     seed: Annotated[int, typer.Option(help="Seed of the picture's random choice.")] = 0,
-    most_confident: Annotated[bool, typer.Option(help="Show the most confident mistakes, not a random choice.")] = False,
+    most_confident: Annotated[
+        bool, typer.Option(help="Show the most confident mistakes, not a random choice.")
+    ] = False,
     png: Annotated[Path | None, typer.Option(help="Write the picture there (PNG or SVG).", show_default=False)] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the table there.", show_default=False)] = None,
     split: options.Split = "test",

@@ -7,7 +7,9 @@ import typer
 
 from misread.errors import DataError
 
-Data = Annotated[str, typer.Argument(help="A name (mnist, fashion-mnist, kmnist, digits) or a path.", show_default=False)]
+Data = Annotated[
+    str, typer.Argument(help="A name (mnist, fashion-mnist, kmnist, digits) or a path.", show_default=False)
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or 'last'.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout; all else goes to stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]

@@ -31,7 +31,9 @@ def train(
     from misread.training.recipe import load_recipe
 
     load_recipe(recipe, set or [])  # a bad recipe is refused before the data is fetched
-    images = load(data, size=options.parse_size(size), strict=strict, progress=lambda line: None if quiet else warn(line))
+    images = load(
+        data, size=options.parse_size(size), strict=strict, progress=lambda line: None if quiet else warn(line)
+    )
     warn(*(f"Skipped: {line}" for line in images.skipped))
     listener = pick_listener(quiet=quiet, console=console(json))
     run = train_run(

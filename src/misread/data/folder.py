@@ -27,8 +27,8 @@ def load_folder(folder: Path, size: tuple[int, int] | None = None, strict: bool 
     names = tuple(f.name for f in _by_number_or_name(_subfolders(split_folders["train"])))
     if not names:
         raise DataError(
-            f"{folder} has no class folders. Needed: a folder of images for each class, also under train/, val/, test/;\n"
-            "or IDX files, an .npz or a .csv."
+            f"{folder} has no class folders. Needed: a folder of images for each class, also under train/, val/,\n"
+            "test/; or IDX files, an .npz or a .csv."
         )
     skipped: list[str] = []
     pictures, labels, files = {}, {}, {}
@@ -38,7 +38,9 @@ def load_folder(folder: Path, size: tuple[int, int] | None = None, strict: bool 
             raise DataError(f"{root} has the class folder {extra[0]!r}, which the train split has not.")
         paths = [(label, p) for label, name in enumerate(names) for p in _image_files(root / name)]
         read = _read_all([p for _, p in paths], strict, skipped)
-        kept = [(label, path, picture) for (label, path), picture in zip(paths, read, strict=True) if picture is not None]
+        kept = [
+            (label, path, picture) for (label, path), picture in zip(paths, read, strict=True) if picture is not None
+        ]
         for label, name in enumerate(names):
             if split == "train" and not any(k[0] == label for k in kept):
                 raise DataError(f"{root / name} has no images that can be read. Add some, or remove the folder.")

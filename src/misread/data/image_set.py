@@ -94,8 +94,8 @@ class ImageSet:
             if name in self.splits:
                 split = self.splits[name]
                 digest.update(f"{name}{split.images.shape}".encode())
-                digest.update(np.ascontiguousarray(split.images))
-                digest.update(np.ascontiguousarray(split.labels))
+                digest.update(np.ascontiguousarray(split.images).data)
+                digest.update(np.ascontiguousarray(split.labels).data)
         return digest.hexdigest()
 
     def split(self, name: str) -> Split:
@@ -159,7 +159,8 @@ def build_image_set(
         one_hot |= was_one_hot
         if len(images[split]) != len(labels[split]):
             raise DataError(
-                f"{split} labels has {len(labels[split]):,} rows but {split} images has {len(images[split]):,}{where}.\n"
+                f"{split} labels has {len(labels[split]):,} rows but {split} images has "
+                f"{len(images[split]):,}{where}.\n"
                 "Save both from the same split, or drop what has no partner."
             )
         if not len(images[split]):
@@ -238,9 +239,9 @@ def _checked_images(raw: Any, what: str) -> np.ndarray:
     if images.dtype.kind not in "iufb":
         raise DataError(f"{what}: values are {images.dtype}, not numbers. Save them as uint8, 0..255.")
     low, high = float(images.min()), float(images.max())
-    if images.dtype.kind == "f" and 0 <= low and high <= 1:
+    if images.dtype.kind == "f" and low >= 0 and high <= 1:
         return np.rint(images * 255).astype(np.uint8)
-    if 0 <= low and high <= 255 and (images.dtype.kind != "f" or bool((images == np.rint(images)).all())):
+    if low >= 0 and high <= 255 and (images.dtype.kind != "f" or bool((images == np.rint(images)).all())):
         return images.astype(np.uint8)
     raise DataError(
         f"{what}: values run from {low:g} to {high:g} ({images.dtype}).\n"

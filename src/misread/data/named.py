@@ -9,6 +9,10 @@ FILES = {
     ("test", "labels"): "t10k-labels-idx1-ubyte.gz",
 }
 DIGIT_NAMES = tuple("0123456789")
+FASHION_NAMES = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class NamedData:
     homepage: str
     mirrors: tuple[str, ...]
     contents_sha256: tuple[str, str, str, str] | None = None
-    gz_sha256: tuple[str, str, str, str] | None = None
+    gz_sha256: tuple[str, str, str, str] = ("", "", "", "")
 
 
 NAMED = {
@@ -53,10 +57,7 @@ NAMED = {
         NamedData(
             name="fashion-mnist",
             title="Fashion-MNIST: 70,000 pieces of clothing, 28x28 grey",
-            class_names=(
-                "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
-                "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-            ),  # fmt: skip
+            class_names=FASHION_NAMES,
             licence="MIT (Zalando SE)",
             homepage="https://github.com/zalandoresearch/fashion-mnist",
             mirrors=(

@@ -41,8 +41,8 @@ def places(data: NamedData) -> Iterator[Place]:
         yield Place("$MISREAD_DATA", Path(root) / data.name)
     yield Place("cache", cache_folder() / data.name)
     torchvision = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}[data.name]
-    for root in (Path("data"), Path.home() / "data", Path.home() / ".cache" / "torchvision"):
-        yield Place("torchvision's copy", root / torchvision / "raw")
+    for above in (Path("data"), Path.home() / "data", Path.home() / ".cache" / "torchvision"):
+        yield Place("torchvision's copy", above / torchvision / "raw")
     keras = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
     yield Place("Keras's copy", keras / (f"{data.name}.npz" if data.name == "mnist" else data.name))
 
@@ -102,7 +102,8 @@ def _fetch(data: NamedData, index: int, target: Path, progress: Callable[[str], 
     raise DownloadError(
         f"{data.name} could not be had: {target.name} came from no mirror.\n  "
         + "\n  ".join(reasons)
-        + f"\nConnect to the network, or put the four files into a folder {data.name!r} and point MISREAD_DATA above it."
+        + f"\nConnect to the network, or put the four files into a folder {data.name!r} and set MISREAD_DATA to the "
+        "folder above it."
     )
 
 
@@ -123,10 +124,8 @@ def _verified(data: NamedData, index: int, path: Path) -> np.ndarray:
     contents = read_bytes(path)
     if data.contents_sha256:
         published, actual, of = data.contents_sha256[index], sha256(contents), "its contents"
-    elif data.gz_sha256 and contents[:2] == b"\0\0" and not path.suffix == ".gz" and ".partial" not in path.name:
-        raise DataError(f"{path}: only the .gz file can be verified for {data.name}; put that there.")
     else:
-        published, actual, of = (data.gz_sha256 or ("",) * 4)[index], sha256(path.read_bytes()), "the file"
+        published, actual, of = data.gz_sha256[index], sha256(path.read_bytes()), "the file"
     if actual != published:
         raise DataError(f"{path}: the SHA-256 of {of} is {actual}, not {published}. It is damaged; fetch it again.")
     return parse_idx(contents, path, (3,) if list(FILES)[index][1] == "images" else (1,))

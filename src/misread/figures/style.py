@@ -1,4 +1,4 @@
-"""One look for all pictures: colours that a colour-blind reader tells apart, sizes that are read where they are shown."""
+"""One look for all pictures: colours that a colour-blind reader tells apart, sizes that can be read where shown."""
 
 import io
 from pathlib import Path

@@ -36,9 +36,7 @@ class Network(nn.Sequential):
         self.final_softmax = final_softmax
 
 
-def build_network(
-    layer_list: Sequence[specs.LayerSpec], image_shape: tuple[int, int, int], n_classes: int
-) -> Network:
+def build_network(layer_list: Sequence[specs.LayerSpec], image_shape: tuple[int, int, int], n_classes: int) -> Network:
     """A freshly initialised network; torch's global generator draws the weights.
 
     image_shape: (H, W, C).

@@ -22,8 +22,8 @@ def resolve_loss(loss: Loss, one_hot: bool) -> Loss:
         )  # fmt: skip
         raise RecipeError(
             f"The recipe's loss is {loss.name}, which takes labels as {needed}, but the labels are {given}.\n"
-            f"Both compute the same number from the same class; the sparse form takes its index, the other a row with a "
-            f"single 1.\nSet loss.name to {fitting} or auto, or give the labels in the other form."
+            "Both compute the same number from the same class; the sparse form takes its index, the other a row with "
+            f"a single 1.\nSet loss.name to {fitting} or auto, or give the labels in the other form."
         )
     return loss
 

@@ -197,10 +197,7 @@ def _lay_over(values: dict[str, Any], setting: str) -> None:
     step = ""
     for step in path:
         parent = table
-        if isinstance(table, list):
-            table = table[_index(table, step, setting)]
-        else:
-            table = table.setdefault(step, {})
+        table = table[_index(table, step, setting)] if isinstance(table, list) else table.setdefault(step, {})
         if not isinstance(table, dict | list):
             raise RecipeError(f"The setting {setting!r}: {step!r} is a single value, with nothing below it.")
     value = _value(text)
@@ -214,7 +211,9 @@ def _lay_over(values: dict[str, Any], setting: str) -> None:
 
 def _index(table: list[Any], step: str, setting: str) -> int:
     if not step.isdecimal() or int(step) >= len(table):
-        raise RecipeError(f"The setting {setting!r}: there is no layer {step}; layers are numbered 0..{len(table) - 1}.")
+        raise RecipeError(
+            f"The setting {setting!r}: there is no layer {step}; layers are numbered 0..{len(table) - 1}."
+        )
     return int(step)
 
 

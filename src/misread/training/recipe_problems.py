@@ -24,7 +24,8 @@ def problems_in(error: ValidationError) -> Iterator[str]:
             case "union_tag_invalid":
                 tags = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
                 key = context["discriminator"].strip("'")
-                yield f"{_path(loc)}.{key}: {context['tag']!r} is not known.{nearest(context['tag'], tags)}{_listed(tags)}"
+                tag = context["tag"]
+                yield f"{_path(loc)}.{key}: {tag!r} is not known.{nearest(tag, tags)}{_listed(tags)}"
             case "union_tag_not_found":
                 yield f"{_path(loc)}: it needs a {context['discriminator']}."
             case "literal_error":

@@ -1,0 +1,41 @@
+# make demo: train the lesson's MLP and show what it misread.   make test: the tests.
+# Both do all the set-up by themselves, in .venv, and do it once.
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+.PHONY: demo test lint bench clean
+
+$(BIN)/python:
+	python3 -m venv $(VENV)
+
+# pip first, on its own: the pinned one knows dependency groups; the one that venv brings may not
+$(VENV)/runtime: constraints.txt pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --constraint constraints.txt pip
+	$(PIP) install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/runtime
+	$(PIP) install --quiet --constraint constraints.txt --group dev
+	@touch $@
+
+demo: $(VENV)/runtime
+	$(BIN)/misread demo
+
+test: $(VENV)/dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.venv-peers/done: benchmarks/peers.txt
+	python3 -m venv .venv-peers
+	.venv-peers/bin/python -m pip --disable-pip-version-check install --quiet --requirement benchmarks/peers.txt
+	@touch $@
+
+bench: $(VENV)/dev .venv-peers/done
+	$(BIN)/python benchmarks/bench.py --readme
+
+clean:
+	rm -rf $(VENV) .venv-peers build dist
