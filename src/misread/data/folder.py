@@ -102,9 +102,10 @@ def _stack(
         other = next(((p, f) for p, f in everything if p.shape[:2] != first.shape[:2]), None)
         if other:
             (h, w), (other_h, other_w) = first.shape[:2], other[0].shape[:2]
+            smaller = f"{min(h, other_h)}x{min(w, other_w)}"
             raise DataError(
                 f"The images in {folder} differ in size: {first_file} is {h}x{w}, {other[1]} is {other_h}x{other_w} "
-                f"(height x width).\nName the size to bring them to, for example --size {min(h, other_h)}."
+                f"(height x width).\nName the size to bring them to, for example --size {smaller}."
             )
     height, width = size or first.shape[:2]
     channels = max(p.shape[-1] for p, _ in everything)

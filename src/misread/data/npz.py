@@ -34,10 +34,10 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Every array in an `.npz`, by its key. Raises DataError: damaged, not an `.npz`, or Python objects inside."""
     arrays: dict[str, np.ndarray] = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for key in archive.files:
                 arrays[key] = archive[key]
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, EOFError, OSError, TypeError) as error:  # TypeError: a lone .npy inside
         raise DataError(f"{path} is damaged or not an .npz file: {error}.") from None
     except ValueError as error:
         raise DataError(

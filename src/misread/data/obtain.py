@@ -93,8 +93,10 @@ def _fetch(data: NamedData, index: int, target: Path, progress: Callable[[str], 
             _verified(data, index, partial)
             os.replace(partial, target)
             return
-        except requests.exceptions.ConnectionError:
+        except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError):
             reasons.append(f"{mirror}: no connection, or it broke off")
+        except requests.exceptions.Timeout:
+            reasons.append(f"{mirror}: no answer within {TIMEOUT_SECONDS:g} s")
         except (requests.exceptions.RequestException, DataError, OSError) as error:
             reasons.append(f"{mirror}: {str(error).replace(str(partial), target.name)}")
         finally:

@@ -49,11 +49,10 @@ class EpochEnded:
 
 @dataclass(frozen=True)
 class Finished:
-    """The last event. `interrupted`: a listener answered STOP inside an epoch, which is not in the history."""
+    """The last event. An epoch that a listener stopped half-way is not in the history."""
 
     network: nn.Module
     history: tuple[HistoryRow, ...]
-    interrupted: bool
     fit_seconds: float
     validate_seconds: float
 

@@ -55,7 +55,7 @@ def fit(
     losses = torch.zeros(steps, device=device)  # read back at ticks only: no synchronisation per batch
     correct = torch.zeros((), dtype=torch.int64, device=device)
     history: list[HistoryRow] = []
-    stopped = interrupted = False
+    stopped = False
 
     for epoch in range(1, recipe.epochs + 1):
         epoch_started = last_tick = time.perf_counter()
@@ -79,9 +79,9 @@ def fit(
                     epoch, recipe.epochs, step + 1, steps, losses[: step + 1].mean().item(), correct.item() / seen
                 )
                 if answer == STOP:
-                    stopped = interrupted = True
+                    stopped = True
                     break
-        if interrupted:
+        if stopped:
             break
         _check_finite(losses, epoch, recipe)
         weights = torch.full_like(losses, recipe.batch_size)
@@ -99,12 +99,10 @@ def fit(
         validate_seconds += time.perf_counter() - validate_started
         history.append(row)
         if (yield EpochEnded(row, recipe.epochs, network)) == STOP:
-            stopped = True
-        if stopped:
             break
 
     fit_seconds = time.perf_counter() - started - validate_seconds
-    yield Finished(network, tuple(history), interrupted, fit_seconds, validate_seconds)
+    yield Finished(network, tuple(history), fit_seconds, validate_seconds)
 
 
 def _check_finite(losses: Tensor, epoch: int, recipe: Recipe) -> None:

@@ -16,6 +16,7 @@ from misread.training.recipe_problems import problems_in
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+LearningRate = Annotated[float, Field(gt=0, le=1e6)]  # beyond it float32 overflows before any loss is seen
 
 
 class Loss(Spec):
@@ -27,7 +28,7 @@ class Loss(Spec):
 
 class Adam(Spec):
     name: Literal["adam"] = "adam"
-    learning_rate: PositiveFloat = 0.001
+    learning_rate: LearningRate = 0.001
     beta_1: Fraction = 0.9
     beta_2: Fraction = 0.999
     epsilon: PositiveFloat = 1e-7
@@ -35,7 +36,7 @@ class Adam(Spec):
 
 class AdamW(Spec):
     name: Literal["adamw"] = "adamw"
-    learning_rate: PositiveFloat = 0.001
+    learning_rate: LearningRate = 0.001
     beta_1: Fraction = 0.9
     beta_2: Fraction = 0.999
     epsilon: PositiveFloat = 1e-7
@@ -44,14 +45,14 @@ class AdamW(Spec):
 
 class SGD(Spec):
     name: Literal["sgd"] = "sgd"
-    learning_rate: PositiveFloat = 0.01
+    learning_rate: LearningRate = 0.01
     momentum: Fraction = 0.0
     nesterov: bool = False
 
 
 class RMSprop(Spec):
     name: Literal["rmsprop"] = "rmsprop"
-    learning_rate: PositiveFloat = 0.001
+    learning_rate: LearningRate = 0.001
     rho: Fraction = 0.9
     momentum: Fraction = 0.0
     epsilon: PositiveFloat = 1e-7

@@ -1,0 +1,5 @@
+"""`python -m misread` is the `misread` command."""
+
+from misread.cli.main import main
+
+main()

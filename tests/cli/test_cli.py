@@ -1,0 +1,319 @@
+"""The command line as a person or a script meets it: text, JSON, exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import misread
+from conftest import blocks, write_idx_folder
+from misread.cli.main import main
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    def call(*arguments: object) -> Result:
+        capsys.readouterr()
+        try:
+            main([str(a) for a in arguments])
+            code = 0
+        except SystemExit as leave:
+            code = int(leave.code or 0)
+        out, err = capsys.readouterr()
+        return Result(code, out, err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(data, run): a data folder and a run on it that tests may look at but not change."""
+    root = tmp_path_factory.mktemp("shared")
+    data = write_idx_folder(root / "blocks", blocks(320), blocks(80, seed=1))
+    settings = ['layers=[{type="Flatten"}, {type="Dense", units="classes", activation="softmax"}]']
+    run = misread.train(data, epochs=2, settings=settings, out=root / "runs", progress=False)
+    return data, run.folder
+
+
+SMALL = ("--set", 'layers=[{type="Flatten"}, {type="Dense", units="classes"}]', "--epochs", 2)
+
+
+def test_train_prints_summary_epochs_result_and_pictures(cli: Callable[..., Result], shared: tuple[Path, Path]) -> None:
+    done = cli("train", shared[0], *SMALL)
+    assert done.code == 0
+    assert "dense    Dense    (None, 4)" in done.out
+    assert "260 parameters" in done.out
+    assert "epoch 1/2" in done.out
+    assert "val_accuracy" in done.out
+    assert "of 80 misread" in done.out
+    assert "\x1b[" not in done.out  # not a terminal: plain lines
+    folder = Path(done.out.split("Run: ")[1].splitlines()[0])
+    assert (folder / "run.json").is_file()
+    assert f"Picture: {folder}/figures/misreads.png" in done.out
+
+
+def test_train_json_is_the_record_and_nothing_else(cli: Callable[..., Result], shared: tuple[Path, Path]) -> None:
+    done = cli("train", shared[0], *SMALL, "--json", "--seed", 7, "--threads", 1)
+    record = json.loads(done.out)
+    assert (record["seed"], record["epochs_trained"], record["environment"]["threads"]) == (7, 2, 1)
+    assert record == {"folder": record["folder"], **json.loads((Path(record["folder"]) / "run.json").read_text())}
+    assert "epoch 1/2" in done.err
+
+
+def test_train_quiet_prints_the_folder_only(cli: Callable[..., Result], shared: tuple[Path, Path]) -> None:
+    done = cli("train", shared[0], *SMALL, "--quiet")
+    assert Path(done.out.strip()).is_dir()
+    assert done.err == ""
+
+
+def test_evaluate_gives_interval_and_counts(cli: Callable[..., Result], shared: tuple[Path, Path]) -> None:
+    data, run = shared
+    done = cli("evaluate", run)
+    record = json.loads((run / "run.json").read_text())["metrics"]["test"]
+    assert f"{record['misread']} of 80" in done.out
+    assert f"{record['accuracy']:.2%}  (95% interval {record['accuracy_low']:.2%}" in done.out
+    scored = json.loads(cli("evaluate", run, data, "--json").out)
+    assert scored["misread"] == record["misread"]
+    assert scored["loss"] == pytest.approx(record["loss"])
+
+
+def test_evaluate_on_other_data_says_so(cli: Callable[..., Result], shared: tuple[Path, Path], tmp_path: Path) -> None:
+    other = write_idx_folder(tmp_path / "other", blocks(40, seed=5), blocks(24, seed=6))
+    done = cli("evaluate", shared[1], other)
+    assert done.code == 0
+    assert "Note: this is not the data of the run (blocks" in done.out
+    assert "of 24" in done.out
+
+
+def test_misreads_prints_the_full_table_and_writes_what_is_asked(
+    cli: Callable[..., Result], shared: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run = shared[1]
+    total = json.loads((run / "run.json").read_text())["metrics"]["test"]["misread"]
+    assert total > 5
+    done = cli("misreads", run, "--grid", 5, "--png", tmp_path / "wall.png", "--csv", tmp_path / "all.csv")
+    lines = done.out.splitlines()
+    assert lines[0].split() == ["index", "label", "prediction", "confidence", "margin", "loss"]
+    confidences = [float(line.split()[3]) for line in lines[1 : total + 1]]
+    assert len(confidences) == total
+    assert confidences == sorted(confidences, reverse=True)
+    assert f"5 of {total} misread" in done.out
+    assert (tmp_path / "all.csv").read_text() == (run / "misreads-test.csv").read_text()
+    with Image.open(tmp_path / "wall.png") as picture:
+        assert picture.width > 300
+    rows = json.loads(cli("misreads", run, "--json").out)
+    assert [row["index"] for row in rows] == [int(line.split()[0]) for line in lines[1 : total + 1]]
+    assert set(rows[0]) == {"index", "file", "label", "prediction", "confidence", "margin", "loss"}
+
+
+def test_misreads_writes_only_pictures_as_pictures(
+    cli: Callable[..., Result], shared: tuple[Path, Path], tmp_path: Path
+) -> None:
+    done = cli("misreads", shared[1], "--png", tmp_path / "wall.doc")
+    assert (done.code, done.err) == (2, f"Error: {tmp_path / 'wall.doc'}: a picture is written as .png or .svg.\n")
+    done = cli("misreads", shared[1], "--png", tmp_path / "no" / "wall.png")
+    assert done.code == 2
+    assert "cannot be written: No such file or directory" in done.err
+
+
+def test_predict_reads_pictures_and_reports_bad_ones_without_stopping(
+    cli: Callable[..., Result], shared: tuple[Path, Path], tmp_path: Path
+) -> None:
+    images, _labels = blocks(8, seed=1)
+    for i, image in enumerate(images):
+        Image.fromarray(image[..., 0]).save(tmp_path / f"{i}.png")
+    (tmp_path / "bad.png").write_text("not a picture")
+    files = [tmp_path / "0.png", tmp_path / "bad.png", tmp_path / "nowhere.png", tmp_path / "1.png"]
+    done = cli("predict", shared[1], *files, "--json")
+    assert done.code == 1
+    results = json.loads(done.out)
+    assert [Path(r["file"]).name for r in results] == ["0.png", "bad.png", "nowhere.png", "1.png"]
+    probs = misread.open_run(shared[1]).predict(images)
+    for r, i in ((results[0], 0), (results[3], 1)):
+        assert r["label"] == str(probs[i].argmax())
+        assert [t["probability"] for t in r["top"]] == pytest.approx(sorted(probs[i], reverse=True)[:3], abs=1e-5)
+    assert "is not an image that can be read" in results[1]["error"]
+    assert "does not exist" in results[2]["error"]
+    text = cli("predict", shared[1], *files)
+    assert text.code == 1
+    assert len(text.out.splitlines()) == 3  # a header and two results
+    assert text.err.count("Error: ") == 2
+    assert cli("predict", shared[1], files[0]).code == 0
+
+
+def test_runs_are_listed_and_last_is_the_newest(
+    cli: Callable[..., Result], shared: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "No runs in runs yet" in cli("runs").out
+    assert "There is no run in runs/ yet" in cli("evaluate", "last").err
+    monkeypatch.chdir(shared[1].parent.parent)
+    listed = cli("runs").out.splitlines()
+    assert listed[0].split() == ["Run", "Data", "Seed", "Status", "Accuracy", "Misread", "Fit", "s"]
+    assert listed[1].startswith(f"runs/{shared[1].name}")
+    assert json.loads(cli("runs", "--json").out)[0]["recipe"] == "tutorial-mlp"
+    assert cli("evaluate", "last").out == cli("evaluate", shared[1]).out == cli("evaluate", shared[1].name).out
+    assert cli("runs", "--out", "nowhere").code == 2
+
+
+def test_summary_and_recipes(cli: Callable[..., Result], tmp_path: Path) -> None:
+    assert "795,010 parameters" in cli("summary", "tutorial-mlp").out
+    assert json.loads(cli("summary", "tutorial-cnn", "--json").out)["parameters"] == 3_156_098
+    assert "3,199" not in cli("summary", "tutorial-mlp", "--shape", "8x8x3", "--classes", 5).out
+    listed = cli("recipes").out
+    assert "tutorial-mlp" in listed
+    assert "tutorial-cnn" in listed
+    own = tmp_path / "own.toml"
+    own.write_text(cli("recipes", "tutorial-cnn").out)
+    assert cli("summary", own).out == cli("summary", "tutorial-cnn").out
+    assert "not of the form 28x28x1" in cli("summary", "tutorial-mlp", "--shape", "28").err
+
+
+def test_data_list_info_get_and_check(cli: Callable[..., Result], shared: tuple[Path, Path]) -> None:
+    listed = cli("data", "list").out
+    for name in ("mnist", "fashion-mnist", "kmnist", "digits"):
+        assert name in listed
+    info = cli("data", "info", shared[0]).out
+    assert "8x8, grey" in info
+    assert info.splitlines()[-1].split() == ["all", "320", "80"]
+    assert json.loads(cli("data", "info", "digits", "--json").out)["splits"] == {"train": 1438, "test": 359}
+    got = cli("data", "get", "digits")
+    assert (got.code, "Verified" in got.out) == (0, True)
+    assert "Did you mean 'kmnist'" in cli("data", "get", "kminst").err
+    assert cli("data", "check", shared[0]).code == 0
+
+
+def test_data_check_finds_what_is_wrong(cli: Callable[..., Result], tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            Image.fromarray(np.full((4, 4), 9 * i, np.uint8)).save(tmp_path / name / f"{i}.png")
+    (tmp_path / "a" / "broken.png").write_text("")
+    done = cli("data", "check", tmp_path)
+    assert done.code == 1
+    assert "Problem: " in done.out
+    assert "broken.png is not an image" in done.out
+    assert cli("data", "check", tmp_path, "--strict").code == 2
+
+
+def test_demo_without_mnist_trains_on_digits_and_says_why(
+    cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("misread.data.obtain.TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr(
+        "requests.Session.send", lambda *a, **k: (_ for _ in ()).throw(__import__("requests").ConnectionError())
+    )
+    done = cli("demo")
+    assert done.code == 0
+    assert "mnist could not be had" in done.err
+    assert "Training on the embedded digits" in done.out
+    assert "of 359 misread" in done.out
+    for name in ("history.png", "misreads.png"):
+        path = next(line.strip() for line in done.out.splitlines() if line.endswith(name))
+        assert Path(path).is_file()
+
+
+# errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "mnits"], "There is no data set or path 'mnits'. Did you mean 'mnist'?"),
+        (["train", "digits", "--recipe", "tutorial-mpl"], "Did you mean 'tutorial-mlp'?"),
+        (["train", "digits", "--set", "epoch=3"], "epoch: there is no such setting. Did you mean 'epochs'?"),
+        (["train", "digits", "--device", "cud"], "Did you mean 'cuda'?"),
+        (["train", "digits", "--size", "big"], "not of the form 28 or 28x32"),
+        (["train", "digits", "--size", "20"], "a size can be set for class folders and CSV only"),
+        (["evaluate", "nowhere"], "There is no run folder nowhere."),
+        (["misreads", "nowhere"], "There is no run folder nowhere."),
+        (["predict", "nowhere", "x.png"], "There is no run folder nowhere."),
+    ],
+)
+def test_what_the_user_can_mend_is_one_message_and_exit_2(
+    cli: Callable[..., Result], arguments: list[str], message: str
+) -> None:
+    done = cli(*arguments)
+    assert done.code == 2
+    assert message in done.err
+    assert done.err.count("Error: ") == 1
+    assert "Traceback" not in done.err
+    assert done.out == ""
+
+
+def test_a_diverged_training_is_a_failure_exit_1(cli: Callable[..., Result], shared: tuple[Path, Path]) -> None:
+    deep = (
+        'layers=[{type="Flatten"}, {type="Dense", units=9}, {type="Dense", units=9}, {type="Dense", units="classes"}]'
+    )
+    done = cli(
+        "train", shared[0], "--set", deep, "--set", "optimizer.name=sgd", "--set", "optimizer.learning_rate=1e6", "-q"
+    )
+    assert done.code == 1
+    assert "no longer finite" in done.err
+
+
+def test_debug_adds_the_traceback_wherever_it_stands(cli: Callable[..., Result]) -> None:
+    for arguments in (["--debug", "evaluate", "nowhere"], ["evaluate", "nowhere", "--debug"]):
+        with pytest.raises(misread.RunError):
+            cli(*arguments)
+
+
+def test_unknown_verbs_and_options_are_exit_2(cli: Callable[..., Result]) -> None:
+    assert cli("trian").code == 2
+    assert cli("train", "digits", "--epoch", "3").code == 2
+    assert cli("--version").out.startswith("misread ")
+
+
+def test_every_verb_has_help(cli: Callable[..., Result]) -> None:
+    verbs = ["train", "evaluate", "predict", "misreads", "runs", "summary", "recipes", "demo", "data"]
+    for verb in verbs:
+        assert verb in cli("--help").out
+        assert cli(verb, "--help").code == 0
+
+
+def test_ctrl_c_on_the_command_line_leaves_a_run_and_exit_1(shared: tuple[Path, Path], tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "misread",
+        "train",
+        str(shared[0]),
+        "--epochs",
+        "100000",
+        "--out",
+        str(tmp_path),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch"):
+            break
+    time.sleep(0.2)
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    assert "Interrupted after" in out
+    folder = next(tmp_path.iterdir())
+    assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
+
+
+def test_a_reader_that_leaves_early_is_no_error(shared: tuple[Path, Path]) -> None:
+    command = f"'{sys.executable}' -m misread misreads '{shared[1]}' | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("index")
+    assert done.stderr == ""

@@ -1,0 +1,193 @@
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from conftest import blocks
+from misread.errors import RecipeError, TrainingError
+from misread.models.layer_specs import Dense, Dropout, Flatten
+from misread.models.network import build_network
+from misread.training.early_stopping import BestWeights
+from misread.training.events import STOP, EpochEnded, Finished, Progress
+from misread.training.fit import Examples, fit
+from misread.training.losses import cross_entropy, make_targets, resolve_loss
+from misread.training.recipe import Adam, EarlyStopping, Loss, Recipe
+
+CPU = torch.device("cpu")
+LAYERS = (Flatten(), Dense(units=16, activation="relu"), Dropout(rate=0.2), Dense(units="classes"))
+SPARSE = Loss(name="sparse_categorical_crossentropy")
+
+
+def examples(n: int, seed: int = 0) -> Examples:
+    return Examples.on(CPU, *blocks(n, seed=seed))
+
+
+def recipe(**settings: object) -> Recipe:
+    values = {"epochs": 3, "batch_size": 32, "layers": LAYERS, "loss": SPARSE, **settings}
+    return Recipe.model_validate(values)
+
+
+def fresh(seed: int = 0, layers: tuple = LAYERS) -> nn.Module:
+    torch.manual_seed(seed)
+    return build_network(layers, (8, 8, 1), 4)
+
+
+def run(network: nn.Module, spec: Recipe, n: int = 200) -> Finished:
+    *_, last = fit(network, spec, examples(n), examples(60, seed=1), 4)
+    assert isinstance(last, Finished)
+    return last
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit() -> None:
+    finals = []
+    for seed in (5, 5, 6):
+        network = fresh(0)
+        run(network, recipe(seed=seed))
+        finals.append(torch.cat([p.detach().ravel() for p in network.parameters()]))
+    assert torch.equal(finals[0], finals[1])
+    assert not torch.equal(finals[0], finals[2])
+
+
+@pytest.mark.parametrize("n", [96, 97, 127])
+def test_an_epoch_equals_a_plain_loop_with_torch_optim(n: int) -> None:
+    """Order by the seed, the same batches, Adam each step, a short last batch: losses, metrics and weights."""
+    layers = (Flatten(), Dense(units=16, activation="relu"), Dense(units="classes"))
+    ours, theirs = fresh(0, layers), fresh(0, layers)
+    data = examples(n)
+    spec = recipe(epochs=2, layers=layers, seed=3)
+    history = run(ours, spec, n).history
+    order = torch.Generator().manual_seed(3)
+    optimizer = torch.optim.Adam(theirs.parameters(), 0.001, eps=1e-7)
+    for epoch in range(2):
+        total = right = 0.0
+        for rows in torch.randperm(n, generator=order).split(32):
+            x = data.images[rows].permute(0, 3, 1, 2) / 255
+            logits = theirs(x)
+            loss = nn.functional.cross_entropy(logits, data.labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(rows)
+            right += (logits.argmax(1) == data.labels[rows]).sum().item()
+        assert history[epoch]["loss"] == pytest.approx(total / n, rel=1e-5)
+        assert history[epoch]["accuracy"] == pytest.approx(right / n)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_it_learns_what_can_be_learnt_and_says_how_well() -> None:
+    history = run(fresh(), recipe(epochs=12)).history
+    assert [row["epoch"] for row in history] == list(range(1, 13))
+    assert history[-1]["val_accuracy"] > 0.95
+    assert history[-1]["loss"] < history[0]["loss"] / 2
+    assert all(row["seconds"] > 0 for row in history)
+
+
+def test_top_k_counts_a_label_among_the_k_most_probable() -> None:
+    history = run(fresh(), recipe(epochs=1, top_k=4)).history
+    assert history[0]["val_top_k_accuracy"] == 1.0  # four classes
+    history = run(fresh(), recipe(epochs=1, top_k=1)).history
+    assert history[0]["val_top_k_accuracy"] == pytest.approx(history[0]["val_accuracy"])
+
+
+def test_a_loss_that_is_not_finite_names_epoch_and_step() -> None:
+    class BreaksAtStep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.calls = fresh(), 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.calls += self.training
+            return self.inner(x) * (math.nan if self.calls == 9 else 1.0)
+
+    # 200 images in batches of 32 are 7 steps: the 9th is the second step of epoch 2
+    with pytest.raises(
+        TrainingError, match=r"nan in epoch 2, step 2 .*\n.*optimizer.learning_rate=0.0001 \(now 0.001\)"
+    ):
+        run(BreaksAtStep(), recipe())
+
+
+def test_stop_after_an_epoch_keeps_that_epoch() -> None:
+    events = fit(fresh(), recipe(), examples(200), examples(60), 4)
+    event = next(events)
+    while not isinstance(event, EpochEnded):
+        event = next(events)
+    last = events.send(STOP)
+    assert isinstance(last, Finished)
+    assert len(last.history) == 1
+
+
+def test_stop_within_an_epoch_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("misread.training.fit.TICK_SECONDS", 0.0)
+    network = fresh()
+    before = copy.deepcopy(network.state_dict())
+    events = fit(network, recipe(), examples(200), examples(60), 4)
+    first = next(events)
+    assert isinstance(first, Progress)
+    assert (first.epoch, first.step, first.steps) == (1, 1, 7)
+    last = events.send(STOP)
+    assert isinstance(last, Finished)
+    assert last.history == ()
+    assert any(not torch.equal(before[k], v) for k, v in network.state_dict().items())
+
+
+def test_early_stopping_keeps_the_best_epochs_weights() -> None:
+    best = BestWeights(EarlyStopping(monitor="val_loss", patience=2))
+    network = nn.Linear(1, 1)
+    enough = []
+    for epoch, val_loss in enumerate([3.0, 1.0, 2.0, 1.5, 0.5], start=1):
+        nn.init.constant_(network.weight, epoch)
+        row = {"epoch": epoch, "loss": 0, "accuracy": 0, "val_loss": val_loss, "val_accuracy": 0, "seconds": 1}
+        enough.append(best.had_enough(EpochEnded(row, 9, network)))  # type: ignore[arg-type]
+    assert enough == [False, False, False, True, False]
+    assert best.epoch == 5
+    nn.init.zeros_(network.weight)
+    best.restore(network)
+    assert network.weight.item() == 5
+
+
+# losses
+
+
+def test_both_forms_of_the_loss_give_the_same_number_and_it_is_the_formula() -> None:
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 1, 2, 2, 1, 0])
+    sparse = cross_entropy(logits, make_targets(labels, SPARSE, 3), 0.0)
+    one_hot = cross_entropy(logits, make_targets(labels, Loss(name="categorical_crossentropy"), 3), 0.0)
+    p = np.exp(logits.double().numpy())
+    p /= p.sum(axis=1, keepdims=True)
+    plain = -np.log(p[np.arange(6), labels]).mean()
+    assert sparse.item() == pytest.approx(plain, rel=1e-5)
+    assert one_hot.item() == pytest.approx(plain, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["sparse_categorical_crossentropy", "categorical_crossentropy"])
+def test_label_smoothing_is_kerass_formula(name: str) -> None:
+    """Targets become onehot * (1 - s) + s / K."""
+    logits = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([3, 1, 0, 2, 2])
+    smoothed = np.eye(4)[labels] * 0.9 + 0.1 / 4
+    log_p = logits.double().log_softmax(1).numpy()
+    loss = cross_entropy(logits, make_targets(labels, Loss(name=name), 4), 0.1)  # type: ignore[arg-type]
+    assert loss.item() == pytest.approx(-(smoothed * log_p).sum(axis=1).mean(), rel=1e-5)
+
+
+def test_the_loss_follows_the_form_of_the_labels() -> None:
+    assert resolve_loss(Loss(), one_hot=False).name == "sparse_categorical_crossentropy"
+    assert resolve_loss(Loss(), one_hot=True).name == "categorical_crossentropy"
+    with pytest.raises(RecipeError, match=r"takes labels as one-hot rows \(N, K\), but the labels are whole numbers"):
+        resolve_loss(Loss(name="categorical_crossentropy"), one_hot=False)
+    with pytest.raises(RecipeError, match=r"takes labels as whole numbers \(N,\), but the labels are one-hot"):
+        resolve_loss(SPARSE, one_hot=True)
+
+
+def test_a_one_hot_training_gives_the_weights_of_a_sparse_one() -> None:
+    finals = []
+    for loss in (SPARSE, Loss(name="categorical_crossentropy")):
+        network = fresh(0)
+        run(network, recipe(loss=loss, optimizer=Adam(learning_rate=0.01)))
+        finals.append(torch.cat([p.detach().ravel() for p in network.parameters()]))
+    torch.testing.assert_close(finals[0], finals[1], rtol=1e-3, atol=1e-4)

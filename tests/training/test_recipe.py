@@ -1,0 +1,121 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from misread.errors import RecipeError
+from misread.training.recipe import SGD, Adam, Recipe, load_recipe, parse_recipe, recipe_names
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_reads_back_from_its_own_toml(name: str) -> None:
+    recipe = load_recipe(name)
+    assert parse_recipe(tomllib.loads(recipe.to_toml()), "again") == recipe
+    assert recipe.name == name
+
+
+def test_the_tutorial_recipes_say_what_the_lesson_says() -> None:
+    mlp, cnn = load_recipe("tutorial-mlp"), load_recipe("tutorial-cnn")
+    assert (mlp.batch_size, mlp.epochs, cnn.batch_size, cnn.epochs) == (100, 10, 32, 5)
+    assert mlp.optimizer == cnn.optimizer == Adam(learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-7)
+    assert mlp.validation.name == cnn.validation.name == "show-test"
+
+
+def test_every_problem_is_named_at_once_with_the_nearest_spelling() -> None:
+    bad = {
+        "epoch": 3,
+        "batch_size": 0,
+        "optimizer": {"name": "adma", "learning_rate": 0.1},
+        "loss": {"name": "crossentropy"},
+        "schedule": {"name": "cosine", "warmupp": 0.1},
+        "layers": [
+            {"type": "Flaten"},
+            {"type": "Dense", "unit": 10, "activation": "rellu"},
+            {"type": "Dense", "units": "many"},
+            {"type": "Conv2D", "filters": 3, "kernel_size": 0},
+        ],
+    }
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(bad, "mine.toml")
+    text = str(caught.value)
+    assert text.startswith("mine.toml is not a recipe:")
+    for said in (
+        "epoch: there is no such setting. Did you mean 'epochs'?",
+        "batch_size: 0",
+        "optimizer.name: 'adma' is not known. Did you mean 'adam'?",
+        "schedule.warmupp: there is no such setting. Did you mean 'warmup'?",
+        "layers.0.type: 'Flaten' is not known. Did you mean 'Flatten'?",
+        "layers.1.unit: there is no such setting. Did you mean 'units'?",
+        "layers.1.units: it is missing.",
+        "layers.1.activation: 'rellu' is not known. Did you mean 'relu'?",
+        "layers.2.units: 'many' is neither a whole number nor 'classes'.",
+        "layers.3.kernel_size: 0",
+        "loss.name: 'crossentropy' is not known.",
+    ):
+        assert said in text
+
+
+def test_a_setting_of_another_optimizer_names_those_of_this_one() -> None:
+    with pytest.raises(RecipeError, match=r"optimizer.momentum: there is no such setting. Known: name, learning_rate"):
+        load_recipe("tutorial-mlp", ["optimizer.momentum=0.9"])
+
+
+def test_settings_lie_over_the_recipe() -> None:
+    recipe = load_recipe("tutorial-mlp", ["optimizer.learning_rate=0.01", "epochs=3", "layers.1.units=64", "name=mine"])
+    assert (recipe.optimizer.learning_rate, recipe.epochs, recipe.name) == (0.01, 3, "mine")
+    assert recipe.layers[1].units == 64  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_another_optimizer_starts_afresh_whatever_the_order(order: int) -> None:
+    settings = ["optimizer.name=sgd", "optimizer.momentum=0.9"][::order]
+    assert load_recipe("tutorial-mlp", settings).optimizer == SGD(momentum=0.9)
+
+
+def test_another_layer_type_starts_afresh() -> None:
+    recipe = load_recipe("tutorial-cnn", ["layers.1.type=AveragePooling2D"])
+    assert recipe.layers[1].type == "AveragePooling2D"
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("epochs", "not of the form key=value"),
+        ("layers.9.units=3", r"there is no layer 9; layers are numbered 0\.\.2"),
+        ("epochs.x=3", "'epochs' is a single value"),
+        ("optimiser.learning_rate=1", "optimiser: there is no such setting. Did you mean 'optimizer'"),
+        ("epochs=many", "epochs: 'many'"),
+    ],
+)
+def test_a_bad_setting_is_refused(setting: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("tutorial-mlp", [setting])
+
+
+def test_an_own_recipe_file_is_read_and_named_after_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('epochs = 2\n[[layers]]\ntype = "Flatten"\n[[layers]]\ntype = "Dense"\nunits = "classes"\n')
+    recipe = load_recipe(path)
+    assert (recipe.name, recipe.epochs, len(recipe.layers)) == ("mine", 2, 2)
+
+
+def test_an_unknown_recipe_and_bad_toml_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="'tutorial_mlp'. Did you mean 'tutorial-mlp'"):
+        load_recipe("tutorial_mlp")
+    path = tmp_path / "bad.toml"
+    path.write_text("epochs = = 3")
+    with pytest.raises(RecipeError, match=r"bad.toml is not TOML: .*line 1"):
+        load_recipe(path)
+
+
+def test_early_stopping_never_chooses_on_the_test_split() -> None:
+    with pytest.raises(RecipeError, match="it would choose on the test split"):
+        load_recipe("tutorial-mlp", ["early_stopping.patience=2"])
+    ok = load_recipe("tutorial-mlp", ["early_stopping.patience=2", "validation.name=carve"])
+    assert ok.early_stopping is not None
+
+
+def test_a_recipe_cannot_be_changed_in_place() -> None:
+    recipe = Recipe()
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.epochs = 3  # type: ignore[misc]
