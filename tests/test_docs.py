@@ -1,0 +1,69 @@
+"""The documentation names everything that can be set, and links to what is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from misread.cli.main import app
+from misread.data.named import NAMED
+from misread.models import layer_specs, layers
+from misread.runs import record
+from misread.training import recipe
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+
+
+def test_every_verb_and_option_is_documented() -> None:
+    text = (DOCS / "command-line.md").read_text()
+    command = typer.main.get_command(app)
+    sections = re.split(r"^## misread ", text, flags=re.M)[1:]
+    by_verb = {section.split()[0]: section for section in sections}
+    for name, verb in command.commands.items():  # type: ignore[attr-defined]
+        assert name in by_verb
+        for sub in getattr(verb, "commands", {"": verb}).values():
+            for parameter in sub.params:
+                for option in (o for o in parameter.opts if o.startswith("--") and o != "--help"):
+                    assert f"`{option}" in by_verb[name], f"misread {name} {option}"
+
+
+def test_every_recipe_setting_is_documented() -> None:
+    text = (DOCS / "recipes.md").read_text()
+    specs = [getattr(m, n) for m in (recipe, layer_specs) for n in dir(m)]
+    fields = {
+        field
+        for spec in specs
+        if isinstance(spec, type) and issubclass(spec, layer_specs.Spec)
+        for field in spec.model_fields
+    }
+    for field in fields:
+        assert re.search(rf"`([a-z_]+\.)?{field}[.`]", text), field
+    for name in (*layers.ACTIVATIONS, *layer_specs.LayerSpec.__origin__.__args__):  # type: ignore[attr-defined]
+        said = name if isinstance(name, str) else name.model_fields["type"].default
+        assert f"`{said}`" in text, said
+
+
+def test_every_key_of_the_record_is_documented() -> None:
+    text = (DOCS / "run-folder.md").read_text()
+    for part in (record.RunRecord, record.DataRecord, record.ModelRecord, record.Timing):
+        for field in part.model_fields:
+            assert f"`{field}" in text, field
+
+
+def test_every_named_set_is_documented() -> None:
+    text = (DOCS / "data.md").read_text()
+    for name, data in NAMED.items():
+        assert f"| `{name}` |" in text
+        assert data.licence.split(" (")[0] in text
+
+
+@pytest.mark.parametrize(
+    "page", [*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=lambda p: p.name
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)|<img[^>]* src=\"([^\"]+)\"", page.read_text()):
+        link = target[0] or target[1]
+        if not link.startswith("http"):
+            assert (page.parent / link).exists(), link
