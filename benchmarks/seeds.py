@@ -1,0 +1,103 @@
+"""How much a recipe's test accuracy varies from seed to seed.
+
+Run it as `.venv/bin/python benchmarks/seeds.py tutorial-mlp --seeds 5`.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from scipy import stats
+
+import misread
+from results_file import RESULTS, write_json
+
+CONFIDENCE = 0.95
+
+
+def main() -> int:
+    args = parse_arguments()
+    try:
+        results = train_seeds(args.recipe, args.data, args.seeds, args.epochs)
+    except misread.MisreadError as error:
+        print(error, file=sys.stderr)
+        return 2
+    path = args.out or RESULTS / f"seeds-{results['recipe']}-{results['date']}.json"
+    write_json(path, results)
+    print(summary_line(results))
+    return 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Train a recipe with several seeds; the spread of its test accuracy.")
+    parser.add_argument("recipe", help="a recipe's name or TOML file")
+    parser.add_argument("--seeds", type=at_least_two, default=5, metavar="K", help="the seeds are 0 to K-1")
+    parser.add_argument("--epochs", type=int, help="in place of the recipe's")
+    parser.add_argument("--data", default="mnist", help="a data set's name or path")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="in place of benchmarks/results/seeds-...")
+    return parser.parse_args()
+
+
+def at_least_two(text: str) -> int:
+    count = int(text)
+    if count < 2:
+        raise argparse.ArgumentTypeError("a spread needs 2 seeds or more")
+    return count
+
+
+def train_seeds(recipe: str, data: str, count: int, epochs: int | None) -> dict[str, Any]:
+    """Train with the seeds 0 to count-1, and what came of it. Raises MisreadError: of `load` and `train`."""
+    images = misread.load(data)
+    runs: list[dict[str, Any]] = []
+    for seed in range(count):
+        with tempfile.TemporaryDirectory() as out:
+            run = misread.train(images, recipe, seed=seed, epochs=epochs, out=out, progress=False)
+        test = run.metrics["test"]
+        runs.append({"seed": seed, "accuracy": test["accuracy"], "misread": test["misread"]})
+        print(f"[{seed + 1}/{count}] accuracy {test['accuracy']:.2%}, {test['misread']:,} misread", file=sys.stderr)
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "recipe": run.record.recipe,
+        "data": run.record.data.name,
+        "epochs": run.record.epochs_trained,
+        "n_test": test["n"],
+        "accuracy": describe([r["accuracy"] for r in runs]),
+        "misread": describe([r["misread"] for r in runs]),
+        "runs": runs,
+        "environment": run.record.environment.model_dump(),
+    }
+
+
+def describe(values: list[float]) -> dict[str, float]:
+    """Mean, sample standard deviation, count, extremes, and Student's t-interval of the mean (`low`, `high`)."""
+    mean, deviation, count = statistics.fmean(values), statistics.stdev(values), len(values)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * deviation / count**0.5
+    return {
+        "mean": mean,
+        "standard_deviation": deviation,
+        "count": count,
+        "min": min(values),
+        "max": max(values),
+        "low": mean - half,
+        "high": mean + half,
+    }
+
+
+def summary_line(results: dict[str, Any]) -> str:
+    a, m = results["accuracy"], results["misread"]
+    return (
+        f"{results['recipe']} on {results['data']}, {results['epochs']} epochs, {a['count']} seeds: "
+        f"test accuracy {a['mean']:.3%} ± {a['standard_deviation']:.3%} (standard deviation), "
+        f"{CONFIDENCE:.0%} interval of the mean {a['low']:.3%} to {a['high']:.3%}, "
+        f"lowest {a['min']:.2%}, highest {a['max']:.2%}; "
+        f"misread {m['mean']:.1f} ± {m['standard_deviation']:.1f} of {results['n_test']:,} "
+        f"({m['low']:.1f} to {m['high']:.1f}; lowest {m['min']}, highest {m['max']})"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
