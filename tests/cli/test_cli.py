@@ -238,7 +238,7 @@ def test_demo_without_mnist_trains_on_digits_and_says_why(
         (["train", "digits", "--set", "epoch=3"], "epoch: there is no such setting. Did you mean 'epochs'?"),
         (["train", "digits", "--device", "cud"], "Did you mean 'cuda'?"),
         (["train", "digits", "--size", "big"], "not of the form 28 or 28x32"),
-        (["train", "digits", "--size", "20"], "a size can be set for class folders and CSV only"),
+        (["train", "digits", "--size", "20"], "has images of 28x28, not 20x20; only class folders are resized"),
         (["evaluate", "nowhere"], "There is no run folder nowhere."),
         (["misreads", "nowhere"], "There is no run folder nowhere."),
         (["predict", "nowhere", "x.png"], "There is no run folder nowhere."),

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from misread.models import layer_specs as specs
 from misread.models import layers
@@ -115,6 +116,18 @@ def test_batch_normalization_moves_its_averages_as_keras_does() -> None:
     np.testing.assert_allclose(out.permute(1, 0, 2, 3).reshape(2, -1), expected, atol=1e-5)
     np.testing.assert_allclose(norm.running_mean, 0.1 * mean, rtol=1e-5)
     np.testing.assert_allclose(norm.running_var, 0.9 + 0.1 * variance, rtol=1e-5)
+    np.testing.assert_allclose(norm.eval()(x).detach(), nn.BatchNorm2d.forward(norm, x).detach(), rtol=1e-5)
+
+
+def test_batch_normalization_has_torchs_gradients() -> None:
+    ours, theirs = layers.BatchNormalization(3, momentum=0.9, epsilon=1e-3), nn.BatchNorm1d(3, eps=1e-3)
+    grads = []
+    for norm in (ours, theirs):
+        x = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        norm.train()(x).pow(3).sum().backward()
+        grads.append((x.grad, norm.weight.grad, norm.bias.grad))
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from torch import nn
 
 from conftest import blocks
 from misread.errors import RecipeError, TrainingError
-from misread.models.layer_specs import Dense, Dropout, Flatten
+from misread.models.layer_specs import BatchNormalization, Dense, Dropout, Flatten
 from misread.models.network import build_network
 from misread.training.early_stopping import BestWeights
 from misread.training.events import STOP, EpochEnded, Finished, Progress
@@ -108,6 +108,25 @@ def test_a_loss_that_is_not_finite_names_epoch_and_step() -> None:
         TrainingError, match=r"nan in epoch 2, step 2 .*\n.*optimizer.learning_rate=0.0001 \(now 0.001\)"
     ):
         run(BreaksAtStep(), recipe())
+
+
+def test_weights_that_break_in_the_last_step_are_seen_too() -> None:
+    class BreaksWhenValidating(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = fresh()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.inner(x) * (1.0 if self.training else math.inf)
+
+    with pytest.raises(TrainingError, match=r"no longer finite: (nan|inf) in epoch 1, step 7"):
+        run(BreaksWhenValidating(), recipe())
+
+
+def test_a_last_batch_of_one_image_does_no_harm_to_batch_normalization() -> None:
+    layers = (Flatten(), Dense(units=8), BatchNormalization(), Dense(units="classes"))
+    history = run(fresh(0, layers), recipe(layers=layers), n=33).history  # batches of 32 and 1
+    assert all(math.isfinite(row["val_loss"]) for row in history)
 
 
 def test_stop_after_an_epoch_keeps_that_epoch() -> None:

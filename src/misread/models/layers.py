@@ -133,14 +133,19 @@ class BatchNormalization(nn.modules.batchnorm._BatchNorm):
         """Flat and image inputs are both right."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.running_var is None or self.momentum is None:
+        mean, variance = self.running_mean, self.running_var
+        if mean is None or variance is None or self.momentum is None:
             return super().forward(x)
-        count = x.numel() // x.shape[1]
-        before = self.running_var.clone()
-        normalised = super().forward(x)
-        with torch.no_grad():  # torch's update took the unbiased variance: larger by count / (count - 1)
-            kept = before * (1 - self.momentum)
-            self.running_var.sub_(kept).mul_((count - 1) / count).add_(kept)
+        if not self.training:
+            return F.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.eps)
+        if x.numel() == x.shape[1]:  # a last batch of one has no variance: the moving averages stand in
+            return F.batch_norm(x, mean.clone(), variance.clone(), self.weight, self.bias, eps=self.eps)
+        normalised, batch_mean, batch_scale = torch.native_batch_norm(
+            x, self.weight, self.bias, None, None, True, self.momentum, self.eps
+        )
+        with torch.no_grad():
+            mean.lerp_(batch_mean, self.momentum)
+            variance.lerp_(batch_scale.pow(-2) - self.eps, self.momentum)
         return normalised
 
 

@@ -1,5 +1,6 @@
 """The loop."""
 
+import math
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -97,6 +98,8 @@ def fit(
         validate_started = time.perf_counter()
         row.update(_validate(network, val, recipe, n_classes))
         validate_seconds += time.perf_counter() - validate_started
+        if not math.isfinite(row["val_loss"]):  # the last step broke the weights: no later batch shows it
+            raise _not_finite(row["val_loss"], epoch, steps, recipe)
         history.append(row)
         if (yield EpochEnded(row, recipe.epochs, network)) == STOP:
             break
@@ -109,9 +112,13 @@ def _check_finite(losses: Tensor, epoch: int, recipe: Recipe) -> None:
     if torch.isfinite(losses).all():
         return
     step = int((~torch.isfinite(losses)).float().argmax()) + 1
+    raise _not_finite(losses[step - 1].item(), epoch, step, recipe)
+
+
+def _not_finite(loss: float, epoch: int, step: int, recipe: Recipe) -> TrainingError:
     rate = recipe.optimizer.learning_rate
-    raise TrainingError(
-        f"The loss is no longer finite: {losses[step - 1].item()} in epoch {epoch}, step {step} of training.\n"
+    return TrainingError(
+        f"The loss is no longer finite: {loss} in epoch {epoch}, step {step} of training.\n"
         f"Try a smaller learning rate, for example --set optimizer.learning_rate={rate / 10:g} (now {rate:g}), "
         "or a BatchNormalization layer."
     )
