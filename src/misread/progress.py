@@ -71,6 +71,7 @@ def epoch_line(row: "HistoryRow", epochs: int) -> str:
 def result_lines(run: "Run") -> list[str]:
     """What came of a run, in three lines."""
     test, timing, record = run.metrics["test"], run.record.timing, run.record
+    threads = record.environment.threads
     lines = []
     if record.status == "interrupted":
         lines.append(f"Interrupted after {record.epochs_trained} whole epochs; this is what was trained so far.")
@@ -78,7 +79,7 @@ def result_lines(run: "Run") -> list[str]:
         lines.append(f"The weights are those of epoch {record.best_epoch}, the best on validation.")
     lines.append(
         f"Trained in {timing.fit_seconds:.2f} s (validation {timing.validate_seconds:.2f} s, all told "
-        f"{timing.total_seconds:.2f} s) on {record.environment.device}, {record.environment.threads} threads"
+        f"{timing.total_seconds:.2f} s) on {record.environment.device}, {threads} thread{'s' if threads > 1 else ''}"
     )
     lines.append(
         f"Test accuracy {test['accuracy']:.2%} (95% interval {test['accuracy_low']:.2%} to "

@@ -35,7 +35,13 @@ def list_data(json: options.Json = False) -> None:
         print_json(rows)
         return
     table = [
-        [r["name"], r["title"], r["licence"], r["path"] or "not here; misread data get " + str(r["name"])] for r in rows
+        [
+            r["name"],
+            r["title"],
+            str(r["licence"]).split(" (")[0],
+            r["path"] or f"not here; misread data get {r['name']}",
+        ]
+        for r in rows
     ]
     print_table(["Name", "What it is", "Licence", "Where"], table)
 
