@@ -107,7 +107,13 @@ def test_class_names_have_to_fit_the_columns() -> None:
 
 def misreads(count: int) -> Misreads:
     table = pd.DataFrame(
-        {"index": np.arange(count) * 3, "label": "a", "prediction": "b", "confidence": np.linspace(0.9, 0.4, count)}
+        {
+            "index": np.arange(count) * 3,
+            "file": "",
+            "label": "a",
+            "prediction": "b",
+            "confidence": np.linspace(0.9, 0.4, count),
+        }
     )
     asked: list[int] = []
 

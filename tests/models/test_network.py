@@ -96,6 +96,14 @@ def test_all_layers_run_together_on_colour() -> None:
     assert net.output_shapes == ((6, 5, 4), (6, 5, 4), (6, 5, 4), (3, 3, 4), (3, 3, 4), (4,), (7,))
 
 
+def test_a_network_can_be_cut_and_its_print_shows_the_activations() -> None:
+    network = build_network(load_recipe("tutorial-mlp").layers, IMAGE, 10)
+    hidden = network[:2](torch.rand(3, *IMAGE[::-1]))
+    assert hidden.shape == (3, 1000)
+    assert hidden.min() >= 0
+    assert "activation=relu" in repr(network)
+
+
 class Branches(nn.Module):
     def __init__(self) -> None:
         super().__init__()

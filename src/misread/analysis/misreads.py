@@ -56,8 +56,12 @@ class Misreads:
         self.figure().show()
 
     def __repr__(self) -> str:
-        return f"{self.title}\n{self.table}"
+        return f"{self.title}\n{self._shown()}"
 
     def _repr_html_(self) -> str:
-        html: str = self.table.to_html(max_rows=20)
+        html: str = self._shown().to_html(max_rows=20)
         return f"<p>{self.title}</p>{html}"
+
+    def _shown(self) -> pd.DataFrame:
+        """The table without the column of file names where images have none."""
+        return self.table if self.table["file"].any() else self.table.drop(columns="file")

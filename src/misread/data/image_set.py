@@ -33,6 +33,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        return f"Split({len(self):,} images of {'x'.join(map(str, self.images.shape[1:]))})"
+
     def take(self, positions: np.ndarray) -> "Split":
         """The images at these positions, in this order."""
         files = tuple(self.files[i] for i in positions) if self.files is not None else None

@@ -63,6 +63,9 @@ class Dense(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         return ACTIVATIONS[self.activation](super().forward(x))
 
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, activation={self.activation}"
+
 
 class Conv2D(nn.Conv2d):
     """(B, C, H, W) to (B, filters, H', W')."""
@@ -82,6 +85,9 @@ class Conv2D(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return ACTIVATIONS[self.activation](super().forward(x if self.even else F.pad(x, self.pad)))
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, activation={self.activation}"
 
 
 class MaxPooling2D(nn.Module):

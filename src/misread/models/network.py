@@ -1,5 +1,6 @@
 """A list of layers -> a network, with every input size inferred."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
@@ -28,12 +29,8 @@ class Network(nn.Sequential):
                    logits, on which the loss works, and predicting applies the softmax.
     """
 
-    def __init__(self, named: dict[str, nn.Module], output_shapes: Sequence[Shape], final_softmax: bool) -> None:
-        super().__init__()
-        for name, module in named.items():
-            self.add_module(name, module)
-        self.output_shapes = tuple(output_shapes)
-        self.final_softmax = final_softmax
+    output_shapes: tuple[Shape, ...] = ()
+    final_softmax: bool = False
 
 
 def build_network(layer_list: Sequence[specs.LayerSpec], image_shape: tuple[int, int, int], n_classes: int) -> Network:
@@ -63,7 +60,9 @@ def build_network(layer_list: Sequence[specs.LayerSpec], image_shape: tuple[int,
             f"The last layer gives {_said(shape)}, but the data has {n_classes} classes.\n"
             'End the network with a Dense layer of units = "classes".'
         )
-    return Network(named, shapes, final_softmax)
+    network = Network(OrderedDict(named))  # torch's own signature: a slice of a network is made through it
+    network.output_shapes, network.final_softmax = tuple(shapes), final_softmax
+    return network
 
 
 def _name(kind: str, taken: dict[str, nn.Module]) -> str:

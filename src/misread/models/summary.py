@@ -1,5 +1,6 @@
 """The table that sums a network up: its layers, their output shapes and parameters."""
 
+import html
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -41,6 +42,9 @@ class Summary:
                  for row in cells]  # fmt: skip
         rule = "-" * len(lines[0])
         return "\n".join([lines[0], rule, *lines[1:], rule, self.totals])
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     @property
     def totals(self) -> str:
