@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -112,6 +114,11 @@ def test_carving_loses_nothing_shares_nothing_and_takes_from_every_class(
 def test_an_unknown_name_gets_the_nearest() -> None:
     with pytest.raises(DataError, match=r"'fashion_mnist'. Did you mean 'fashion-mnist'\?"):
         misread.load("fashion_mnist")
+
+
+def test_a_path_object_is_a_path_even_when_it_is_called_like_a_named_set(idx_folder: Path) -> None:
+    named = idx_folder.rename("mnist")
+    assert misread.load(Path("mnist")).source == str(named.resolve())
 
 
 def test_a_file_of_no_known_kind_says_what_is_needed(tmp_path: object) -> None:

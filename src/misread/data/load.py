@@ -38,7 +38,7 @@ def load(
     if hw and loaded.image_shape[:2] != hw:
         height, width, _ = loaded.image_shape
         raise DataError(f"{data} has images of {height}x{width}, not {hw[0]}x{hw[1]}; only class folders are resized.")
-    source = str(data) if data in (*NAMED, EMBEDDED) else str(Path(data).expanduser().resolve())
+    source = data if isinstance(data, str) and data in (*NAMED, EMBEDDED) else str(Path(data).expanduser().resolve())
     return replace(loaded, source=source, load_seconds=time.perf_counter() - started)
 
 

@@ -1,0 +1,37 @@
+"""The history of a run: one row an epoch, and its picture."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from misread.figures.style import Picture
+from misread.training.events import HistoryRow
+
+COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
+
+
+class History(pd.DataFrame):
+    """A DataFrame of epochs; `plot()` draws the two panels of curves."""
+
+    _metadata = ("title", "validation")
+    title: str = ""
+    validation: str = "validation"
+
+    @classmethod
+    def of(cls, rows: Iterable[HistoryRow], title: str = "", validation: str = "validation") -> "History":
+        history = cls(list(rows))
+        if history.empty:
+            history = cls(columns=list(COLUMNS), dtype=float)
+        history.title, history.validation = title, validation
+        return history
+
+    @property
+    def _constructor(self) -> Any:
+        return pd.DataFrame
+
+    def plot(self) -> Picture:  # type: ignore[override]
+        """Loss and accuracy against epochs, in two panels."""
+        from misread.figures.history import history_figure
+
+        return history_figure(self, self.title, self.validation)

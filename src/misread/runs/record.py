@@ -1,0 +1,118 @@
+"""What `run.json` holds: its keys are a contract with whoever reads it."""
+
+import os
+import platform
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+FORMAT = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class DataRecord(_Part):
+    """The data of a run. `source` is what `misread.load` takes to load it again; empty for arrays in memory.
+
+    validation: where the validation images came from, in words. geometry: how objects lie in the training images.
+    """
+
+    name: str
+    source: str
+    size: tuple[int, int] | None
+    fingerprint: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    n_train: int
+    n_val: int
+    n_test: int
+    validation: str
+    carved_test: bool
+    geometry: dict[str, Any]
+
+
+class ModelRecord(_Part):
+    """Size of the model. `network` is `recipe`, or the class of a module that was given in Python."""
+
+    network: str
+    parameters: int
+    trainable: int
+    bytes: int
+
+
+class Environment(_Part):
+    misread: str
+    python: str
+    torch: str
+    numpy: str
+    system: str
+    machine: str
+    cpu: str
+    cores: int
+    threads: int
+    device: str
+
+
+class Timing(_Part):
+    """Seconds. `fit_seconds`: from arrays in memory to final weights, validation passes excluded."""
+
+    load_seconds: float
+    fit_seconds: float
+    validate_seconds: float
+    evaluate_seconds: float
+    total_seconds: float
+
+
+class RunRecord(_Part):
+    """The whole of `run.json`.
+
+    status: `complete`, or `interrupted` where the training was ended by hand. `best_epoch` is the epoch whose weights
+    were kept by early stopping, else None.
+    """
+
+    format: int = FORMAT
+    status: Literal["complete", "interrupted"]
+    created: str
+    seed: int
+    recipe: str
+    epochs_trained: int
+    best_epoch: int | None
+    data: DataRecord
+    model: ModelRecord
+    environment: Environment
+    timing: Timing
+    metrics: dict[str, dict[str, float | int]]
+
+
+def this_environment(threads: int, device: str) -> Environment:
+    """The machine and the versions that a number was measured with."""
+    import numpy
+    import torch
+
+    import misread
+
+    return Environment(
+        misread=misread.__version__,
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        numpy=numpy.__version__,
+        system=platform.platform(),
+        machine=platform.machine(),
+        cpu=_cpu_name(),
+        cores=os.cpu_count() or 1,
+        threads=threads,
+        device=device,
+    )
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

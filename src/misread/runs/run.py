@@ -1,0 +1,278 @@
+"""The run object: the same after training and after opening its folder."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from misread.analysis.misreads import Misreads
+from misread.analysis.predictions import Predictions
+from misread.data.geometry import Geometry, fit_picture
+from misread.data.image_set import ImageSet, Split
+from misread.data.load import load
+from misread.data.picture import read_picture
+from misread.errors import DataError, RunError
+from misread.models.network import build_network
+from misread.models.summary import Summary, summarise
+from misread.runs import run_folder
+from misread.runs.history import History
+from misread.runs.record import RunRecord
+from misread.training.device import pick_device
+from misread.training.evaluate import predict_probs
+from misread.training.recipe import Recipe, parse_recipe
+
+
+class Run:
+    """One training and what came of it. `train` returns one, `open_run` opens one from its folder.
+
+    What is large is read when it is first asked for: the network, the predictions, the data.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        record: RunRecord,
+        *,
+        data: ImageSet | None = None,
+        network: nn.Module | None = None,
+        device: str = "auto",
+    ) -> None:
+        self.folder = folder
+        self.record = record
+        self._data = data
+        self._network = network
+        self._device = device
+
+    def __repr__(self) -> str:
+        test = self.metrics["test"]
+        return (
+            f"Run({self.folder}: {self.record.recipe} on {self.record.data.name}, {self.record.status}, "
+            f"test accuracy {test['accuracy']:.2%}, {test['misread']:,} of {test['n']:,} misread)"
+        )
+
+    @property
+    def metrics(self) -> Mapping[str, Mapping[str, float | int]]:
+        """Metrics by split, as `run.json` holds them."""
+        return self.record.metrics
+
+    @property
+    def device(self) -> torch.device:
+        return pick_device(self._device)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The resolved recipe. Raises RunError: its file is missing or damaged."""
+        text = self._read(run_folder.RECIPE).decode()
+        try:
+            return parse_recipe(tomllib.loads(text), str(self.folder / run_folder.RECIPE))
+        except tomllib.TOMLDecodeError as error:
+            raise RunError(f"{self.folder / run_folder.RECIPE} is damaged: {error}.") from None
+
+    @cached_property
+    def history(self) -> History:
+        """One row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, seconds."""
+        self._read(run_folder.HISTORY)
+        rows = pd.read_csv(self.folder / run_folder.HISTORY).to_dict("records")
+        title = f"{self.record.recipe} on {self.record.data.name}"
+        shown = "the test split" if self.recipe.validation.name == "show-test" else "validation split"
+        return History.of(rows, title, shown)  # type: ignore[arg-type]
+
+    @property
+    def data(self) -> ImageSet:
+        """The data the run was trained on, loaded again where it was trained in another process.
+
+        Raises DataError: it is not there any more. Raises RunError: what is there now is other data.
+        """
+        if self._data is None:
+            record = self.record.data
+            if not record.source:
+                raise RunError(
+                    f"The run in {self.folder} was trained on arrays in memory; open it with their image set: "
+                    "open_run(folder, data=...)."
+                )
+            data = load(record.source, size=record.size)
+            if data.fingerprint != record.fingerprint:
+                raise RunError(
+                    f"{record.source} is no longer the data that the run in {self.folder} was trained on: "
+                    f"its fingerprint is {data.fingerprint[:12]}, not {record.fingerprint[:12]}."
+                )
+            self._data = data
+        return self._data
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The trained network, on the run's device, in evaluation mode.
+
+        Raises RunError: weights missing, damaged or of another network; or a module from Python that has to be given.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load as load_weights
+
+        record = self.record
+        network = self._network
+        if network is None:
+            if record.model.network != "recipe":
+                raise RunError(
+                    f"The network of the run in {self.folder} is a module from Python, {record.model.network}; "
+                    "open it with such a module: open_run(folder, network=...)."
+                )
+            network = build_network(self.recipe.layers, record.data.image_shape, len(record.data.class_names))
+        try:
+            weights = load_weights(self._read(run_folder.WEIGHTS))
+            network.load_state_dict(weights)
+        except SafetensorError as error:
+            raise RunError(f"{self.folder / run_folder.WEIGHTS} is damaged: {error}.") from None
+        except RuntimeError as error:
+            problems = "\n  ".join(line.strip() for line in str(error).splitlines()[1:])
+            raise RunError(f"{self.folder / run_folder.WEIGHTS} does not fit the network:\n  {problems}") from None
+        return network.to(self.device).eval()
+
+    @cached_property
+    def summary(self) -> Summary:
+        """The network's layers, output shapes and parameters."""
+        return summarise(self.network, self.record.data.image_shape)
+
+    def split(self, name: str) -> Split:
+        """The images of a split as the run used it: a validation split carved from train is the same one."""
+        carved = np.load(self.folder / run_folder.SPLITS) if (self.folder / run_folder.SPLITS).is_file() else {}
+        if name in ("train", "val") and f"{name}_rows" in carved:
+            train = self.data.train
+            return train.take(np.searchsorted(train.rows, carved[f"{name}_rows"]))
+        if name == "val" and self.recipe.validation.name == "show-test":
+            return self.data.test
+        return self.data.split(name)
+
+    def predictions(self, split: str = "test") -> Predictions:
+        """Labels and predicted probabilities of a split; those of test are in the run folder."""
+        path = self.folder / run_folder.predictions_file(split)
+        record = self.record.data
+        if path.is_file():
+            from misread.data.npz import read_npz
+
+            arrays = read_npz(path)
+            files = tuple(map(str, arrays["files"])) if "files" in arrays else None
+            return Predictions(
+                arrays["labels"], arrays["probs"], record.class_names, arrays["index"], files=files, split=split
+            )
+        return self._predict_split(self.split(split), split)
+
+    def evaluate(self, data: ImageSet | str | Path | None = None, split: str = "test") -> dict[str, Any]:
+        """Metrics on a split of the run's data, or of other data with the same classes.
+
+        Returns the keys of `run.json`'s metrics, and `data`: its name, fingerprint, and whether it is the run's own.
+        A set whose test split was carved by misread is evaluated whole, unless it is the run's own: its
+        images may have trained the run, and then only the carved test split counts.
+        Raises DataError: other classes, or images of another shape.
+        """
+        predictions, other = self._predictions_on(data, split)
+        return {
+            "split": predictions.split,
+            **predictions.metrics(self.recipe.top_k),
+            "data": {"name": other.name, "fingerprint": other.fingerprint, "same": other is self.data},
+        }
+
+    def _predictions_on(self, data: ImageSet | str | Path | None, split: str) -> tuple[Predictions, ImageSet]:
+        if data is None:
+            return self._predict_split(self.split(split), split), self.data
+        given = data if isinstance(data, ImageSet) else load(data, size=self.record.data.image_shape[:2])
+        if given.fingerprint == self.record.data.fingerprint:
+            self._data = given
+            return self._predict_split(self.split(split), split), given
+        self._check_fits(given)
+        split = "all" if split == "test" and given.carved_test else split
+        return self._predict_split(given.split(split), split), given
+
+    def _check_fits(self, data: ImageSet) -> None:
+        record = self.record.data
+        if data.class_names != record.class_names:
+            raise DataError(
+                f"{data.name} has the classes {', '.join(data.class_names)}; "
+                f"the run in {self.folder} has {', '.join(record.class_names)}."
+            )
+        if data.image_shape != record.image_shape:
+            raise DataError(
+                f"{data.name} has images of {data.image_shape} (H, W, C); "
+                f"the run in {self.folder} was trained on {record.image_shape}."
+            )
+
+    def _predict_split(self, split: Split, name: str) -> Predictions:
+        probs = predict_probs(self.network, split.images, self.device)
+        return Predictions(split.labels, probs, self.record.data.class_names, split.rows, split.files, name)
+
+    @property
+    def misreads(self) -> Misreads:
+        """The misread test images, the most confident mistake first."""
+        return self.misreads_of("test")
+
+    def misreads_of(self, split: str) -> Misreads:
+        """The misread images of a split."""
+        predictions = self.predictions(split)
+        table = predictions.misreads()
+
+        def images_of(rows: np.ndarray) -> np.ndarray:
+            images = self.split(split)
+            return images.images[np.searchsorted(images.rows, rows)]
+
+        what = f"{self.record.data.name} {split}"
+        return Misreads(table, len(table), len(predictions), what, images_of)
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """probs (N, K) float32 of images (N, H, W) or (N, H, W, C) uint8 in the training shape."""
+        images = images[..., None] if images.ndim == 3 else images
+        if images.dtype != np.uint8 or images.shape[1:] != self.record.data.image_shape:
+            raise DataError(
+                f"Images are {images.dtype} {images.shape}; needed is uint8 (N, H, W, C) with (H, W, C) = "
+                f"{self.record.data.image_shape}. For files of any size use predict_file."
+            )
+        return predict_probs(self.network, images, self.device)
+
+    def predict_file(self, path: str | Path) -> list[tuple[str, float]]:
+        """Every class with its probability, most probable first, for a photograph or drawing of any size.
+
+        The picture is first laid the way the training images are. Raises DataError: it cannot be read.
+        """
+        geometry = Geometry(**self.record.data.geometry)
+        probs = self.predict(fit_picture(read_picture(Path(path)), geometry)[None])[0]
+        return [(self.record.data.class_names[k], float(probs[k])) for k in np.argsort(-probs, kind="stable")]
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return (self.folder / name).read_bytes()
+        except OSError:
+            raise RunError(f"The run in {self.folder} is incomplete: {name} is missing. Train again.") from None
+
+
+def open_run(
+    folder: str | Path, *, data: ImageSet | None = None, network: nn.Module | None = None, device: str = "auto"
+) -> Run:
+    """Open a run folder.
+
+    data:    the image set, where the run was trained on arrays in memory.
+    network: an untrained module of the same class, where the run's network is no recipe's; it gets the weights.
+    Raises RunError: not a run folder, incomplete, damaged, or from a newer misread.
+    """
+    folder = Path(folder)
+    record = run_folder.read_record(folder)
+    if data is not None and data.fingerprint != record.data.fingerprint:
+        raise RunError(
+            f"The data given is not what the run in {folder} was trained on: its fingerprint is "
+            f"{data.fingerprint[:12]}, not {record.data.fingerprint[:12]}. To score other data use run.evaluate(data)."
+        )
+    return Run(folder, record, data=data, network=network, device=device)
+
+
+def read_runs(folders: Sequence[Path]) -> list[tuple[Path, RunRecord | RunError]]:
+    """The record of each run folder, or why it cannot be read."""
+    read: list[tuple[Path, RunRecord | RunError]] = []
+    for folder in folders:
+        try:
+            read.append((folder, run_folder.read_record(folder)))
+        except RunError as error:
+            read.append((folder, error))
+    return read

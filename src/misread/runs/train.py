@@ -1,0 +1,281 @@
+"""`train`: data and a recipe in, a run out."""
+
+import signal
+import threading
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from misread.analysis.predictions import Predictions
+from misread.data.geometry import measure_geometry
+from misread.data.image_set import ImageSet, Split, build_image_set
+from misread.data.load import load
+from misread.data.splits import carve
+from misread.errors import DataError, RecipeError
+from misread.models.network import build_network
+from misread.models.summary import Summary, summarise
+from misread.progress import Listener, pick_listener
+from misread.runs import run_folder
+from misread.runs.history import COLUMNS, History
+from misread.runs.record import DataRecord, ModelRecord, RunRecord, Timing, this_environment
+from misread.runs.run import Run
+from misread.training.device import pick_device, using_threads
+from misread.training.early_stopping import BestWeights
+from misread.training.evaluate import predict_probs
+from misread.training.events import STOP, EpochEnded, Event, Finished
+from misread.training.fit import Examples, fit
+from misread.training.losses import resolve_loss
+from misread.training.recipe import Recipe, load_recipe
+
+GRID = 16  # misread images in a run's picture
+
+
+def train(
+    data: Any,
+    recipe: str | Path | Recipe = "tutorial-mlp",
+    *,
+    network: nn.Module | None = None,
+    seed: int | None = None,
+    epochs: int | None = None,
+    settings: Sequence[str] = (),
+    out: str | Path = "runs",
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Listener | bool = True,
+) -> Run:
+    """Train a network by a recipe and write the run folder.
+
+    data:     an image set; a name or path that `load` takes; `(images, labels)`; or Keras's
+              `((x_train, y_train), (x_test, y_test))`. Labels are whole numbers (N,) or one-hot (N, K).
+    recipe:   a named recipe, a TOML file, or a Recipe; `seed`, `epochs` and `settings` ("key=value") override it.
+    network:  any module that takes (B, C, H, W) float32 in [0, 1] and gives logits (B, K); it is trained in place,
+              instead of the recipe's layers.
+    out:      the folder that gets the run folder `<time>-<recipe>`.
+    progress: True shows it where it belongs (terminal, notebook, plain lines), False shows nothing.
+    Raises DataError, RecipeError, RunError: before training, for what cannot be used as it is.
+    Raises TrainingError: the loss is no longer finite.
+    Ctrl-C ends the training: what was trained so far becomes the run, with status `interrupted`.
+    """
+    started = time.perf_counter()
+    overrides = [f"{key}={value}" for key, value in (("seed", seed), ("epochs", epochs)) if value is not None]
+    resolved = load_recipe(recipe, [*settings, *overrides])
+    chosen = pick_device(device)
+    images = as_image_set(data)
+    resolved = resolved.model_copy(update={"loss": resolve_loss(resolved.loss, images.one_hot)})
+    listener = progress if not isinstance(progress, bool) else pick_listener(quiet=not progress)
+    splits = training_splits(images, resolved)
+    created = time.strftime("%Y%m%d-%H%M%S")
+    with using_threads(threads) as thread_count, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(resolved.seed)
+        net = _checked_network(network, images, resolved).to(chosen)
+        summary = summarise(net, images.image_shape)
+        with run_folder.new_run_folder(Path(out), f"{created}-{resolved.name}", summary.size_bytes) as writing:
+            folder = writing.path
+            listener.started(images, resolved, summary, len(splits.train), len(splits.val), splits.validation)
+            best = BestWeights(resolved.early_stopping) if resolved.early_stopping else None
+            examples = [Examples.on(chosen, s.images, s.labels) for s in (splits.train, splits.val)]
+            events = fit(net, resolved, examples[0], examples[1], images.n_classes)
+            finished, interrupted = _listen(events, listener, best)
+            if best:
+                best.restore(net)
+            evaluate_started = time.perf_counter()
+            probs = predict_probs(net, images.test.images, chosen)
+            evaluate_seconds = time.perf_counter() - evaluate_started
+            test = images.test
+            predictions = Predictions(test.labels, probs, images.class_names, test.rows, test.files)
+            run_recipe = resolved if network is None else resolved.model_copy(update={"layers": ()})
+            _write(folder, run_recipe, net, finished, predictions, splits)
+            record = RunRecord(
+                status="interrupted" if interrupted else "complete",
+                created=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                seed=resolved.seed,
+                recipe=resolved.name,
+                epochs_trained=len(finished.history),
+                best_epoch=best.epoch if best else None,
+                data=_data_record(images, splits),
+                model=ModelRecord(
+                    network="recipe" if network is None else type(network).__qualname__,
+                    parameters=summary.parameters,
+                    trainable=summary.trainable,
+                    bytes=summary.size_bytes,
+                ),
+                environment=this_environment(thread_count, str(chosen)),
+                timing=Timing(
+                    load_seconds=images.load_seconds,
+                    fit_seconds=finished.fit_seconds,
+                    validate_seconds=finished.validate_seconds,
+                    evaluate_seconds=evaluate_seconds,
+                    total_seconds=time.perf_counter() - started,
+                ),
+                metrics={"test": predictions.metrics(resolved.top_k)},
+            )
+            run = Run(folder, record, data=images, device=device)
+            run.network = net.eval()
+            _draw(run)
+            run_folder.write_text(folder / run_folder.RECORD, record.model_dump_json(indent=2) + "\n")
+    run.folder = writing.path
+    listener.finished(run)
+    return run
+
+
+def as_image_set(data: Any) -> ImageSet:
+    """The image set for whatever `train` takes as data. Raises DataError: it is nothing of the kind."""
+    if isinstance(data, ImageSet):
+        return data
+    if isinstance(data, str | Path):
+        return load(data)
+    if isinstance(data, tuple | list) and len(data) == 2:
+        first, second = data
+        if isinstance(first, tuple | list) and isinstance(second, tuple | list) and len(first) == len(second) == 2:
+            return build_image_set("arrays", {"train": (first[0], first[1]), "test": (second[0], second[1])})
+        return build_image_set("arrays", {"train": (first, second)})
+    raise DataError(
+        f"The data is a {type(data).__name__}; needed is an image set, a name or path, (images, labels), or "
+        "((x_train, y_train), (x_test, y_test))."
+    )
+
+
+@dataclass(frozen=True)
+class TrainingSplits:
+    """The images that train and those that choose. `validation` says in words where the latter came from."""
+
+    train: Split
+    val: Split
+    validation: str
+    carved: bool
+
+
+def training_splits(data: ImageSet, recipe: Recipe) -> TrainingSplits:
+    """What trains and what chooses, by the recipe's validation setting."""
+    if recipe.validation.name == "show-test":
+        return TrainingSplits(data.train, data.test, "the test split, shown; nothing is chosen on it", False)
+    if data.val is not None:
+        return TrainingSplits(data.train, data.val, "the data's own validation split", False)
+    kept, held = carve(data.train.labels, recipe.validation.fraction, recipe.seed)
+    if not len(held):
+        raise DataError(
+            f"{data.name} has {len(data.train)} training images, too few to carve a validation split from.\n"
+            'Add images, or use a recipe with validation.name = "show-test".'
+        )
+    said = f"{recipe.validation.fraction:.0%} of each class, carved from train by seed {recipe.seed}"
+    return TrainingSplits(data.train.take(kept), data.train.take(held), said, True)
+
+
+def _checked_network(network: nn.Module | None, data: ImageSet, recipe: Recipe) -> nn.Module:
+    if network is None:
+        if not recipe.layers:
+            raise RecipeError(f"The recipe {recipe.name!r} has no layers. List them, or give a network in Python.")
+        return build_network(recipe.layers, data.image_shape, data.n_classes)
+    height, width, channels = data.image_shape
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    was_training = network.training
+    try:
+        with torch.no_grad():
+            logits = network.eval()(torch.zeros(2, channels, height, width, device=device))
+    except Exception as error:
+        raise RecipeError(
+            f"The network {type(network).__name__} cannot take a batch of (2, {channels}, {height}, {width}) float32: "
+            f"{error}"
+        ) from error
+    finally:
+        network.train(was_training)
+    if not isinstance(logits, Tensor) or logits.shape != (2, data.n_classes):
+        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise RecipeError(
+            f"The network {type(network).__name__} gives {given} for two images; needed are logits (2, "
+            f"{data.n_classes}), one for each class."
+        )
+    return network
+
+
+def _listen(
+    events: Generator[Event, str | None, None], listener: Listener, best: BestWeights | None
+) -> tuple[Finished, bool]:
+    """Hand every event to those who listen, and their wish to stop back to the loop. Also: was it Ctrl-C?"""
+    answer: str | None = None
+    with _interruptible() as interrupted:
+        while True:
+            event = events.send(answer)
+            listener.event(event)
+            if isinstance(event, Finished):
+                return event, interrupted.is_set()
+            had_enough = best is not None and isinstance(event, EpochEnded) and best.had_enough(event)
+            answer = STOP if interrupted.is_set() or had_enough else None
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event, so that the loop ends between two steps; a second Ctrl-C breaks off at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only it receives signals
+        yield asked
+        return
+
+    def ask(signum: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _write(
+    folder: Path,
+    recipe: Recipe,
+    network: nn.Module,
+    finished: Finished,
+    predictions: Predictions,
+    splits: TrainingSplits,
+) -> None:
+    import safetensors.torch as safetensors
+
+    run_folder.write_text(folder / run_folder.RECIPE, recipe.to_toml())
+    # cloned, since a module may share tensors between its parts, which the format refuses
+    weights = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in network.state_dict().items()}
+    (folder / run_folder.WEIGHTS).write_bytes(safetensors.save(weights))
+    history = History.of(finished.history)
+    columns = [*COLUMNS, *(c for c in history.columns if c not in COLUMNS)]
+    history[columns].to_csv(folder / run_folder.HISTORY, index=False)
+    if splits.carved:
+        np.savez(folder / run_folder.SPLITS, train_rows=splits.train.rows, val_rows=splits.val.rows)
+    arrays = {"labels": predictions.labels, "probs": predictions.probs, "index": predictions.rows}
+    if predictions.files is not None:
+        arrays["files"] = np.array(predictions.files, dtype=str)
+    np.savez_compressed(folder / run_folder.predictions_file("test"), **arrays)  # type: ignore[arg-type]
+    predictions.misreads().to_csv(folder / run_folder.misreads_file("test"), index=False)
+
+
+def _draw(run: Run) -> None:
+    figures = run.folder / run_folder.FIGURES
+    figures.mkdir()
+    run.history.plot().save(figures / "history.png")
+    run.misreads.sample(GRID, seed=0).figure().save(figures / "misreads.png")
+
+
+def _data_record(data: ImageSet, splits: TrainingSplits) -> DataRecord:
+    return DataRecord(
+        name=data.name,
+        source=data.source,
+        size=data.size,
+        fingerprint=data.fingerprint,
+        class_names=data.class_names,
+        image_shape=data.image_shape,
+        n_train=len(splits.train),
+        n_val=len(splits.val),
+        n_test=len(data.test),
+        validation=splits.validation,
+        carved_test=data.carved_test,
+        geometry=asdict(measure_geometry(data.train.images)),
+    )
