@@ -8,7 +8,7 @@ from typing import Any
 
 REFERENCE = "misread"
 MARKERS = re.compile(r"(<!-- bench -->).*?(<!-- /bench -->)", re.DOTALL)
-TIMES = {"warm_epoch_seconds": "warm epoch, s", "first_epoch_seconds": "first epoch, s", "fit_seconds": "fit, s",
+TIMES = {"warm_epoch_seconds": "warm epoch, s", "first_epoch_seconds": "first epoch, s",
          "process_seconds": "whole process, s"}  # fmt: skip
 HEADINGS = ("contestant", *TIMES.values(), "peak memory, MiB", "test accuracy", "CPU taken by others")
 

@@ -27,6 +27,9 @@ class Listener(Protocol):
 
     def finished(self, run: "Run") -> None: ...
 
+    def close(self) -> None:
+        """No more events come, whether the training ended well or not."""
+
 
 def pick_listener(quiet: bool = False, console: "Console | None" = None) -> Listener:
     """The listener for where we are; `console` is where a terminal's or plain lines go, standard output by itself."""
@@ -47,6 +50,9 @@ class Silent:
         """Nothing."""
 
     def finished(self, run: "Run") -> None:
+        """Nothing."""
+
+    def close(self) -> None:
         """Nothing."""
 
 
@@ -113,7 +119,7 @@ class ConsoleListener:
         self.print(f"\n{summary}\n")
 
     def event(self, event: "Event") -> None:
-        from misread.training.events import EpochEnded, Finished, Progress
+        from misread.training.events import EpochEnded, Progress
 
         match event:
             case Progress():
@@ -121,8 +127,9 @@ class ConsoleListener:
             case EpochEnded():
                 self._hide()
                 self.print(epoch_line(event.row, event.epochs))
-            case Finished():
-                self._hide()
+
+    def close(self) -> None:
+        self._hide()  # also gives the terminal its cursor back
 
     def _show(self, event: Any) -> None:
         if self.task is None:
@@ -178,6 +185,9 @@ class NotebookListener:
     def finished(self, run: "Run") -> None:
         self.foot = "".join(f"<p>{html.escape(line)}</p>" for line in result_lines(run))
         self._update("")
+
+    def close(self) -> None:
+        """Nothing: what is shown stays."""
 
     def _update(self, bar: str) -> None:
         from IPython.display import HTML, display

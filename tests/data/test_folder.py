@@ -117,6 +117,10 @@ def test_a_class_that_only_test_has_is_refused(tmp_path: Path) -> None:
         misread.load(tmp_path)
 
 
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    assert misread.load(class_folders(tmp_path, ("bus", "train"))).class_names == ("bus", "train")
+
+
 def test_one_colour_image_makes_the_whole_set_colour(tmp_path: Path) -> None:
     class_folders(tmp_path)
     red = np.zeros((6, 4, 3), np.uint8)

@@ -69,6 +69,18 @@ def test_one_hot_labels_are_kept_as_indices_and_remembered() -> None:
     assert data.one_hot
 
 
+def test_one_hot_labels_say_how_many_classes_there_are() -> None:
+    images, labels = blocks(20)
+    assert ImageSet.from_arrays(images, np.eye(6)[labels]).n_classes == 6
+
+
+def test_class_names_may_be_an_array_and_images_may_be_bool() -> None:
+    images, labels = blocks(20)
+    data = ImageSet.from_arrays(images > 100, labels, class_names=np.array(list("abcd")), test=(images, labels))
+    assert data.class_names == ("a", "b", "c", "d")
+    assert set(np.unique(data.train.images)) == {0, 255}
+
+
 def test_the_fingerprint_follows_pixels_labels_and_names() -> None:
     images, labels = blocks(20)
     names = list("abcd")

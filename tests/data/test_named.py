@@ -154,6 +154,18 @@ def test_download_takes_the_second_mirror_when_the_first_fails(
     assert len(load("mnist").test) == 20
 
 
+def test_a_download_that_was_cut_off_after_a_file_goes_on_where_it_was(
+    small: NamedData, files: dict[str, bytes], serve: type[Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = dict(list(packed(files).items())[:1])
+    mirrors(monkeypatch, small, serve(first).url)
+    with pytest.raises(DownloadError, match=r"train-labels-idx1-ubyte.gz came from no mirror"):
+        load("mnist")
+    rest = dict(list(packed(files).items())[1:])
+    mirrors(monkeypatch, small, serve(rest).url)
+    assert len(load("mnist").train) == 40
+
+
 @pytest.mark.parametrize(
     ("harm", "reason"),
     [

@@ -85,6 +85,12 @@ def test_csv_labels_need_not_start_at_zero(tmp_path: Path) -> None:
     assert set(data.train.labels) == {0, 1}
 
 
+def test_csv_with_a_byte_order_mark_or_quotes_loses_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "excel.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + "".join(f'"{k % 2}","{k}"\n' for k in range(8)).encode())
+    assert misread.load(path).split("all").images.ravel().tolist() == list(range(8))
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
@@ -95,6 +101,7 @@ def test_csv_labels_need_not_start_at_zero(tmp_path: Path) -> None:
         (["0,1,2,3,4", "1,1,nan,3,4"], r"line 2, column 3: 'nan' is not a number"),
         (["0,1,2,3,4", "1,1,2,3,256"], r"values run from 1 to 256"),
         (["0,1,2,3,4", "1.5,1,2,3,4"], r"1.5 at row 1 is not a whole number"),
+        (["0,1,x,3,4", "1,1,2,3,4"], r"line 1, column 3: 'x' is not a number"),
         (["0,1,2,3,4", "-1,1,2,3,4"], r"-1 at row 1 is below 0"),
         ([""], r"is empty"),
         (["label,pixel"], r"header line but no images"),

@@ -38,9 +38,11 @@ def test_a_run_with_a_file_missing_names_it(folder: Path, name: str) -> None:
     (folder / name).unlink()
     run = misread.open_run(folder)
     with pytest.raises(RunError, match=f"is incomplete: {name} is missing"):
-        {"model.safetensors": lambda: run.network, "recipe.toml": lambda: run.recipe, "history.csv": lambda: run.history}[
-            name
-        ]()
+        {
+            "model.safetensors": lambda: run.network,
+            "recipe.toml": lambda: run.recipe,
+            "history.csv": lambda: run.history,
+        }[name]()
 
 
 def test_a_run_from_a_newer_misread_says_so(folder: Path) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import blocks
 from safetensors.numpy import load_file
 from torch import nn
 
 import misread
+from conftest import blocks
 from misread import ImageSet
 from misread.errors import DataError, RecipeError, RunError
 from misread.progress import Silent
@@ -34,7 +34,13 @@ SMALL = [
 
 
 def small(data: Any, **settings: Any) -> misread.Run:
-    settings = {"settings": [*SMALL, *settings.pop("more", [])], "epochs": 3, "out": "runs", "progress": False, **settings}
+    settings = {
+        "settings": [*SMALL, *settings.pop("more", [])],
+        "epochs": 3,
+        "out": "runs",
+        "progress": False,
+        **settings,
+    }
     return train(data, "tutorial-mlp", **settings)
 
 
@@ -154,6 +160,30 @@ def test_other_data_is_told_apart_by_its_fingerprint(block_set: ImageSet) -> Non
         run.evaluate(wide)
 
 
+def test_other_data_can_be_scored_when_the_runs_own_is_gone(block_set: ImageSet) -> None:
+    folder = small(block_set).folder  # arrays in memory: opened again, the run has no data
+    other = ImageSet.from_arrays(*blocks(40, seed=7), test=blocks(40, seed=8), name="other")
+    result = misread.open_run(folder).evaluate(other)
+    assert (result["n"], result["data"]["same"]) == (40, False)
+
+
+class Viewing(nn.Module):
+    """Reshapes with `view`, as many tutorials do."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(channels, 5, 3), nn.Linear(5 * 6 * 6, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.conv(x).relu().view(len(x), -1))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_module_that_reshapes_with_view_trains_on_grey_and_colour(channels: int) -> None:
+    data = ImageSet.from_arrays(*blocks(40, channels=channels), test=blocks(20, channels=channels, seed=1))
+    assert small(data, network=Viewing(channels)).metrics["test"]["n"] == 20
+
+
 def test_other_data_without_a_test_split_is_evaluated_whole(block_set: ImageSet) -> None:
     run = small(block_set)
     whole = ImageSet.from_arrays(*blocks(60, seed=9))
@@ -257,9 +287,7 @@ class InterruptAfter(Silent):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_ctrl_c_leaves_a_readable_run_marked_interrupted(
-    block_set: ImageSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_leaves_a_readable_run_marked_interrupted(block_set: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("misread.training.fit.TICK_SECONDS", 0.0)
     before = signal.getsignal(signal.SIGINT)
     run = small(block_set, progress=InterruptAfter(14), epochs=50)
@@ -273,7 +301,9 @@ def test_ctrl_c_leaves_a_readable_run_marked_interrupted(
 
 def test_ctrl_c_in_the_first_epoch_is_a_run_too(block_set: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("misread.training.fit.TICK_SECONDS", 0.0)
-    run = small(block_set, progress=InterruptAfter(2))
+    impatient = InterruptAfter(2)
+    impatient.close = lambda: os.kill(os.getpid(), signal.SIGINT)  # type: ignore[method-assign]  # a second press
+    run = small(block_set, progress=impatient)
     opened = misread.open_run(run.folder, data=block_set)
     assert opened.history.empty
     assert opened.evaluate()["n"] == 80

@@ -85,6 +85,7 @@ def test_another_layer_type_starts_afresh() -> None:
         ("epochs.x=3", "'epochs' is a single value"),
         ("optimiser.learning_rate=1", "optimiser: there is no such setting. Did you mean 'optimizer'"),
         ("epochs=many", "epochs: 'many'"),
+        ("name=a/b", "name: 'a/b'"),
     ],
 )
 def test_a_bad_setting_is_refused(setting: str, message: str) -> None:

@@ -34,7 +34,7 @@ def evaluate(
             f"Note: this is not the data of the run ({own.name}, fingerprint {own.fingerprint[:12]}) but other data "
             f"(fingerprint {other['fingerprint'][:12]})."
         )
-    if split == "train":
+    if split == "train" and other["same"]:
         lines.append("Note: the run was trained on these images; the accuracy says nothing of new ones.")
     lines += [
         f"Loss      {result['loss']:.4f}",

@@ -1,6 +1,5 @@
 """The `misread` command: its verbs, and what becomes of errors."""
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -59,9 +58,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         sys.stderr.write(f"Error: {error}\n")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted.\n")
-        sys.exit(1)
-    except BrokenPipeError:  # the reader of our output, `head` say, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)

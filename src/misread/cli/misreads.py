@@ -14,7 +14,7 @@ from misread.errors import RunError
 def misreads(
     run: options.RunFolder,
     grid: Annotated[int, typer.Option(min=1, help="How many images the picture shows.")] = 16,
-    seed: Annotated[int, typer.Option(help="Seed of the picture's random choice.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the picture's random choice.")] = 0,
     most_confident: Annotated[
         bool, typer.Option(help="Show the most confident mistakes, not a random choice.")
     ] = False,
@@ -58,4 +58,5 @@ def _write(path: Path, write: object) -> None:
         write(partial)  # type: ignore[operator]
         partial.replace(path)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise RunError(f"{path} cannot be written: {error.strerror}.") from None

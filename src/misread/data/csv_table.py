@@ -1,5 +1,6 @@
 """A CSV of one image a line: its label, then its pixels row by row."""
 
+import csv
 import math
 from pathlib import Path
 
@@ -18,15 +19,17 @@ def load_csv(path: Path, size: tuple[int, int] | None = None) -> ImageSet:
     import pandas as pd
 
     try:
-        with path.open(encoding="utf-8") as file:
-            first = file.readline().strip().split(",")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            first = [cell.strip() for cell in next(csv.reader(file), [])]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as text: {error}.") from None
-    if first == [""]:
+    if not any(first):
         raise DataError(f"{path} is empty. Needed: a label and its pixels on each line.")
-    header = not all(_is_number(cell) for cell in first)
+    header = sum(map(_is_number, first)) < len(first) / 2  # a line of images with a bad cell is no header
     try:
-        table = pd.read_csv(path, header=None, skiprows=int(header), dtype=str, keep_default_na=False)
+        table = pd.read_csv(
+            path, header=None, skiprows=int(header), dtype=str, keep_default_na=False, encoding="utf-8-sig"
+        )
     except pd.errors.EmptyDataError:
         raise DataError(f"{path} has a header line but no images.") from None
     except pd.errors.ParserError as error:

@@ -21,7 +21,9 @@ def load_folder(folder: Path, size: tuple[int, int] | None = None, strict: bool 
     strict: a file that cannot be read is an error; otherwise it is left out and listed in `skipped`.
     Raises DataError: no classes, an empty class, differing sizes without `size`, or a split with other classes.
     """
-    split_folders = {SPLIT_FOLDERS[f.name.lower()]: f for f in _subfolders(folder) if f.name.lower() in SPLIT_FOLDERS}
+    # a folder called train that holds images, not folders, is a class: trains, say
+    named = (f for f in _subfolders(folder) if f.name.lower() in SPLIT_FOLDERS and _subfolders(f))
+    split_folders = {SPLIT_FOLDERS[f.name.lower()]: f for f in named}
     if "train" not in split_folders:
         split_folders = {"train": folder}
     names = tuple(f.name for f in _by_number_or_name(_subfolders(split_folders["train"])))

@@ -155,11 +155,11 @@ def build_image_set(
     Raises DataError with every problem named.
     """
     where = f" ({location})" if location else ""
-    images, labels, one_hot = {}, {}, False
+    images, labels, one_hot_width = {}, {}, 0
     for split, (raw_images, raw_labels) in parts.items():
         images[split] = _checked_images(raw_images, f"{split} images{where}")
-        labels[split], was_one_hot = _checked_labels(raw_labels, f"{split} labels{where}")
-        one_hot |= was_one_hot
+        labels[split], width = _checked_labels(raw_labels, f"{split} labels{where}")
+        one_hot_width = max(one_hot_width, width)
         if len(images[split]) != len(labels[split]):
             raise DataError(
                 f"{split} labels has {len(labels[split]):,} rows but {split} images has "
@@ -176,11 +176,11 @@ def build_image_set(
         raise DataError(f"The splits have images of different shapes{where}: {listed}.\nBring them to one shape first.")
 
     values = np.unique(labels["train"])
-    if class_names is None and not one_hot:
+    if class_names is None and not one_hot_width:
         names = tuple(str(v) for v in values)
         labels = {split: _reindexed(array, values, split, where) for split, array in labels.items()}
     else:
-        names = tuple(map(str, class_names or range(int(values.max()) + 1)))
+        names = tuple(map(str, range(one_hot_width) if class_names is None else class_names))
         for split, array in labels.items():
             if len(array) and array.max() >= len(names):
                 bad = int(np.argmax(array >= len(names)))
@@ -200,7 +200,7 @@ def build_image_set(
         for split in SPLITS
         if split in images
     }
-    data = ImageSet(name, names, splits, location=location, one_hot=one_hot, **rest)
+    data = ImageSet(name, names, splits, location=location, one_hot=one_hot_width > 0, **rest)
     return data if "test" in splits else _with_carved_test(data)
 
 
@@ -241,6 +241,7 @@ def _checked_images(raw: Any, what: str) -> np.ndarray:
         return images.astype(np.uint8, copy=False)
     if images.dtype.kind not in "iufb":
         raise DataError(f"{what}: values are {images.dtype}, not numbers. Save them as uint8, 0..255.")
+    images = images.astype(np.float32) if images.dtype == bool else images
     low, high = float(images.min()), float(images.max())
     if images.dtype.kind == "f" and low >= 0 and high <= 1:
         return np.rint(images * 255).astype(np.uint8)
@@ -252,8 +253,8 @@ def _checked_images(raw: Any, what: str) -> np.ndarray:
     )
 
 
-def _checked_labels(raw: Any, what: str) -> tuple[np.ndarray, bool]:
-    """int64 labels (N,), and whether they came one-hot."""
+def _checked_labels(raw: Any, what: str) -> tuple[np.ndarray, int]:
+    """int64 labels (N,), and K where they came one-hot (N, K), else 0."""
     labels = np.asarray(raw)
     if labels.dtype.kind not in "iufb":
         raise DataError(f"{what}: {labels.dtype} values, not whole numbers. Give each class a number and name them.")
@@ -266,7 +267,7 @@ def _checked_labels(raw: Any, what: str) -> tuple[np.ndarray, bool]:
                 f"{what}: row {row:,} is not one-hot (a single 1, all else 0). "
                 "Whole-number labels have shape (N,), one-hot labels (N, K)."
             )
-        return labels.argmax(axis=1), True
+        return labels.argmax(axis=1), labels.shape[1]
     if labels.ndim == 2 and labels.shape[1] == 1:  # Keras's CIFAR arrays
         labels = labels[:, 0]
     if labels.ndim != 1:
@@ -280,7 +281,7 @@ def _checked_labels(raw: Any, what: str) -> tuple[np.ndarray, bool]:
     if len(labels) and labels.min() < 0:
         row = int(np.argmin(labels))
         raise DataError(f"{what}: {labels[row]} at row {row:,} is below 0. Labels are class numbers from 0 up.")
-    return labels, False
+    return labels, 0
 
 
 def _reindexed(labels: np.ndarray, values: np.ndarray, split: str, where: str) -> np.ndarray:

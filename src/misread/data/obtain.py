@@ -55,7 +55,8 @@ def load_named(data: NamedData, progress: Callable[[str], None] = lambda line: N
     Raises DownloadError: it is nowhere on this machine and no mirror gave it; every reason is listed.
     """
     for place in places(data):
-        if place.exists():
+        half = place.what == "cache" and bool(_missing(place.path))  # a download that was cut off: it goes on below
+        if place.exists() and not half:
             progress(f"{data.name}: {place.what}, {place.path}")
             arrays = _read_keras(data, place.path) if place.path.is_file() else _read_folder(data, place.path)
             return _image_set(data, arrays, str(place.path))
@@ -115,11 +116,14 @@ def _idx_file(folder: Path, gz_name: str) -> Path | None:
 
 
 def _read_folder(data: NamedData, folder: Path) -> list[np.ndarray]:
-    found = {name: _idx_file(folder, name) for name in FILES.values()}
-    missing = [name for name, path in found.items() if path is None]
-    if missing:
+    if missing := _missing(folder):
         raise DataError(f"{folder} has no {', '.join(missing)}. Put the missing files there, or remove the folder.")
-    return [_verified(data, index, path) for index, path in enumerate(found.values()) if path]
+    found = [_idx_file(folder, name) for name in FILES.values()]
+    return [_verified(data, index, path) for index, path in enumerate(found) if path]
+
+
+def _missing(folder: Path) -> list[str]:
+    return [name for name in FILES.values() if _idx_file(folder, name) is None]
 
 
 def _verified(data: NamedData, index: int, path: Path) -> np.ndarray:

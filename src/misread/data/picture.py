@@ -36,7 +36,7 @@ def read_picture(path: Path) -> np.ndarray:
 def _grey_or_rgb(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits, or floats in the range of 8 or 16 bits
         values = np.asarray(image, dtype=np.float64)
-        scale = 255 / 65535 if values.max() > 255 else 1.0
+        scale = 255 / 65535 if image.mode.startswith("I;16") or values.max() > 255 else 1.0
         return np.rint(values * scale).clip(0, 255).astype(np.uint8)[..., None]
     if image.mode in ("1", "L"):
         return np.asarray(image.convert("L"))[..., None]

@@ -21,6 +21,15 @@ def to_input(images: Tensor) -> Tensor:
     return images.movedim(-1, 1).to(torch.float32).mul_(1 / 255)
 
 
+def network_logits(network: nn.Module, images: Tensor) -> Tensor:
+    """Images as loaded, (B, H, W, C) uint8, through a network: logits (B, K)."""
+    x = to_input(images)
+    if not isinstance(network, Network):  # others may reshape with `view`, which needs torch's own order in memory
+        x = x.clone(memory_format=torch.contiguous_format)
+    logits: Tensor = network(x)
+    return logits
+
+
 class Network(nn.Sequential):
     """A chain of layers from (B, C, H, W) float32 in [0, 1] to logits (B, K).
 

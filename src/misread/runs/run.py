@@ -174,7 +174,11 @@ class Run:
         return {
             "split": predictions.split,
             **predictions.metrics(self.recipe.top_k),
-            "data": {"name": other.name, "fingerprint": other.fingerprint, "same": other is self.data},
+            "data": {
+                "name": other.name,
+                "fingerprint": other.fingerprint,
+                "same": other.fingerprint == self.record.data.fingerprint,
+            },
         }
 
     def _predictions_on(self, data: ImageSet | str | Path | None, split: str) -> tuple[Predictions, ImageSet]:

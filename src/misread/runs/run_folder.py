@@ -104,7 +104,9 @@ def read_record(folder: Path) -> RunRecord:
         raise RunError(f"There is no run folder {folder}. `misread runs` lists the runs there are.")
     if not path.is_file():
         if (folder / FIRST_WRITTEN).is_file():
-            raise RunError(f"The run in {folder} is incomplete: it has no {RECORD}, which is written last. Train again.")
+            raise RunError(
+                f"The run in {folder} is incomplete: it has no {RECORD}, which is written last. Train again."
+            )
         raise RunError(f"{folder} is not a run folder: it has no {RECORD}. `misread runs` lists the runs there are.")
     try:
         values: Any = json.loads(path.read_text(encoding="utf-8"))

@@ -1,11 +1,11 @@
 """`train`: data and a recipe in, a run out."""
 
+import itertools
 import signal
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from misread.data.image_set import ImageSet, Split, build_image_set
 from misread.data.load import load
 from misread.data.splits import carve
 from misread.errors import DataError, RecipeError
-from misread.models.network import build_network
-from misread.models.summary import Summary, summarise
+from misread.models.network import build_network, network_logits
+from misread.models.summary import summarise
 from misread.progress import Listener, pick_listener
 from misread.runs import run_folder
 from misread.runs.history import COLUMNS, History
@@ -75,15 +75,21 @@ def train(
     created = time.strftime("%Y%m%d-%H%M%S")
     with using_threads(threads) as thread_count, torch.random.fork_rng(devices=[]):
         torch.manual_seed(resolved.seed)
+        prepare_started = time.perf_counter()
         net = _checked_network(network, images, resolved).to(chosen)
         summary = summarise(net, images.image_shape)
-        with run_folder.new_run_folder(Path(out), f"{created}-{resolved.name}", summary.size_bytes) as writing:
+        with (
+            run_folder.new_run_folder(Path(out), f"{created}-{resolved.name}", summary.size_bytes) as writing,
+            _interruptible() as asked,
+        ):
             folder = writing.path
             listener.started(images, resolved, summary, len(splits.train), len(splits.val), splits.validation)
             best = BestWeights(resolved.early_stopping) if resolved.early_stopping else None
             examples = [Examples.on(chosen, s.images, s.labels) for s in (splits.train, splits.val)]
+            prepare_seconds = time.perf_counter() - prepare_started
             events = fit(net, resolved, examples[0], examples[1], images.n_classes)
-            finished, interrupted = _listen(events, listener, best)
+            finished = _listen(events, listener, best, asked)
+            interrupted = asked.is_set()
             if best:
                 best.restore(net)
             evaluate_started = time.perf_counter()
@@ -110,7 +116,7 @@ def train(
                 environment=this_environment(thread_count, str(chosen)),
                 timing=Timing(
                     load_seconds=images.load_seconds,
-                    fit_seconds=finished.fit_seconds,
+                    fit_seconds=prepare_seconds + finished.fit_seconds,
                     validate_seconds=finished.validate_seconds,
                     evaluate_seconds=evaluate_seconds,
                     total_seconds=time.perf_counter() - started,
@@ -179,7 +185,8 @@ def _checked_network(network: nn.Module | None, data: ImageSet, recipe: Recipe) 
     was_training = network.training
     try:
         with torch.no_grad():
-            logits = network.eval()(torch.zeros(2, channels, height, width, device=device))
+            images = torch.zeros(2, height, width, channels, dtype=torch.uint8, device=device)
+            logits = network_logits(network.eval(), images)
     except Exception as error:
         raise RecipeError(
             f"The network {type(network).__name__} cannot take a batch of (2, {channels}, {height}, {width}) float32: "
@@ -197,30 +204,32 @@ def _checked_network(network: nn.Module | None, data: ImageSet, recipe: Recipe) 
 
 
 def _listen(
-    events: Generator[Event, str | None, None], listener: Listener, best: BestWeights | None
-) -> tuple[Finished, bool]:
-    """Hand every event to those who listen, and their wish to stop back to the loop. Also: was it Ctrl-C?"""
+    events: Generator[Event, str | None, None], listener: Listener, best: BestWeights | None, asked: threading.Event
+) -> Finished:
+    """Hand every event to those who listen, and their wish to stop, or Ctrl-C's, back to the loop."""
     answer: str | None = None
-    with _interruptible() as interrupted:
+    try:
         while True:
             event = events.send(answer)
             listener.event(event)
             if isinstance(event, Finished):
-                return event, interrupted.is_set()
+                return event
             had_enough = best is not None and isinstance(event, EpochEnded) and best.had_enough(event)
-            answer = STOP if interrupted.is_set() or had_enough else None
+            answer = STOP if asked.is_set() or had_enough else None
+    finally:
+        listener.close()
 
 
 @contextmanager
 def _interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event, so that the loop ends between two steps; a second Ctrl-C breaks off at once."""
-    asked = threading.Event()
+    """Ctrl-C sets the event, so that the loop ends between two steps and the run is still written; a third insists."""
+    asked, presses = threading.Event(), itertools.count(1)
     if threading.current_thread() is not threading.main_thread():  # only it receives signals
         yield asked
         return
 
     def ask(signum: int, frame: Any) -> None:
-        if asked.is_set():
+        if next(presses) > 2:
             raise KeyboardInterrupt
         asked.set()
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from misread.models.network import to_input
+from misread.models.network import network_logits
 
 BATCH_SIZE = 1000  # large enough that a step's fixed cost is lost in it, small enough to stay in cache
 
@@ -27,7 +27,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 def predict_logits(network: nn.Module, images: Tensor) -> Tensor:
     """(N, H, W, C) uint8 on any device -> (N, K) float32 logits there."""
     with evaluating(network):
-        return torch.cat([network(to_input(batch)) for batch in images.split(BATCH_SIZE)]).float()
+        return torch.cat([network_logits(network, batch) for batch in images.split(BATCH_SIZE)]).float()
 
 
 def predict_probs(network: nn.Module, images: np.ndarray, device: torch.device) -> np.ndarray:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from misread.errors import TrainingError
-from misread.models.network import to_input
+from misread.models.network import network_logits
 from misread.training.evaluate import predict_logits
 from misread.training.events import STOP, EpochEnded, Event, Finished, HistoryRow, Progress
 from misread.training.losses import cross_entropy, make_targets
@@ -65,7 +65,7 @@ def fit(
         seen = 0
         for step, rows in enumerate(torch.randperm(n, generator=order).to(device).split(recipe.batch_size)):
             factor = learning_rate_factor(recipe.schedule, (epoch - 1) * steps + step, recipe.epochs * steps)
-            logits = network(to_input(train.images[rows]))
+            logits = network_logits(network, train.images[rows])
             loss = cross_entropy(logits, targets[rows], recipe.loss.label_smoothing)
             optimizer.zero_grad()
             loss.backward()

@@ -108,7 +108,7 @@ class EarlyStopping(Spec):
 class Recipe(Spec):
     """Everything that decides a training. Fields that are left out take the defaults of Keras."""
 
-    name: str = "own"
+    name: Annotated[str, Field(pattern=r"^[\w .+-]+$")] = "own"  # part of the run folder's name
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     epochs: Positive = 10
@@ -182,7 +182,9 @@ def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
             f"Known recipes: {', '.join(recipe_names())}; or the path of a .toml file."
         )
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = path.read_bytes()
+        encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"  # Windows shells write both
+        values = tomllib.loads(raw.decode(encoding))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not TOML: {error}.") from None
     return {"name": path.stem, **values}, str(path)
