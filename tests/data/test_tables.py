@@ -97,7 +97,7 @@ def test_csv_with_a_byte_order_mark_or_quotes_loses_no_line(tmp_path: Path) -> N
         (["0,1,2,3,4", "1,1,2,3", "0,1,2,3,4"], r"line 2, column 5: the cell is empty: the lines are ragged"),
         (["0,1,2,3,4", "1,1,2,3,4,5"], r"is ragged: Expected 5 fields in line 2, saw 6"),
         (["0,1,2,3,4", "1,1,x,3,4"], r"line 2, column 3: 'x' is not a number"),
-        (["cat,1,2,3,4", "dog,1,2,3,4"], r"line 2, column 1: 'dog' is not a number"),
+        (["cat,1,2,3,4", "dog,1,2,3,4"], r"line 1, column 1: 'cat' is not a number"),
         (["0,1,2,3,4", "1,1,nan,3,4"], r"line 2, column 3: 'nan' is not a number"),
         (["0,1,2,3,4", "1,1,2,3,256"], r"values run from 1 to 256"),
         (["0,1,2,3,4", "1.5,1,2,3,4"], r"1.5 at row 1 is not a whole number"),
