@@ -21,7 +21,7 @@ from misread.data.load import load
 from misread.data.splits import carve
 from misread.errors import DataError, RecipeError
 from misread.models.network import build_network, network_logits
-from misread.models.summary import summarise
+from misread.models.summary import Summary, summarise
 from misread.progress import Listener, pick_listener
 from misread.runs import run_folder
 from misread.runs.history import COLUMNS, History
@@ -93,12 +93,17 @@ def train(
             if best:
                 best.restore(net)
             evaluate_started = time.perf_counter()
-            probs = predict_probs(net, images.test.images, chosen)
+            predictions = _predict_test(net, images, chosen)
             evaluate_seconds = time.perf_counter() - evaluate_started
-            test = images.test
-            predictions = Predictions(test.labels, probs, images.class_names, test.rows, test.files)
             run_recipe = resolved if network is None else resolved.model_copy(update={"layers": ()})
             _write(folder, run_recipe, net, finished, predictions, splits)
+            timing = Timing(
+                load_seconds=images.load_seconds,
+                fit_seconds=prepare_seconds + finished.fit_seconds,
+                validate_seconds=finished.validate_seconds,
+                evaluate_seconds=evaluate_seconds,
+                total_seconds=time.perf_counter() - started,
+            )
             record = RunRecord(
                 status="interrupted" if interrupted else "complete",
                 created=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -107,20 +112,9 @@ def train(
                 epochs_trained=len(finished.history),
                 best_epoch=best.epoch if best else None,
                 data=_data_record(images, splits),
-                model=ModelRecord(
-                    network="recipe" if network is None else type(network).__qualname__,
-                    parameters=summary.parameters,
-                    trainable=summary.trainable,
-                    bytes=summary.size_bytes,
-                ),
+                model=_model_record(network, summary),
                 environment=this_environment(thread_count, str(chosen)),
-                timing=Timing(
-                    load_seconds=images.load_seconds,
-                    fit_seconds=prepare_seconds + finished.fit_seconds,
-                    validate_seconds=finished.validate_seconds,
-                    evaluate_seconds=evaluate_seconds,
-                    total_seconds=time.perf_counter() - started,
-                ),
+                timing=timing,
                 metrics={"test": predictions.metrics(resolved.top_k)},
             )
             run = Run(folder, record, data=images, device=device)
@@ -271,6 +265,22 @@ def _draw(run: Run) -> None:
     figures.mkdir()
     run.history.plot().save(figures / "history.png")
     run.misreads.sample(GRID, seed=0).figure().save(figures / "misreads.png")
+
+
+def _predict_test(network: nn.Module, data: ImageSet, device: torch.device) -> Predictions:
+    test = data.test
+    probs = predict_probs(network, test.images, device)
+    return Predictions(test.labels, probs, data.class_names, test.rows, test.files)
+
+
+def _model_record(given: nn.Module | None, summary: Summary) -> ModelRecord:
+    """given: the module that the user brought, or None where the recipe's layers were built."""
+    return ModelRecord(
+        network="recipe" if given is None else type(given).__qualname__,
+        parameters=summary.parameters,
+        trainable=summary.trainable,
+        bytes=summary.size_bytes,
+    )
 
 
 def _data_record(data: ImageSet, splits: TrainingSplits) -> DataRecord:
