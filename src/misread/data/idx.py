@@ -60,14 +60,16 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from None
     if not raw.startswith(b"\x1f\x8b"):
         return raw
-    unzip = zlib.decompressobj(wbits=31)
+    # the last four bytes say how long the contents are: without that, zlib would grow its buffer by doubling it
+    said = int.from_bytes(raw[-4:], "little")
     try:
-        contents = unzip.decompress(raw)
+        return zlib.decompress(raw, wbits=31, bufsize=min(max(said, 1), 1100 * len(raw)))
     except zlib.error as error:
+        if "incomplete" in str(error):
+            raise DataError(
+                f"{path} is truncated: its {len(raw):,} bytes end inside the gzip stream. Fetch it again."
+            ) from None
         raise DataError(f"{path} is damaged: {error}. Fetch it again.") from None
-    if not unzip.eof:
-        raise DataError(f"{path} is truncated: its {len(raw):,} bytes end inside the gzip stream. Fetch it again.")
-    return contents
 
 
 def parse_idx(contents: bytes, path: Path, ndims: tuple[int, ...]) -> np.ndarray:
