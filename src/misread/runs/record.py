@@ -56,6 +56,14 @@ class Environment(_Part):
     device: str
 
 
+class EngineRecord(_Part):
+    """What computed the training. `name` is `kernels` or `torch`; `note` says why it was not the faster one."""
+
+    name: str
+    precision: str
+    note: str
+
+
 class Timing(_Part):
     """Seconds. `fit_seconds`: from arrays in memory to final weights, validation passes excluded."""
 
@@ -83,6 +91,7 @@ class RunRecord(_Part):
     data: DataRecord
     model: ModelRecord
     environment: Environment
+    engine: EngineRecord = EngineRecord(name="torch", precision="float32", note="")
     timing: Timing
     metrics: dict[str, dict[str, float | int]]
 

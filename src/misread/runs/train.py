@@ -25,7 +25,7 @@ from misread.models.summary import Summary, summarise
 from misread.progress import Listener, pick_listener
 from misread.runs import run_folder
 from misread.runs.history import COLUMNS, History
-from misread.runs.record import DataRecord, ModelRecord, RunRecord, Timing, this_environment
+from misread.runs.record import DataRecord, EngineRecord, ModelRecord, RunRecord, Timing, this_environment
 from misread.runs.run import Run
 from misread.training.device import pick_device, using_threads
 from misread.training.early_stopping import BestWeights
@@ -114,6 +114,7 @@ def train(
                 data=_data_record(images, splits),
                 model=_model_record(network, summary),
                 environment=this_environment(thread_count, str(chosen)),
+                engine=EngineRecord(**asdict(finished.engine)),
                 timing=timing,
                 metrics={"test": predictions.metrics(resolved.top_k)},
             )

@@ -1,5 +1,6 @@
 """Predicting with a network, batch by batch."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from misread.engine.chain import Chain, UnknownNetwork
 from misread.models.network import network_logits
 
 BATCH_SIZE = 1000  # large enough that a step's fixed cost is lost in it, small enough to stay in cache
@@ -25,12 +27,29 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def predict_logits(network: nn.Module, images: Tensor) -> Tensor:
-    """(N, H, W, C) uint8 on any device -> (N, K) float32 logits there."""
+    """(N, H, W, C) uint8 on any device -> (N, K) float32 logits there: by the compiled kernels where they can."""
+    _, height, width, channels = images.shape
+    try:
+        if images.device.type != "cpu":
+            raise UnknownNetwork("the kernels are for the CPU")
+        return Chain(network, (height, width, channels)).predict(images)
+    except UnknownNetwork:
+        return predict_by_torch(network, images)
+
+
+def predict_by_torch(network: nn.Module, images: Tensor) -> Tensor:
+    """(N, H, W, C) uint8 on any device -> (N, K) float32 logits there, by PyTorch."""
     with evaluating(network):
         return torch.cat([network_logits(network, batch) for batch in images.split(BATCH_SIZE)]).float()
 
 
 def predict_probs(network: nn.Module, images: np.ndarray, device: torch.device) -> np.ndarray:
     """(N, H, W, C) uint8 -> probs (N, K) float32, rows sum to 1."""
-    logits = predict_logits(network, torch.tensor(images, device=device))
-    return logits.softmax(dim=1).cpu().numpy()
+    return predict_logits(network, as_tensor(images, device)).softmax(dim=1).cpu().numpy()
+
+
+def as_tensor(array: np.ndarray, device: torch.device) -> Tensor:
+    """The array on a device; on the CPU the same memory, be it read-only or a memory map. Nobody writes to it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writ", UserWarning)
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device)

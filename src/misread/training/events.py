@@ -27,6 +27,18 @@ class HistoryRow(_Row, total=False):
 
 
 @dataclass(frozen=True)
+class EngineUsed:
+    """What computed a training. name: `kernels` or `torch`. note: why it is not the faster one; empty where it is.
+
+    precision: `float32` or `mixed`, which may be another than the recipe's where this machine has no fast bf16.
+    """
+
+    name: str
+    precision: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Progress:
     """Some steps of an epoch are done. `loss` and `accuracy` are means over the epoch so far."""
 
@@ -55,6 +67,7 @@ class Finished:
     history: tuple[HistoryRow, ...]
     fit_seconds: float
     validate_seconds: float
+    engine: EngineUsed
 
 
 Event = Progress | EpochEnded | Finished

@@ -11,12 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from misread.errors import TrainingError
-from misread.models.network import network_logits
-from misread.training.evaluate import predict_logits
+from misread.training.evaluate import as_tensor
 from misread.training.events import STOP, EpochEnded, Event, Finished, HistoryRow, Progress
-from misread.training.losses import cross_entropy, make_targets
-from misread.training.optimizers import learning_rate_factor, make_stepper
+from misread.training.optimizers import learning_rate_factor
 from misread.training.recipe import Recipe
+from misread.training.steps import Steps, make_steps
 
 TICK_SECONDS = 0.1  # between two progress events: what the eye can follow, and seldom enough to cost nothing
 
@@ -30,7 +29,7 @@ class Examples:
 
     @classmethod
     def on(cls, device: torch.device, images: np.ndarray, labels: np.ndarray) -> "Examples":
-        return cls(torch.tensor(images, device=device), torch.tensor(labels, device=device))
+        return cls(as_tensor(images, device), as_tensor(labels, device))
 
 
 def fit(
@@ -49,44 +48,43 @@ def fit(
     torch.manual_seed(recipe.seed)
     order = torch.Generator().manual_seed(recipe.seed)
     device = train.images.device
-    targets = make_targets(train.labels, recipe.loss, n_classes)
-    optimizer = make_stepper(recipe.optimizer, network.parameters())
-    n = len(train.labels)
-    steps = -(-n // recipe.batch_size)
-    losses = torch.zeros(steps, device=device)  # read back at ticks only: no synchronisation per batch
+    steps = make_steps(network, recipe, train.images, n_classes)
+    n, size = len(train.labels), recipe.batch_size
+    per_epoch = -(-n // size)
+    losses = torch.zeros(per_epoch, device=device)  # read back at ticks only: no synchronisation per batch
     correct = torch.zeros((), dtype=torch.int64, device=device)
     history: list[HistoryRow] = []
     stopped = False
 
     for epoch in range(1, recipe.epochs + 1):
         epoch_started = last_tick = time.perf_counter()
-        network.train()
+        rows = torch.randperm(n, generator=order).to(device)
         correct.zero_()
-        seen = 0
-        for step, rows in enumerate(torch.randperm(n, generator=order).to(device).split(recipe.batch_size)):
-            factor = learning_rate_factor(recipe.schedule, (epoch - 1) * steps + step, recipe.epochs * steps)
-            logits = network_logits(network, train.images[rows])
-            loss = cross_entropy(logits, targets[rows], recipe.loss.label_smoothing)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step(recipe.optimizer.learning_rate * factor)
-            losses[step] = loss.detach()
-            correct += (logits.argmax(dim=1) == train.labels[rows]).sum()
-            seen += len(rows)
-            if time.perf_counter() - last_tick > TICK_SECONDS and step + 1 < steps:
+        done, ahead = 0, 1  # steps of this epoch taken, and how many to take before looking up
+        while done < per_epoch and not stopped:
+            part_started = time.perf_counter()
+            part = range(done, min(done + ahead, per_epoch))
+            rates = [_learning_rate(recipe, (epoch - 1) * per_epoch + step, recipe.epochs * per_epoch) for step in part]
+            part_losses, part_correct = steps.take(
+                train.images, train.labels, rows[part.start * size : part.stop * size], rates
+            )
+            losses[part.start : part.stop] = part_losses
+            correct += part_correct
+            done = part.stop
+            ahead = _next_part(len(part), time.perf_counter() - part_started)
+            if time.perf_counter() - last_tick > TICK_SECONDS / 2 and done < per_epoch:
                 last_tick = time.perf_counter()
-                _check_finite(losses[: step + 1], epoch, recipe)
+                _check_finite(losses[:done], epoch, recipe)
                 answer = yield Progress(
-                    epoch, recipe.epochs, step + 1, steps, losses[: step + 1].mean().item(), correct.item() / seen
+                    epoch, recipe.epochs, done, per_epoch, losses[:done].mean().item(), correct.item() / (done * size)
                 )
-                if answer == STOP:
-                    stopped = True
-                    break
+                stopped = answer == STOP
         if stopped:
             break
         _check_finite(losses, epoch, recipe)
-        weights = torch.full_like(losses, recipe.batch_size)
-        weights[-1] = n - (steps - 1) * recipe.batch_size  # the last batch may be short
+        steps.write_back()
+        weights = torch.full_like(losses, size)
+        weights[-1] = n - (per_epoch - 1) * size  # the last batch may be short
         row = HistoryRow(
             epoch=epoch,
             loss=(losses @ weights).item() / n,
@@ -96,16 +94,26 @@ def fit(
             seconds=time.perf_counter() - epoch_started,
         )
         validate_started = time.perf_counter()
-        row.update(_validate(network, val, recipe, n_classes))
+        row.update(_validate(steps, val, recipe, n_classes))
         validate_seconds += time.perf_counter() - validate_started
         if not math.isfinite(row["val_loss"]):  # the last step broke the weights: no later batch shows it
-            raise _not_finite(row["val_loss"], epoch, steps, recipe)
+            raise _not_finite(row["val_loss"], epoch, per_epoch, recipe)
         history.append(row)
         if (yield EpochEnded(row, recipe.epochs, network)) == STOP:
             break
 
+    steps.write_back()
     fit_seconds = time.perf_counter() - started - validate_seconds
-    yield Finished(network, tuple(history), fit_seconds, validate_seconds)
+    yield Finished(network, tuple(history), fit_seconds, validate_seconds, steps.used)
+
+
+def _learning_rate(recipe: Recipe, step: int, steps: int) -> float:
+    return recipe.optimizer.learning_rate * learning_rate_factor(recipe.schedule, step, steps)
+
+
+def _next_part(steps: int, seconds: float) -> int:
+    """As many steps as take a tick, going by the last ones; growing slowly, since the first are no measure."""
+    return max(1, min(4 * steps, round(steps * TICK_SECONDS / max(seconds, 1e-6))))
 
 
 def _check_finite(losses: Tensor, epoch: int, recipe: Recipe) -> None:
@@ -124,8 +132,8 @@ def _not_finite(loss: float, epoch: int, step: int, recipe: Recipe) -> TrainingE
     )
 
 
-def _validate(network: nn.Module, val: Examples, recipe: Recipe, n_classes: int) -> HistoryRow:
-    logits = predict_logits(network, val.images)
+def _validate(steps: Steps, val: Examples, recipe: Recipe, n_classes: int) -> HistoryRow:
+    logits = steps.predict(val.images)
     smoothing = recipe.loss.label_smoothing
     row = {
         "val_loss": F.cross_entropy(logits, val.labels, label_smoothing=smoothing).item(),

@@ -113,6 +113,7 @@ class Recipe(Spec):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     epochs: Positive = 10
     batch_size: Positive = 32
+    precision: Literal["float32", "mixed"] = "float32"
     top_k: Positive | None = None  # also report how often the label is among the k most probable classes
     loss: Loss = Loss()
     optimizer: Optimizer = Adam()
