@@ -95,6 +95,8 @@ struct Spec {
     int32_t kernel_h, kernel_w, top, left;
     int32_t out_h, out_w, units;  // before pooling
     int32_t pool;                 // 1 or 2: windows of pool x pool
+    int32_t normalised;           // batch normalisation between pooling and ReLU; its shift is the bias
+    float momentum, epsilon;      // of the normalisation
     float dropout;                // of the outputs
 };
 
@@ -107,7 +109,12 @@ struct Params {  // weights with Adam's two moments; a prediction has no moments
 };
 
 struct Layer : Spec {
-    Params weights, biases;
+    Params weights, biases, gammas;
+    float *moving_mean, *moving_variance;
+    float *raw;                // outputs before normalisation, laid out like `g` or `out`
+    float *statistics;         // [thread]: two sums for each unit
+    float *mean, *inverse;     // [thread]: of the batch; inverse is 1 / its standard deviation
+    float *scale, *shift;      // [thread]: what normalisation comes to
     // dense: weights are [block][input][width], activations [block][image][width], with width = vectors * VL
     int vectors, width, blocks, input_blocks, parts;
     float *x;           // [image][input]: what goes in, after dropout
@@ -131,6 +138,8 @@ struct Layer : Spec {
     float *gin;          // [thread]: the gradient by one image's input
     float *flat;         // [thread]: one image's output, where a dense layer follows
     int64_t *out_at;     // where each cell goes in the output
+    int64_t *raw_at;     // and in `raw`
+    float *ones, *zeros;
     int32_t *every_cell, *corners;  // the cells in order, and where each one's window begins in the input
     long *offsets;  // of a patch's vectors in the input
     int32_t *active, *patches;  // [thread]
@@ -246,6 +255,7 @@ static void list_images(const Layer &l, int stride, int n, Range blocks) {
 // NB blocks at once: more sums in registers for each input that is looked up.
 template <int NV, int NB> static void dense_forward(const Layer &l, int stride, int block, Range images) {
     const int W = NV * VL;
+    const float *first = l.normalised ? l.zeros : l.biases.w;  // its bias comes after the normalisation
     const long next_w = (long)l.in_c * W, next_out = (long)stride * W;
     const float *w = l.weights.w + block * next_w;
     float *out = l.out + block * next_out;
@@ -260,14 +270,14 @@ template <int NV, int NB> static void dense_forward(const Layer &l, int stride, 
             const float *value = l.at_value + b * (l.in_c + VL);
             V sum[NB][NV];
             UNROLL for (int i = 0; i < NB; i++) UNROLL for (int j = 0; j < NV; j++)
-                sum[i][j] = load(part ? out + i * next_out + b * W + j * VL : l.biases.w + (block + i) * W + j * VL);
+                sum[i][j] = load(part ? out + i * next_out + b * W + j * VL : first + (block + i) * W + j * VL);
             for (int k = starts[part]; k < starts[part + 1]; k++) {
                 const float *row = w + (long)at[k] * W;
                 V x = splat(value[k]);
                 UNROLL for (int i = 0; i < NB; i++) UNROLL for (int j = 0; j < NV; j++)
                     sum[i][j] += x * load(row + i * next_w + j * VL);
             }
-            bool relu = l.relu && part + 1 == l.input_blocks;
+            bool relu = l.relu && !l.normalised && part + 1 == l.input_blocks;
             UNROLL for (int i = 0; i < NB; i++) UNROLL for (int j = 0; j < NV; j++) {
                 V y = sum[i][j];
                 if (relu) y = y > 0 ? y : V{};
@@ -378,7 +388,7 @@ static void dense_backward(Engine *e, const Layer &l, int thread, int n, int blo
             UNROLL for (int j = 0; j < NV; j++) adam(l.weights, base + k * W + j * VL, sum[j], e->hyper, r);
         }
     }
-    if (inputs.from == 0)  // the biases belong to whoever has the first inputs
+    if (inputs.from == 0 && !l.normalised)  // the biases belong to whoever has the first inputs
         for (int j = 0; j < NV; j++) {
             V sum = {};
             for (int b = 0; b < n; b++) sum += load(g + (long)b * W + j * VL);
@@ -409,12 +419,128 @@ static void backward_dense(Engine *e, const Layer &l, int thread, int n, bool ne
         run(e, l, thread, n, turned(e, blocks, i), inputs, i == blocks.from, need_gx, r);
 }
 
+// ------------------------------------------------------------------------------------------- batch normalisation
+// Ioffe and Szegedy 2015 (arXiv 1502.03167), with the moving variance of the biased batch variance, as in Keras.
+
+INLINE long norm_units(const Layer &l) { return l.kind == CONV ? l.units_p : (long)l.blocks * l.width; }
+
+// Sums over `rows` rows of a vector of units: of y and of y * y.
+static void add_squares(const float *y, long rows, long step, float *sum, float *squares) {
+    V s = {}, q = {};
+    for (long i = 0; i < rows; i++) {
+        V x = load(y + i * step);
+        s += x;
+        q += x * x;
+    }
+    store(sum, load(sum) + s);
+    store(squares, load(squares) + q);
+}
+
+// Sums of the gradient g and of g * normalised y.
+static void add_products(const float *g, const float *y, long rows, long step, V mean, V inverse, float *sum, float *products) {
+    V s = {}, q = {};
+    for (long i = 0; i < rows; i++) {
+        V x = load(g + i * step);
+        s += x;
+        q += x * (load(y + i * step) - mean) * inverse;
+    }
+    store(sum, load(sum) + s);
+    store(products, load(products) + q);
+}
+
+// From the sums of all threads over `count` values of each unit: the scale and shift, this thread's copy of them.
+static void prepare_scale(Engine *e, const Layer &l, int thread, long count, Range vectors) {
+    long units = norm_units(l), mine = thread * units;
+    for (long u = vectors.from * VL; u < vectors.to * VL; u += VL) {
+        V sum = {}, squares = {}, mean = load(l.moving_mean + u), variance = load(l.moving_variance + u);
+        for (int t = 0; t < e->threads; t++) {
+            sum += load(l.statistics + 2 * t * units + u);
+            squares += load(l.statistics + (2 * t + 1) * units + u);
+        }
+        if (count > 1) {  // one value alone has no variance: the moving averages stand in
+            mean = sum * (1.0f / count);
+            variance = squares * (1.0f / count) - mean * mean;
+            variance = variance > 0 ? variance : V{};
+        }
+        V inverse = 1 / root(variance + l.epsilon), scale = inverse * load(l.gammas.w + u);
+        store(l.mean + mine + u, mean);
+        store(l.inverse + mine + u, inverse);
+        store(l.scale + mine + u, scale);
+        store(l.shift + mine + u, load(l.biases.w + u) - mean * scale);
+    }
+}
+
+static void move_averages(const Layer &l, int thread, Range vectors) {
+    long mine = thread * norm_units(l);
+    for (long u = vectors.from * VL; u < vectors.to * VL; u += VL) {
+        V inverse = load(l.inverse + mine + u), variance = 1 / (inverse * inverse) - l.epsilon;
+        V m = load(l.moving_mean + u), v = load(l.moving_variance + u);
+        store(l.moving_mean + u, m + (load(l.mean + mine + u) - m) * (1 - l.momentum));
+        store(l.moving_variance + u, v + (variance - v) * (1 - l.momentum));
+    }
+}
+
+// For prediction: the moving averages as one scale and shift, the same for all threads.
+static void fixed_scale(const Layer &l) {
+    for (long u = 0; u < norm_units(l); u += VL) {
+        V scale = load(l.gammas.w + u) / root(load(l.moving_variance + u) + l.epsilon);
+        store(l.scale + u, scale);
+        store(l.shift + u, load(l.biases.w + u) - load(l.moving_mean + u) * scale);
+    }
+}
+
+// Gamma and beta have as gradients the sums that `add_products` left; they are cleared for the next step.
+static void norm_step(Engine *e, const Layer &l, int thread, const Rates &r) {
+    long units = norm_units(l);
+    Range mine = share(units / VL, thread, e->threads);
+    for (long u = mine.from * VL; u < mine.to * VL; u += VL) {
+        V sum = {}, products = {};
+        for (int t = 0; t < e->threads; t++) {
+            sum += load(l.statistics + 2 * t * units + u);
+            products += load(l.statistics + (2 * t + 1) * units + u);
+        }
+        adam(l.biases, u, sum, e->hyper, r);
+        adam(l.gammas, u, products, e->hyper, r);
+    }
+}
+
+static void clear_statistics(const Layer &l, int thread) {
+    memset(l.statistics + 2 * thread * norm_units(l), 0, 2 * norm_units(l) * 4);
+}
+
+// The gradient before normalisation from the one after it, in place; `count` as in prepare_scale.
+static void norm_backward(Engine *e, const Layer &l, int thread, long count, float *g, const float *y, long rows, long step, long u) {
+    long units = norm_units(l), mine = thread * units;
+    V sum = {}, products = {}, mean = load(l.mean + mine + u), inverse = load(l.inverse + mine + u);
+    for (int t = 0; t < e->threads; t++) {
+        sum += load(l.statistics + 2 * t * units + u);
+        products += load(l.statistics + (2 * t + 1) * units + u);
+    }
+    V scale = load(l.scale + mine + u);
+    sum *= count > 1 ? 1.0f / count : 0;
+    products *= count > 1 ? 1.0f / count : 0;
+    for (long i = 0; i < rows; i++) {
+        V x = (load(y + i * step) - mean) * inverse;
+        store(g + i * step, scale * (load(g + i * step) - sum - x * products));
+    }
+}
+
 // ------------------------------------------------------------------------------------------- convolution and pooling
 
-// NW windows of NV vectors of units: convolution at each of a window's positions, their maximum, bias, ReLU.
+// Where a convolution's pooled outputs go, and what is done to them on the way.
+struct Output {
+    float *to;
+    Half *half;
+    const int64_t *at;
+    uint8_t *chosen;
+    const float *scale, *shift;
+    bool relu;
+};
+
+// NW windows of NV vectors of units: convolution at each of a window's positions, their maximum,
+// scale and shift, ReLU.
 template <int NV, int NW, int POOL, bool MIXED>
-INLINE void conv_windows(const Layer &l, long image, const int32_t *windows, int vector, float *out, Half *out_half,
-                         uint8_t *chosen) {
+INLINE void conv_windows(const Layer &l, long image, const int32_t *windows, int vector, const Output &out) {
     const int POSITIONS = POOL * POOL;
     V sum[NW][POSITIONS][NV];
     UNROLL for (int n = 0; n < NW; n++) UNROLL for (int p = 0; p < POSITIONS; p++) UNROLL for (int j = 0; j < NV; j++)
@@ -448,22 +574,20 @@ INLINE void conv_windows(const Layer &l, long image, const int32_t *windows, int
             best = better ? sum[n][p][j] : best;
             which = better ? VI{} + p : which;
         }
-        best += load(l.biases.w + (vector + j) * VL);
-        if (l.relu) best = best > 0 ? best : V{};
-        long at = l.out_at[windows[n]] + (vector + j) * VL;
-        store(out + at, best);
-        if (out_half) store_half(out_half + at, best);
-        *(VB *)(chosen + windows[n] * l.units_p + (vector + j) * VL) = __builtin_convertvector(which, VB);
+        best = best * load(out.scale + (vector + j) * VL) + load(out.shift + (vector + j) * VL);
+        if (out.relu) best = best > 0 ? best : V{};
+        long at = out.at[windows[n]] + (vector + j) * VL;
+        store(out.to + at, best);
+        if (out.half) store_half(out.half + at, best);
+        *(VB *)(out.chosen + windows[n] * l.units_p + (vector + j) * VL) = __builtin_convertvector(which, VB);
     }
 }
 
 template <int NV, int NW, int POOL, bool MIXED>
-static void conv_group(const Layer &l, long image, const int32_t *windows, int n, int vector, float *out, Half *out_half,
-                       uint8_t *chosen) {
+static void conv_group(const Layer &l, long image, const int32_t *windows, int n, int vector, const Output &out) {
     int i = 0;
-    for (; i + NW <= n; i += NW)
-        conv_windows<NV, NW, POOL, MIXED>(l, image, windows + i, vector, out, out_half, chosen);
-    for (; i < n; i++) conv_windows<NV, 1, POOL, MIXED>(l, image, windows + i, vector, out, out_half, chosen);
+    for (; i + NW <= n; i += NW) conv_windows<NV, NW, POOL, MIXED>(l, image, windows + i, vector, out);
+    for (; i < n; i++) conv_windows<NV, 1, POOL, MIXED>(l, image, windows + i, vector, out);
 }
 
 // Vectors of units are taken four, two or one at a time; `forward_layout` lays the weights the same way.
@@ -473,14 +597,13 @@ INLINE int group_of(const Layer &l, int vector) {
 }
 
 template <bool MIXED>
-static void conv_forward(const Layer &l, long image, const int32_t *windows, int n, float *out, Half *out_half,
-                         uint8_t *chosen) {
+static void conv_forward(const Layer &l, long image, const int32_t *windows, int n, const Output &out) {
     for (int vector = 0, group; vector < l.units_p / VL; vector += group) {
         group = group_of(l, vector);
         auto run = group == 4   ? (l.pool == 2 ? conv_group<4, 1, 2, MIXED> : conv_group<4, 6, 1, MIXED>)
                    : group == 2 ? (l.pool == 2 ? conv_group<2, 3, 2, MIXED> : conv_group<2, 12, 1, MIXED>)
                                 : (l.pool == 2 ? conv_group<1, 6, 2, MIXED> : conv_group<1, 16, 1, MIXED>);
-        run(l, image, windows, n, vector, out, out_half, chosen);
+        run(l, image, windows, n, vector, out);
     }
 }
 
@@ -582,6 +705,7 @@ static void conv_step(Engine *e, const Layer &l, int thread, const Rates &r) {
             adam(l.weights, u * l.patch + i, g, e->hyper, r);
         }
     forward_layout(l, units, e->mixed);
+    if (l.normalised) return norm_step(e, l, thread, r);
     if (thread) return;
     for (long u = 0; u < l.units_p; u += VL) {
         V g = {};
@@ -649,34 +773,98 @@ static void to_dense(Engine *e, const Layer &from, const Layer &l, long b, bool 
     for (long i = 0; i < l.in_c; i++) x[i] = hash(key + (uint32_t)i) >= limit ? x[i] * scale : 0;
 }
 
-// Everything before the first dense layer, for one image.
-static void forward_image(Engine *e, int thread, const uint8_t *image, long b, bool train) {
-    to_input(e, e->layers[0], image, b);
-    for (int i = 0; i < e->n_convs; i++) {
-        const Layer &l = e->layers[i], &next = e->layers[i + 1];
-        bool last = i + 1 == e->n_convs;
-        float *out = last ? l.flat + (long)thread * l.cells * l.units_p : next.in + b * next.in_size;
-        Half *out_half = last || !e->mixed ? nullptr : next.in_half + b * next.in_size;
-        uint8_t *chosen = l.chosen + (train ? b : thread) * l.cells * l.units_p;
-        const int32_t *cells = l.every_cell;
-        int n = l.cells;
-        if (i == 0) {  // a window of zeros gives the bias: that is written everywhere, then the others over it
-            int32_t *active = l.active + thread * l.cells;
-            n = active_cells(l, image, active);
-            cells = active;
-            if (n < l.cells) {
-                memset(chosen, 0, l.cells * l.units_p);
-                for (long u = 0; u < l.units_p; u += VL) {
-                    V y = load(l.biases.w + u);
-                    if (l.relu) y = y > 0 ? y : V{};
-                    for (long cell = 0; cell < l.cells; cell++) store(out + l.out_at[cell] + u, y);
-                    if (out_half)
-                        for (long cell = 0; cell < l.cells; cell++) store_half(out_half + l.out_at[cell] + u, y);
-                }
+// A convolution layer for one image: to where the next layer reads it, or to `raw` where it is still to be normalised.
+static void conv_image(Engine *e, int thread, int i, const uint8_t *image, long b, bool train) {
+    const Layer &l = e->layers[i], &next = e->layers[i + 1];
+    bool last = i + 1 == e->n_convs, to_raw = train && l.normalised;
+    Output out = {last ? l.flat + thread * l.cells * l.units_p : next.in + b * next.in_size,
+                  last || !e->mixed || to_raw ? nullptr : next.in_half + b * next.in_size,
+                  l.out_at,
+                  l.chosen + (train ? b : thread) * l.cells * l.units_p,
+                  l.normalised && !train ? l.scale : l.ones,
+                  l.normalised && !train ? l.shift : l.biases.w,
+                  l.relu && !to_raw};
+    if (to_raw) out.to = l.raw + b * l.cells * l.units_p, out.at = l.raw_at, out.shift = l.zeros;
+    const int32_t *cells = l.every_cell;
+    int n = l.cells;
+    if (i == 0) {  // a window of zeros gives the shift alone: that is written everywhere, then the others over it
+        int32_t *active = l.active + thread * l.cells;
+        n = active_cells(l, image, active);
+        cells = active;
+        if (n < l.cells) {
+            memset(out.chosen, 0, l.cells * l.units_p);
+            for (long u = 0; u < l.units_p; u += VL) {
+                V y = load(out.shift + u);
+                if (out.relu) y = y > 0 ? y : V{};
+                for (long cell = 0; cell < l.cells; cell++) store(out.to + out.at[cell] + u, y);
+                if (out.half)
+                    for (long cell = 0; cell < l.cells; cell++) store_half(out.half + out.at[cell] + u, y);
             }
         }
-        (e->mixed ? conv_forward<true> : conv_forward<false>)(l, b, cells, n, out, out_half, chosen);
-        if (last) to_dense(e, l, next, b, train, out, l.units_p, l.units, 0);
+    }
+    (e->mixed ? conv_forward<true> : conv_forward<false>)(l, b, cells, n, out);
+    if (to_raw) {
+        float *sums = l.statistics + 2 * thread * l.units_p;
+        for (long u = 0; u < l.units_p; u += VL) add_squares(out.to + u, l.cells, l.units_p, sums + u, sums + l.units_p + u);
+    } else if (last) {
+        to_dense(e, l, next, b, train, out.to, l.units_p, l.units, 0);
+    }
+}
+
+// From `raw` to where the next layer reads it.
+static void conv_normalise(Engine *e, int thread, int i, long b) {
+    const Layer &l = e->layers[i], &next = e->layers[i + 1];
+    bool last = i + 1 == e->n_convs;
+    float *to = last ? l.flat + thread * l.cells * l.units_p : next.in + b * next.in_size;
+    Half *half = last || !e->mixed ? nullptr : next.in_half + b * next.in_size;
+    for (long u = 0; u < l.units_p; u += VL) {
+        V scale = load(l.scale + thread * l.units_p + u), shift = load(l.shift + thread * l.units_p + u);
+        for (long cell = 0; cell < l.cells; cell++) {
+            V y = load(l.raw + (b * l.cells + cell) * l.units_p + u) * scale + shift;
+            y = y > 0 ? y : V{};
+            store(to + l.out_at[cell] + u, y);
+            if (half) store_half(half + l.out_at[cell] + u, y);
+        }
+    }
+    if (last) to_dense(e, l, next, b, true, to, l.units_p, l.units, 0);
+}
+
+// A dense layer's blocks: in training by the batch's statistics, else by the moving averages.
+static void dense_normalise(Engine *e, const Layer &l, int thread, int n, bool train) {
+    Range blocks = share(l.blocks, thread, e->threads);
+    long stride = (long)e->batch * l.width, units = norm_units(l);
+    if (train) {
+        float *sums = l.statistics + 2 * thread * units;
+        for (long u = blocks.from * l.width; u < blocks.to * l.width; u += VL) {
+            float *y = l.out + u / l.width * stride + u % l.width;
+            add_squares(y, n, l.width, sums + u, sums + units + u);
+        }
+        Range vectors = {blocks.from * l.vectors, blocks.to * l.vectors};
+        prepare_scale(e, l, thread, n, vectors);  // a unit's values are all in this thread's hands
+        if (n > 1) move_averages(l, thread, vectors);
+        memcpy(l.raw + blocks.from * stride, l.out + blocks.from * stride, (blocks.to - blocks.from) * stride * 4);
+        clear_statistics(l, thread);
+    }
+    const float *scales = l.scale + (train ? thread * units : 0), *shifts = l.shift + (train ? thread * units : 0);
+    for (long u = blocks.from * l.width; u < blocks.to * l.width; u += VL) {
+        V scale = load(scales + u), shift = load(shifts + u);
+        for (long b = 0; b < n; b++) {
+            float *at = l.out + u / l.width * stride + b * l.width + u % l.width;
+            V y = load(at) * scale + shift;
+            store(at, y > 0 ? y : V{});
+        }
+    }
+}
+
+static void dense_norm_backward(Engine *e, const Layer &l, int thread, int n) {
+    Range blocks = share(l.blocks, thread, e->threads);
+    long stride = (long)e->batch * l.width, units = norm_units(l), mine = thread * units;
+    float *sums = l.statistics + 2 * mine;
+    for (long u = blocks.from * l.width; u < blocks.to * l.width; u += VL) {
+        long at = u / l.width * stride + u % l.width;
+        add_products(l.gout + at, l.raw + at, n, l.width, load(l.mean + mine + u), load(l.inverse + mine + u), sums + u,
+                     sums + units + u);
+        norm_backward(e, l, thread, n, l.gout + at, l.raw + at, n, l.width, u);
     }
 }
 
@@ -758,7 +946,28 @@ static void forward(Engine *e, int thread, const uint8_t *images, const int64_t 
     const Layer *layers = e->layers;
     Range mine = share(n, thread, e->threads);
     long size = (long)layers[0].in_h * layers[0].in_w * layers[0].in_c;
-    for (long b = mine.from; b < mine.to; b++) forward_image(e, thread, images + rows[b] * size, b, train);
+    bool waits = false;
+    for (int i = 0; i < e->n_convs; i++) waits |= train && layers[i].normalised;
+    if (!waits)  // an image goes through all convolutions while it is in the cache
+        for (long b = mine.from; b < mine.to; b++) {
+            to_input(e, layers[0], images + rows[b] * size, b);
+            for (int i = 0; i < e->n_convs; i++) conv_image(e, thread, i, images + rows[b] * size, b, train);
+        }
+    for (int i = 0; waits && i < e->n_convs; i++) {
+        const Layer &l = layers[i];
+        for (long b = mine.from; b < mine.to; b++) {
+            if (i == 0) to_input(e, l, images + rows[b] * size, b);
+            conv_image(e, thread, i, images + rows[b] * size, b, train);
+        }
+        if (!l.normalised) continue;
+        barrier(e);
+        Range vectors = {0, l.units_p / VL};
+        prepare_scale(e, l, thread, n * l.cells, vectors);
+        barrier(e);
+        clear_statistics(l, thread);
+        if (thread == 0 && n * l.cells > 1) move_averages(l, thread, vectors);
+        for (long b = mine.from; b < mine.to; b++) conv_normalise(e, thread, i, b);
+    }
     for (int i = e->n_convs; i < e->n_layers; i++) {
         const Layer &l = layers[i];
         if (i > e->n_convs) gather_dense(e, i, mine, train);
@@ -767,6 +976,32 @@ static void forward(Engine *e, int thread, const uint8_t *images, const int64_t 
         forward_dense(e, l, thread, n);
         if (train) list_images(l, e->batch, n, share(l.input_blocks, thread, e->threads));
         barrier(e);
+        if (!l.normalised) continue;
+        dense_normalise(e, l, thread, n, train);
+        barrier(e);
+    }
+}
+
+// The gradients of the convolutions' weights, from the last to the first.
+static void backward_convs(Engine *e, int thread, int n, Range mine) {
+    for (int i = e->n_convs - 1; i >= 0; i--) {
+        const Layer &l = e->layers[i];
+        long size = l.cells * l.units_p;
+        if (l.normalised) {
+            float *sums = l.statistics + 2 * thread * l.units_p;
+            for (long b = mine.from; b < mine.to; b++)
+                for (long u = 0; u < l.units_p; u += VL)
+                    add_products(l.g + b * size + u, l.raw + b * size + u, l.cells, l.units_p,
+                                 load(l.mean + thread * l.units_p + u), load(l.inverse + thread * l.units_p + u), sums + u,
+                                 sums + l.units_p + u);
+            barrier(e);
+        }
+        for (long b = mine.from; b < mine.to; b++) {
+            for (long u = 0; l.normalised && u < l.units_p; u += VL)
+                norm_backward(e, l, thread, n * l.cells, l.g + b * size + u, l.raw + b * size + u, l.cells, l.units_p, u);
+            conv_backward(l, thread, b, i > 0);
+            if (i) pass_back_conv(l, e->layers[i - 1], thread, b);
+        }
     }
 }
 
@@ -780,20 +1015,25 @@ static void train_step(Engine *e, int thread, const uint8_t *images, const int64
     softmax_loss(e, thread, labels, rows, n, mine);
     barrier(e);
     for (int i = e->n_layers - 1; i >= e->n_convs; i--) {
-        backward_dense(e, e->layers[i], thread, n, i > 0, r);
+        const Layer &l = e->layers[i];
+        if (l.normalised) {
+            dense_norm_backward(e, l, thread, n);
+            barrier(e);
+            norm_step(e, l, thread, r);
+        }
+        backward_dense(e, l, thread, n, i > 0, r);
         barrier(e);
+        if (l.normalised) clear_statistics(l, thread);
         if (i) pass_back(e, i, mine);
         if (i > e->n_convs) barrier(e);
     }
-    for (long b = mine.from; b < mine.to; b++)
-        for (int i = e->n_convs - 1; i >= 0; i--) {
-            conv_backward(e->layers[i], thread, b, i > 0);
-            if (i) pass_back_conv(e->layers[i], e->layers[i - 1], thread, b);
-        }
+    backward_convs(e, thread, n, mine);
     if (e->n_convs) barrier(e);
     for (int i = 0; i < e->n_convs; i++) conv_step(e, e->layers[i], thread, r);
     if (thread == 0) e->steps++;
     barrier(e);
+    for (int i = 0; i < e->n_convs; i++)
+        if (e->layers[i].normalised) clear_statistics(e->layers[i], thread);
 }
 
 // ------------------------------------------------------------------------------------------------- what Python calls
@@ -821,6 +1061,20 @@ static Params params(Engine *e, long n) {
     return {allocate<float>(e, n), e->trains ? allocate<float>(e, n) : nullptr, e->trains ? allocate<float>(e, n) : nullptr};
 }
 
+static void set_up_norm(Engine *e, Layer &l, long outputs) {
+    long units = norm_units(l), copies = e->trains ? e->threads : 1;
+    l.gammas = params(e, units);
+    l.moving_mean = allocate<float>(e, units);
+    l.moving_variance = allocate<float>(e, units);
+    l.scale = allocate<float>(e, copies * units);
+    l.shift = allocate<float>(e, copies * units);
+    if (!e->trains) return;
+    l.raw = allocate<float>(e, e->batch * outputs);
+    l.statistics = allocate<float>(e, copies * 2 * units);
+    l.mean = allocate<float>(e, copies * units);
+    l.inverse = allocate<float>(e, copies * units);
+}
+
 static void set_up_dense(Engine *e, Layer &l) {
     long batch = e->batch, batch_p = e->batch_p, threads = e->threads;
     l.vectors = l.units > 2 * VL * threads ? 4 : l.units > VL * threads ? 2 : 1;
@@ -835,6 +1089,8 @@ static void set_up_dense(Engine *e, Layer &l) {
     l.at = allocate<int32_t>(e, batch * (l.in_c + VL));
     l.at_value = allocate<float>(e, batch * (l.in_c + VL));
     l.starts = allocate<int32_t>(e, batch * (l.input_blocks + 1));
+    l.zeros = allocate<float>(e, (long)l.blocks * l.width);
+    if (l.normalised) set_up_norm(e, l, (long)l.blocks * l.width);
     if (!e->trains) return;
     l.gout = allocate<float>(e, l.blocks * batch * l.width);
     l.gx = allocate<float>(e, l.parts * l.in_c * batch_p);
@@ -869,6 +1125,10 @@ static void set_up_conv(Engine *e, int i) {
     l.chosen = allocate<uint8_t>(e, (e->trains ? batch : threads) * l.cells * l.units_p);
     l.flat = allocate<float>(e, threads * l.cells * l.units_p);
     l.active = allocate<int32_t>(e, threads * l.cells);
+    l.ones = allocate<float>(e, l.units_p);
+    l.zeros = allocate<float>(e, l.units_p);
+    for (long u = 0; u < l.units_p; u++) l.ones[u] = 1;
+    if (l.normalised) set_up_norm(e, l, l.cells * l.units_p);
     l.every_cell = allocate<int32_t>(e, l.cells);
     l.corners = allocate<int32_t>(e, l.cells);
     for (long cell = 0; cell < l.cells; cell++) {
@@ -891,7 +1151,9 @@ static void set_up_conv(Engine *e, int i) {
 static void set_up_outputs(Engine *e, int i) {
     Layer &l = e->layers[i];
     l.out_at = allocate<int64_t>(e, l.cells);
+    l.raw_at = allocate<int64_t>(e, l.cells);
     for (long cell = 0; cell < l.cells; cell++) {
+        l.raw_at[cell] = cell * l.units_p;
         if (i + 1 == e->n_convs) {
             l.out_at[cell] = cell * l.units_p;
         } else {
@@ -962,6 +1224,18 @@ void engine_copy(Engine *e, int layer, int which, float *w, float *b, int to_eng
     if (l.kind == CONV && to_engine && which == 0) forward_layout(l, {0, l.units}, e->mixed);
 }
 
+// A layer's normalisation: gamma and beta, and the moving averages.
+void engine_copy_norm(Engine *e, int layer, float *gamma, float *beta, float *mean, float *variance, int to_engine) {
+    Layer &l = e->layers[layer];
+    auto copy = [&](float *mine, float *theirs) { to_engine ? *mine = *theirs : *theirs = *mine; };
+    for (long u = 0; u < l.units; u++) {
+        copy(l.gammas.w + u, gamma + u);
+        copy(l.biases.w + u, beta + u);
+        copy(l.moving_mean + u, mean + u);
+        copy(l.moving_variance + u, variance + u);
+    }
+}
+
 // Train on images[rows[0]], images[rows[1]], ..., a batch a step. losses[step] is the mean over the step's images;
 // correct[0] counts the images that were classified rightly as they were met.
 void engine_train(Engine *e, int thread, const uint8_t *images, const int64_t *labels, const int64_t *rows, int64_t n,
@@ -984,6 +1258,9 @@ void engine_train(Engine *e, int thread, const uint8_t *images, const int64_t *l
 void engine_predict(Engine *e, int thread, const uint8_t *images, const int64_t *rows, int64_t n, float *logits) {
     FlushTiny flush;
     const Layer &l = e->layers[e->n_layers - 1];
+    for (int i = 0; thread == 0 && i < e->n_layers; i++)
+        if (e->layers[i].normalised) fixed_scale(e->layers[i]);
+    barrier(e);
     for (int64_t done = 0; done < n; done += e->batch) {
         int size = n - done < e->batch ? n - done : e->batch;
         forward(e, thread, images, rows + done, size, false);

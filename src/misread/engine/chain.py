@@ -1,6 +1,5 @@
 """A network in the engine: trained and applied by the compiled kernels, where they know all of its layers."""
 
-import ctypes as c
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -60,8 +59,11 @@ class Chain:
             (LayerSpec * len(specs))(*specs), len(specs), batch_size, self.threads, training is not None, self.mixed,
             training or Hyper(), seed % 2**32,
         )  # fmt: skip
-        for index, module in enumerate(self._modules):
-            self._copy(index, WEIGHTS, module.weight.detach().contiguous(), module.bias.detach(), to_engine=True)
+        for index, (module, norm) in enumerate(self._modules):
+            bias = None if module.bias is None else module.bias.detach()
+            self._copy(index, WEIGHTS, module.weight.detach().contiguous(), bias, to_engine=True)
+            if norm is not None:
+                self._copy_norm(index, [t.detach().contiguous() for t in _norm_tensors(norm)], to_engine=True)
 
     def __del__(self) -> None:
         if engine := getattr(self, "_engine", None):
@@ -91,21 +93,32 @@ class Chain:
 
     def write_back(self) -> None:
         """Give the network the weights as they are now."""
-        for index, module in enumerate(self._modules):
-            weight, bias = self.read(index, WEIGHTS)
-            with torch.no_grad():
+        with torch.no_grad():
+            for index, (module, norm) in enumerate(self._modules):
+                weight, bias = self.read(index, WEIGHTS)
                 module.weight.copy_(weight)
-                module.bias.copy_(bias)
+                if bias is not None:
+                    module.bias.copy_(bias)
+                if norm is not None:
+                    read = [torch.empty(norm.num_features) for _ in range(4)]
+                    self._copy_norm(index, read, to_engine=False)
+                    for tensor, value in zip(_norm_tensors(norm), read, strict=True):
+                        tensor.copy_(value)
 
-    def read(self, index: int, which: int) -> tuple[Tensor, Tensor]:
-        """A layer's weights or moments, in torch's layout: copies."""
-        module = self._modules[index]
-        weight, bias = torch.empty(module.weight.shape), torch.empty(module.bias.shape)
+    def read(self, index: int, which: int) -> tuple[Tensor, Tensor | None]:
+        """Copies of the weights or moments of a convolution or dense layer, in torch's layout."""
+        module, _ = self._modules[index]
+        weight = torch.empty(module.weight.shape)
+        bias = None if module.bias is None else torch.empty(module.bias.shape)
         self._copy(index, which, weight, bias, to_engine=False)
         return weight, bias
 
-    def _copy(self, index: int, which: int, weight: Tensor, bias: Tensor, *, to_engine: bool) -> None:
-        self._library.engine_copy(self._engine, index, which, weight.data_ptr(), bias.data_ptr(), to_engine)
+    def _copy(self, index: int, which: int, weight: Tensor, bias: Tensor | None, *, to_engine: bool) -> None:
+        bias_at = None if bias is None else bias.data_ptr()
+        self._library.engine_copy(self._engine, index, which, weight.data_ptr(), bias_at, to_engine)
+
+    def _copy_norm(self, index: int, tensors: Sequence[Tensor], *, to_engine: bool) -> None:
+        self._library.engine_copy_norm(self._engine, index, *(t.data_ptr() for t in tensors), to_engine)
 
     def _on_threads(self, work: Callable[[int], Any]) -> None:
         """Every thread does its share of the same steps; they meet inside, at barriers."""
@@ -117,14 +130,21 @@ class Chain:
             thread.join()
 
 
-def _specs(network: nn.Module, images: tuple[int, int, int]) -> tuple[list[LayerSpec], list[Any]]:
+def _norm_tensors(norm: layers.BatchNormalization) -> tuple[Any, ...]:
+    return norm.weight, norm.bias, norm.running_mean, norm.running_var
+
+
+Weighted = tuple[Any, layers.BatchNormalization | None]  # a convolution or dense layer, and what normalises it
+
+
+def _specs(network: nn.Module, images: tuple[int, int, int]) -> tuple[list[LayerSpec], list[Weighted]]:
     """What the kernels are told of each layer with weights, and those layers."""
     if not isinstance(network, Network):
         raise UnknownNetwork(f"{type(network).__name__} is a module from Python")
     if any(p.device.type != "cpu" or p.dtype != torch.float32 for p in network.parameters()):
         raise UnknownNetwork("they know float32 weights on the CPU")
     specs: list[LayerSpec] = []
-    weighted: list[Any] = []
+    weighted: list[Weighted] = []
     height, width, channels = images
     flat = False
     todo = _Reader(network)
@@ -132,26 +152,23 @@ def _specs(network: nn.Module, images: tuple[int, int, int]) -> tuple[list[Layer
         if isinstance(module, layers.Flatten):
             flat, channels = True, channels if flat else height * width * channels
         elif isinstance(module, layers.Conv2D) and not flat:
-            spec = _conv(module, (height, width, channels), todo)
-            height, width, channels = spec.out_h // spec.pool, spec.out_w // spec.pool, spec.units
+            spec = _conv(module, (height, width, channels))
+            weighted.append((module, _finish(spec, module, todo)))
+            if not spec.relu:
+                raise UnknownNetwork("they know convolutions with ReLU")
             specs.append(spec)
-            weighted.append(module)
+            height, width, channels = spec.out_h // spec.pool, spec.out_w // spec.pool, spec.units
         elif isinstance(module, layers.Dense):
-            relu = _rectified(module, todo)
-            specs.append(LayerSpec(DENSE, relu, 1, 1, channels, units=module.out_features, pool=1))
-            weighted.append(module)
+            spec = LayerSpec(DENSE, in_h=1, in_w=1, in_c=channels, units=module.out_features, pool=1)
+            weighted.append((module, _finish(spec, module, todo)))
+            specs.append(spec)
             channels = module.out_features
         elif isinstance(module, nn.Dropout) and _may_drop(specs, todo):
             specs[-1].dropout = module.p
         else:
             raise UnknownNetwork(f"they have no {type(module).__name__} at this place")
-    _check_ends(specs, weighted)
+    _check_ends(specs)
     return specs, weighted
-
-
-def _may_drop(specs: list[LayerSpec], todo: "_Reader") -> bool:
-    """Dropout is done on the way into a dense layer."""
-    return bool(specs) and not specs[-1].dropout and not isinstance(todo.next(), layers.Conv2D | layers.MaxPooling2D)
 
 
 class _Reader:
@@ -159,49 +176,56 @@ class _Reader:
 
     def __init__(self, network: Network) -> None:
         self._modules: Iterator[nn.Module] = iter(network)
-        self._next = next(self._modules, None)
-
-    def next(self) -> nn.Module | None:
-        return self._next
+        self.next = next(self._modules, None)
 
     def take(self) -> nn.Module | None:
-        taken, self._next = self._next, next(self._modules, None)
+        taken, self.next = self.next, next(self._modules, None)
         return taken
 
 
-def _conv(module: layers.Conv2D, shape: tuple[int, int, int], todo: _Reader) -> LayerSpec:
+def _may_drop(specs: list[LayerSpec], todo: _Reader) -> bool:
+    """Dropout is done on the way into a dense layer."""
+    return bool(specs) and not specs[-1].dropout and not isinstance(todo.next, layers.Conv2D | layers.MaxPooling2D)
+
+
+def _conv(module: layers.Conv2D, shape: tuple[int, int, int]) -> LayerSpec:
     height, width, channels = shape
     left, right, top, bottom = module.pad
     kernel_h, kernel_w = module.kernel_size
-    out_h, out_w = height + top + bottom - kernel_h + 1, width + left + right - kernel_w + 1
     if tuple(module.stride) != (1, 1):
         raise UnknownNetwork(f"they know convolutions with strides of 1, not {tuple(module.stride)}")
-    relu, pool = _rectified(module, todo), 1
-    if isinstance(pooling := todo.next(), layers.MaxPooling2D):
+    return LayerSpec(
+        CONV, 0, height, width, channels, kernel_h, kernel_w, top, left, height + top + bottom - kernel_h + 1,
+        width + left + right - kernel_w + 1, module.out_channels, pool=1,
+    )  # fmt: skip
+
+
+def _finish(spec: LayerSpec, module: Any, todo: _Reader) -> layers.BatchNormalization | None:
+    """What follows a layer's products, into its spec: pooling, normalisation, ReLU; ReLU may stand before pooling."""
+    activation, norm = module.activation, None
+    if spec.kind == CONV and isinstance(pooling := todo.next, layers.MaxPooling2D):
         if (pooling.pool, pooling.strides, any(pooling.pad)) != ((2, 2), (2, 2), False):
             raise UnknownNetwork("they know max-pooling of 2x2 without padding")
         todo.take()
-        pool, relu = 2, relu or _rectified(module, todo)  # ReLU before or after the maximum gives the same
-    if not relu:
-        raise UnknownNetwork("they know convolutions with ReLU")
-    return LayerSpec(
-        CONV, relu, height, width, channels, kernel_h, kernel_w, top, left, out_h, out_w, module.out_channels, pool
-    )
-
-
-def _rectified(module: layers.Conv2D | layers.Dense, todo: _Reader) -> bool:
-    if module.bias is None:
-        raise UnknownNetwork("they know layers with a bias")
-    activation = module.activation
-    if activation == "linear" and isinstance(after := todo.next(), layers.Activation):
-        activation = after.activation
+        spec.pool = 2
+    if activation == "linear" and isinstance(following := todo.next, layers.BatchNormalization):
         todo.take()
+        norm, spec.normalised = following, 1
+        spec.momentum, spec.epsilon = 1 - (norm.momentum or 0.0), norm.eps
+    if activation == "linear" and isinstance(after := todo.next, layers.Activation):
+        todo.take()
+        activation = after.activation
     if activation not in ("linear", "relu"):
         raise UnknownNetwork(f"they know ReLU, not {activation}")
-    return activation == "relu"
+    if (module.bias is None) != (norm is not None):
+        raise UnknownNetwork("they know layers with either a bias or a normalisation")
+    spec.relu = activation == "relu"
+    if norm is not None and not spec.relu:
+        raise UnknownNetwork("they know normalisation with ReLU")
+    return norm
 
 
-def _check_ends(specs: list[LayerSpec], weighted: list[Any]) -> None:
+def _check_ends(specs: list[LayerSpec]) -> None:
     if not specs or specs[-1].kind != DENSE or specs[-1].relu or specs[-1].dropout:
         raise UnknownNetwork("they know networks that end in a dense layer and a softmax")
     if any(spec.kind == DENSE and not spec.relu for spec in specs[:-1]):

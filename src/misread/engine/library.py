@@ -15,9 +15,9 @@ class LayerSpec(c.Structure):
     _fields_ = (
         *((name, c.c_int32) for name in (
             "kind", "relu", "in_h", "in_w", "in_c", "kernel_h", "kernel_w", "top", "left", "out_h", "out_w", "units",
-            "pool",
+            "pool", "normalised",
         )),
-        ("dropout", c.c_float),
+        *((name, c.c_float) for name in ("momentum", "epsilon", "dropout")),
     )  # fmt: skip
 
 
@@ -52,6 +52,7 @@ def _with_signatures(library: c.CDLL) -> c.CDLL:
     library.engine_new.argtypes = [c.POINTER(LayerSpec), *[c.c_int] * 5, Hyper, c.c_uint32]
     library.engine_free.argtypes = [p]
     library.engine_copy.argtypes = [p, c.c_int, c.c_int, p, p, c.c_int]
+    library.engine_copy_norm.argtypes = [p, c.c_int, p, p, p, p, c.c_int]
     library.engine_train.argtypes = [p, c.c_int, p, p, p, c.c_int64, p, p, p]
     library.engine_predict.argtypes = [p, c.c_int, p, p, c.c_int64, p]
     return library
