@@ -142,8 +142,9 @@ struct Layer : Spec {
     float *ones, *zeros;
     int32_t *every_cell, *corners;  // the cells in order, and where each one's window begins in the input
     long *offsets;  // of a patch's vectors in the input
-    int32_t *active, *patches;  // [thread]
-    float *patch_g;             // [thread]
+    int32_t *active, *n_active;  // [image]: of the first layer's cells, those that see a pixel that is not zero
+    int32_t *patches;            // [thread]
+    float *patch_g;              // [thread]
 };
 
 struct Engine {
@@ -634,7 +635,7 @@ static void forward_layout(const Layer &l, Range units, bool mixed) {
 
 // For N vectors of one unit's patch: its gradient, and what it passes back to the input.
 template <int N>
-INLINE void conv_patch(const long *offset, const float *w, float *gw, const float *in, float *gin, const int32_t *at,
+static void conv_patch(const long *offset, const float *w, float *gw, const float *in, float *gin, const int32_t *at,
                        const float *g, int n) {
     V sum[N], weight[N];
     UNROLL for (int j = 0; j < N; j++) sum[j] = load(gw + j * VL);
@@ -657,6 +658,12 @@ INLINE void conv_patch(const long *offset, const float *w, float *gw, const floa
     UNROLL for (int j = 0; j < N; j++) store(gw + j * VL, sum[j]);
 }
 
+const int MAX_CHUNK = 12;  // so that sums and weights both stay in registers
+typedef void (*ConvPatch)(const long *, const float *, float *, const float *, float *, const int32_t *, const float *, int);
+static const ConvPatch conv_chunks[MAX_CHUNK + 1] = {
+    nullptr,        conv_patch<1>, conv_patch<2>, conv_patch<3>,  conv_patch<4>,  conv_patch<5>, conv_patch<6>,
+    conv_patch<7>, conv_patch<8>, conv_patch<9>, conv_patch<10>, conv_patch<11>, conv_patch<12>};
+
 // Only the position that pooling chose in each window has a gradient, and only where ReLU let it pass.
 static void conv_backward(const Layer &l, int thread, long b, bool need_gin) {
     const float *g = l.g + b * l.cells * l.units_p, *in = l.in + b * l.in_size;
@@ -669,23 +676,30 @@ static void conv_backward(const Layer &l, int thread, long b, bool need_gin) {
     const long *offset = l.offsets;
     int position[4];  // in a window, from its corner
     for (int p = 0; p < 4; p++) position[p] = p / l.pool * l.row_stride + p % l.pool * l.c;
+    const bool first = !need_gin;  // whose windows of zeros have nothing to give
+    const int32_t *cells = first ? l.active + b * l.cells : l.every_cell;
+    const int n_cells = first ? l.n_active[b] : l.cells;
+    for (long u = 0; u < l.units_p; u += VL) {
+        V sum = load(l.gb + thread * l.units_p + u);
+        for (long cell = 0; cell < l.cells; cell++) sum += load(g + cell * l.units_p + u);
+        store(l.gb + thread * l.units_p + u, sum);
+    }
+    const int parts = (vectors + MAX_CHUNK - 1) / MAX_CHUNK;
     for (long u = 0; u < l.units; u++) {
         int n = 0;
-        float sum = 0;
-        for (long cell = 0; cell < l.cells; cell++) {
-            float x = g[cell * l.units_p + u];
-            at[n] = l.corners[cell] + position[chosen[cell * l.units_p + u]];
+        for (int i = 0; i < n_cells; i++) {
+            long at_cell = cells[i] * l.units_p + u;
+            float x = g[at_cell];
+            at[n] = l.corners[cells[i]] + position[chosen[at_cell]];
             values[n] = x;
-            sum += x;
             n += x != 0;
         }
-        l.gb[thread * l.units_p + u] += sum;
         float *gw = l.gw + (thread * l.units_p + u) * l.patch;
         const float *w = l.weights.w + u * l.patch;
-        int i = 0;
-        for (; i + 8 <= vectors; i += 8) conv_patch<8>(offset + i, w + i * VL, gw + i * VL, in, gin, at, values, n);
-        for (; i + 5 <= vectors; i += 5) conv_patch<5>(offset + i, w + i * VL, gw + i * VL, in, gin, at, values, n);
-        for (; i < vectors; i++) conv_patch<1>(offset + i, w + i * VL, gw + i * VL, in, gin, at, values, n);
+        for (int part = 0; part < parts; part++) {
+            int i = vectors * part / parts, size = vectors * (part + 1) / parts - i;
+            conv_chunks[size](offset + i, w + i * VL, gw + i * VL, in, gin, at, values, n);
+        }
     }
 }
 
@@ -788,8 +802,9 @@ static void conv_image(Engine *e, int thread, int i, const uint8_t *image, long 
     const int32_t *cells = l.every_cell;
     int n = l.cells;
     if (i == 0) {  // a window of zeros gives the shift alone: that is written everywhere, then the others over it
-        int32_t *active = l.active + thread * l.cells;
+        int32_t *active = l.active + (train ? b : thread) * l.cells;
         n = active_cells(l, image, active);
+        if (train) l.n_active[b] = n;
         cells = active;
         if (n < l.cells) {
             memset(out.chosen, 0, l.cells * l.units_p);
@@ -1124,7 +1139,8 @@ static void set_up_conv(Engine *e, int i) {
     }
     l.chosen = allocate<uint8_t>(e, (e->trains ? batch : threads) * l.cells * l.units_p);
     l.flat = allocate<float>(e, threads * l.cells * l.units_p);
-    l.active = allocate<int32_t>(e, threads * l.cells);
+    l.active = allocate<int32_t>(e, (e->trains ? batch : threads) * l.cells);
+    l.n_active = allocate<int32_t>(e, batch);
     l.ones = allocate<float>(e, l.units_p);
     l.zeros = allocate<float>(e, l.units_p);
     for (long u = 0; u < l.units_p; u++) l.ones[u] = 1;
