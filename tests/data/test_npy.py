@@ -156,6 +156,7 @@ def test_mapped_images_are_indexed_as_an_array_is(tmp_path: Path, rows: np.ndarr
     np.testing.assert_array_equal(read, plain[key])  # type: ignore[index]
     assert read.flags.writeable  # it is the reader's own, so that torch takes it without a warning
     assert (images.shape, images.dtype, images.nbytes, len(images)) == (plain.shape, np.uint8, plain.nbytes, 10)
+    np.testing.assert_array_equal(list(images), plain)
     np.testing.assert_array_equal(images.take(np.array([9, 1, 1]))[:], plain[[9, 1, 1]])
 
 

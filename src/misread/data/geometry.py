@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from misread.data.mapped_images import MappedImages
+from misread.data.mapped_images import Images
 from misread.data.picture import as_channels, resize
 
 INK = 32  # a pixel this far above the ground belongs to the object; below lie noise and antialiasing
@@ -32,7 +32,7 @@ class Geometry:
     centre: str = "box"
 
 
-def measure_geometry(images: np.ndarray | MappedImages) -> Geometry:
+def measure_geometry(images: Images) -> Geometry:
     """The geometry of (N, H, W, C) uint8 images.
 
     An even ground means: in nine of ten images nearly all of the outermost pixels are within `INK` of the same

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from misread.data.idx import idx_header
-from misread.data.mapped_images import MappedImages
+from misread.data.mapped_images import Images, MappedImages
 from misread.data.splits import carve
 from misread.errors import DataError
 
@@ -30,7 +30,7 @@ class Split:
     files:  the N file names relative to the source, or None where images have no files of their own.
     """
 
-    images: np.ndarray | MappedImages
+    images: Images
     labels: np.ndarray
     rows: np.ndarray
     files: tuple[str, ...] | None = None
@@ -245,21 +245,21 @@ def _join(splits: list[Split]) -> Split:
     return joined.take(order)
 
 
-def _joined_images(parts: list[np.ndarray | MappedImages]) -> np.ndarray | MappedImages:
+def _joined_images(parts: list[Images]) -> Images:
     mapped = [p for p in parts if isinstance(p, MappedImages) and p.rows is not None]
     if len(mapped) == len(parts) and all(p.file is mapped[0].file for p in mapped):  # carved from one file
         return MappedImages(mapped[0].file, np.concatenate([p.rows for p in mapped]))
     return np.concatenate([np.asarray(p) for p in parts])
 
 
-def _blocks(images: np.ndarray | MappedImages) -> Iterator[np.ndarray]:
+def _blocks(images: Images) -> Iterator[np.ndarray]:
     """All images in order, contiguous, some at a time."""
     step = max(1, BLOCK_BYTES // max(1, math.prod(images.shape[1:])))
     for start in range(0, len(images), step):
         yield np.ascontiguousarray(images[start : start + step])
 
 
-def _checked_images(raw: Any, what: str) -> np.ndarray | MappedImages:
+def _checked_images(raw: Any, what: str) -> Images:
     images = np.asarray(raw)
     if images.ndim == 3:
         images = images[..., None]

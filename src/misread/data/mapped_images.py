@@ -1,5 +1,6 @@
 """Images that stay in a memory-mapped file: a data set may be larger than memory."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,9 @@ class MappedImages:
         read: np.ndarray = self.file[positions if self.rows is None else self.rows[positions]]
         return read.copy() if np.may_share_memory(read, self.file) else read
 
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[i] for i in range(len(self)))
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
             raise ValueError("Images in a file cannot be an array without being read.")
@@ -47,3 +51,6 @@ class MappedImages:
     def take(self, positions: np.ndarray) -> "MappedImages":
         """The images at these positions, in this order; nothing is read."""
         return MappedImages(self.file, positions if self.rows is None else self.rows[positions])
+
+
+Images = np.ndarray | MappedImages  # of a split: in memory, or in a file
