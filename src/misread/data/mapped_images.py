@@ -23,6 +23,10 @@ class MappedImages:
         return (len(self), *self.file.shape[1:])
 
     @property
+    def ndim(self) -> int:
+        return self.file.ndim
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         return self.file.dtype
 
