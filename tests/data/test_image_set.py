@@ -136,5 +136,5 @@ def test_a_path_object_is_a_path_even_when_it_is_called_like_a_named_set(idx_fol
 def test_a_file_of_no_known_kind_says_what_is_needed(tmp_path: object) -> None:
     path = tmp_path / "x.parquet"  # type: ignore[operator]
     path.write_bytes(b"")
-    with pytest.raises(DataError, match=r"needed is a folder, an .npz or a .csv"):
+    with pytest.raises(DataError, match=r"needed is a folder, an .npz, .npy or .csv"):
         misread.load(path)

@@ -3,16 +3,23 @@
 import dataclasses
 import gzip
 import http.server
+import json
+import os
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import misread
 from conftest import blocks
 from misread.data import obtain
 from misread.data.idx import idx_bytes, sha256
+from misread.data.image_set import ImageSet
 from misread.data.load import load
 from misread.data.named import FILES, NAMED, NamedData
 from misread.errors import DataError, DownloadError
@@ -116,6 +123,10 @@ def test_kerass_npz_is_verified_by_the_same_hashes(small: NamedData) -> None:
     np.savez(path, **arrays)  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"mnist.npz: its arrays are not those of mnist"):
         load("mnist")
+    del arrays["y_train"]
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"mnist.npz: its arrays are not those of mnist"):
+        load("mnist")
 
 
 def test_a_flipped_bit_is_found_by_the_hash_and_the_file_stays(
@@ -197,6 +208,158 @@ def test_a_download_that_breaks_off_leaves_no_file(
 def test_without_a_network_the_error_says_what_to_do(small: NamedData) -> None:
     with pytest.raises(DownloadError, match=r"(?s)no connection.*set MISREAD_DATA to the folder above"):
         load("mnist")
+
+
+# the decompressed copies
+
+
+@pytest.fixture
+def copies(small: NamedData, files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the copies, after a first load from $MISREAD_DATA."""
+    monkeypatch.setenv("MISREAD_DATA", str(tmp_path))
+    put(tmp_path / "mnist", files)
+    load("mnist")
+    return obtain.cache_folder() / "decompressed" / "mnist"
+
+
+def no_source(path: Path) -> bytes:
+    raise AssertionError(f"{path} was read again")
+
+
+def test_a_later_load_reads_the_copies_alone_and_gives_the_same(
+    copies: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert {p.name: p.read_bytes() for p in copies.iterdir() if p.name != "source.json"} == {
+        name.removesuffix(".gz"): contents for name, contents in files.items()
+    }
+    monkeypatch.setattr(obtain, "read_bytes", no_source)
+    data = load("mnist")
+    (train, train_labels), (test, test_labels) = blocks(40, side=28), blocks(20, side=28, seed=1)
+    np.testing.assert_array_equal(data.train.images, train)
+    np.testing.assert_array_equal(data.train.labels, train_labels)
+    np.testing.assert_array_equal(data.test.images, test)
+    np.testing.assert_array_equal(data.test.labels, test_labels)
+    assert not data.train.images.flags.writeable  # type: ignore[union-attr]  # nobody can change the copy through it
+    arrays = ImageSet.from_arrays(train, train_labels, test=(test, test_labels), class_names=list("abcd"))
+    assert data.fingerprint == arrays.fingerprint
+
+
+def flip(path: Path, position: int = -1) -> None:
+    contents = bytearray(path.read_bytes())
+    contents[position] ^= 1
+    path.write_bytes(contents)
+
+
+IMAGES = "train-images-idx3-ubyte"
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda folder: flip(folder / IMAGES),
+        lambda folder: flip(folder / IMAGES, 3),
+        lambda folder: flip(folder / "t10k-labels-idx1-ubyte"),
+        lambda folder: (folder / IMAGES).write_bytes((folder / IMAGES).read_bytes()[:-1]),
+        lambda folder: (folder / IMAGES).write_bytes(b""),
+        lambda folder: (folder / IMAGES).unlink(),
+        lambda folder: (folder / IMAGES).write_bytes((folder / "train-labels-idx1-ubyte").read_bytes()),
+        lambda folder: (folder / "source.json").unlink(),
+        lambda folder: (folder / "source.json").write_text("{"),
+        lambda folder: (folder / "source.json").write_text("[]"),
+        lambda folder: (folder / "source.json").write_bytes(b"\xff"),
+    ],
+)
+@pytest.mark.parametrize("hashes", ["published", "noted"])
+def test_copies_that_were_harmed_are_not_believed_and_made_anew(
+    harm: Callable[[Path], object], hashes: str, small: NamedData, files: dict[str, bytes], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("MISREAD_DATA", str(tmp_path))
+    put(tmp_path / "mnist", files)
+    if hashes == "noted":  # as for KMNIST: of the .gz files only
+        gz = tuple(sha256((tmp_path / "mnist" / name).read_bytes()) for name in FILES.values())
+        monkeypatch.setitem(NAMED, "mnist", dataclasses.replace(small, contents_sha256=None, gz_sha256=gz))
+    first = load("mnist")
+    copies = obtain.cache_folder() / "decompressed" / "mnist"
+    whole = {p.name: p.read_bytes() for p in copies.iterdir()}
+    harm(copies)
+    again = load("mnist")
+    np.testing.assert_array_equal(again.train.images, first.train.images)
+    np.testing.assert_array_equal(again.test.labels, first.test.labels)
+    assert {p.name: p.read_bytes() for p in copies.iterdir()} == whole
+    monkeypatch.setattr(obtain, "read_bytes", no_source)
+    assert load("mnist").fingerprint == first.fingerprint
+
+
+def test_a_source_that_changed_is_read_again(copies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "mnist" / FILES["test", "images"]
+    os.utime(source, ns=(1, 1))
+    assert len(load("mnist").test) == 20
+    with monkeypatch.context() as patch:  # and then it is known again
+        patch.setattr(obtain, "read_bytes", no_source)
+        load("mnist")
+    source.write_bytes(gzip.compress(b"something else"))
+    with pytest.raises(DataError, match=rf"{source.name}: the SHA-256 of its contents is"):
+        load("mnist")
+    source.unlink()
+    with pytest.raises(DataError, match=rf"has no {source.name}"):
+        load("mnist")
+
+
+@pytest.mark.parametrize("where", ["a file", "a folder nobody may write to"])
+def test_a_cache_that_cannot_be_written_never_fails_a_load(
+    where: str, small: NamedData, files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MISREAD_DATA", str(tmp_path))
+    put(tmp_path / "mnist", files)
+    cache = tmp_path / "cache"
+    cache.touch() if where == "a file" else cache.mkdir(mode=0o500)
+    monkeypatch.setenv("MISREAD_CACHE", str(cache))
+    assert len(load("mnist").train) == len(load("mnist").train) == 40
+
+
+FULL = """
+import dataclasses, json, resource, sys
+from misread.data.load import load
+from misread.data.named import NAMED
+hashes = tuple(json.loads(sys.argv[1]))
+NAMED["mnist"] = dataclasses.replace(NAMED["mnist"], contents_sha256=hashes, class_names=tuple("abcd"))
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))  # as a full disk: what is longer breaks off in the middle
+print(len(load("mnist").train), len(load("mnist").train))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the limit is POSIX's")
+def test_a_disk_that_fills_up_in_the_middle_leaves_no_half_file(
+    small: NamedData, files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MISREAD_DATA", str(tmp_path))
+    put(tmp_path / "mnist", files)
+    command = [sys.executable, "-B", "-c", FULL, json.dumps(small.contents_sha256)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.stdout == "40 40\n", finished.stderr
+    assert list((obtain.cache_folder() / "decompressed" / "mnist").iterdir()) == []
+
+
+def test_many_may_load_at_once(
+    small: NamedData, files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MISREAD_DATA", str(tmp_path))
+    put(tmp_path / "mnist", files)
+    with ThreadPoolExecutor(8) as pool:
+        fingerprints = {data.fingerprint for data in pool.map(lambda _: load("mnist"), range(40))}
+    assert len(fingerprints) == 1
+    monkeypatch.setattr(obtain, "read_bytes", no_source)
+    load("mnist")
+    left = {p.name for p in (obtain.cache_folder() / "decompressed" / "mnist").iterdir()}
+    assert left == {"source.json", *(name.removesuffix(".gz") for name in files)}
+
+
+def test_a_run_trains_on_the_copies_and_leaves_them_as_they_are(copies: Path, tmp_path: Path) -> None:
+    before = {p.name: p.read_bytes() for p in copies.iterdir()}
+    run = misread.train("mnist", "tutorial-mlp", epochs=1, out=tmp_path / "runs", progress=False)
+    assert run.record.data.fingerprint == load("mnist").fingerprint
+    assert {p.name: p.read_bytes() for p in copies.iterdir()} == before
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -30,7 +30,7 @@ def load_folder(folder: Path, size: tuple[int, int] | None = None, strict: bool 
     if not names:
         raise DataError(
             f"{folder} has no class folders. Needed: a folder of images for each class, also under train/, val/,\n"
-            "test/; or IDX files, an .npz or a .csv."
+            "test/; or IDX or .npy files; or, instead of a folder, an .npz or a .csv."
         )
     skipped: list[str] = []
     pictures, labels, files = {}, {}, {}

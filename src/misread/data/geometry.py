@@ -5,10 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
+from misread.data.mapped_images import Images
 from misread.data.picture import as_channels, resize
 
 INK = 32  # a pixel this far above the ground belongs to the object; below lie noise and antialiasing
 SAMPLE = 2000  # images looked at; more change no figure
+SAMPLE_PIXELS = 2**24  # of large images fewer, for the time it takes, down to:
+SAMPLE_AT_LEAST = 200
+BLOCK_PIXELS = 2**21  # worked on at once: as floats, all of the sample could fill memory
 
 
 @dataclass(frozen=True)
@@ -28,24 +32,29 @@ class Geometry:
     centre: str = "box"
 
 
-def measure_geometry(images: np.ndarray) -> Geometry:
+def measure_geometry(images: Images) -> Geometry:
     """The geometry of (N, H, W, C) uint8 images.
 
     An even ground means: in nine of ten images nearly all of the outermost pixels are within `INK` of the same
     end of the scale. The object is what differs from it.
     """
     height, width, channels = images.shape[1:]
-    sample = images[np.linspace(0, len(images) - 1, min(len(images), SAMPLE)).astype(int)].mean(axis=-1)
-    edge = np.concatenate([sample[:, 0], sample[:, -1], sample[:, :, 0], sample[:, :, -1]], axis=1)
+    count = max(SAMPLE_AT_LEAST, min(SAMPLE, SAMPLE_PIXELS // (height * width)))
+    positions = np.linspace(0, len(images) - 1, min(len(images), count)).astype(int)
+    blocks = np.array_split(positions, -(-len(positions) * height * width // BLOCK_PIXELS))
+    edge = np.concatenate([_edges(images[rows]) for rows in blocks])
     for ground, distance in (("dark", edge), ("light", 255 - edge)):
         if np.mean((distance <= INK).mean(axis=1) > 0.7) < 0.9:
             continue
-        ink = sample if ground == "dark" else 255 - sample
-        boxes = [_bounding_box(image) for image in ink]
-        sides = [max(bottom - top, right - left) for top, bottom, left, right in boxes]
-        offsets = np.array([[_mass_offset(i), _box_offset(i.shape, b)] for i, b in zip(ink, boxes, strict=True)])
-        mass, box = np.abs(offsets).mean(axis=(0, 2))
-        return Geometry(height, width, channels, ground, int(np.median(sides)), "mass" if mass < box else "box")
+        sides, offsets = [], []
+        for rows in blocks:
+            grey = images[rows].mean(axis=-1)
+            for ink in grey if ground == "dark" else 255 - grey:
+                top, bottom, left, right = box = _bounding_box(ink)
+                sides.append(max(bottom - top, right - left))
+                offsets.append([_mass_offset(ink), _box_offset(ink.shape, box)])
+        mass, middle = np.abs(offsets).mean(axis=(0, 2))
+        return Geometry(height, width, channels, ground, int(np.median(sides)), "mass" if mass < middle else "box")
     return Geometry(height, width, channels)
 
 
@@ -92,8 +101,13 @@ def place(ink: np.ndarray, shape: tuple[int, int], box: int, centre: str) -> np.
 
 
 def _edge(pixels: np.ndarray) -> np.ndarray:
-    grey = pixels.mean(axis=-1)
-    return np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    return _edges(pixels[None])[0]
+
+
+def _edges(images: np.ndarray) -> np.ndarray:
+    """The outermost pixels of (N, H, W, C) images in grey, (N, 2W + 2H)."""
+    around = images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]
+    return np.concatenate(around, axis=1).mean(axis=-1)
 
 
 def _bounding_box(ink: np.ndarray) -> tuple[int, int, int, int]:

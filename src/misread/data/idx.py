@@ -4,52 +4,15 @@ Format: yann.lecun.com/exdb/mnist, "FILE FORMATS FOR THE MNIST DATABASE".
 """
 
 import hashlib
-import re
+import mmap
 import zlib
 from pathlib import Path
 
 import numpy as np
 
-from misread.data.image_set import ImageSet, build_image_set
 from misread.errors import DataError
 
 UNSIGNED_BYTE = 0x08
-_NAME = re.compile(r"(?P<split>train|t10k|test|valid|val)[-_.]?(?P<kind>images|labels)[-_.]idx\d-ubyte(\.gz)?$")
-_SPLIT = {"train": "train", "t10k": "test", "test": "test", "val": "val", "valid": "val"}
-
-
-def find_idx(folder: Path) -> dict[tuple[str, str], Path]:
-    """(split, "images" or "labels") -> file, for the IDX files in a folder; a plain file goes before its `.gz`."""
-    found: dict[tuple[str, str], Path] = {}
-    for path in sorted(folder.iterdir()):
-        if (match := _NAME.search(path.name)) and not path.name.startswith("."):
-            found.setdefault((_SPLIT[match["split"]], match["kind"]), path)
-    return found
-
-
-def load_idx_folder(folder: Path) -> ImageSet:
-    """An image set from a folder of IDX files named the way MNIST's are.
-
-    Raises DataError: a file without its partner, truncated, damaged, or with another magic number.
-    """
-    found = find_idx(folder)
-    parts = {}
-    for split in dict.fromkeys(s for s, _ in found):
-        for kind, other in (("images", "labels"), ("labels", "images")):
-            if (split, kind) not in found:
-                raise DataError(
-                    f"{folder}: {found[split, other].name} is there but the file with its {kind} is missing.\n"
-                    "Put both into the folder."
-                )
-        images = parse_idx(read_bytes(found[split, "images"]), found[split, "images"], (3, 4))
-        labels = parse_idx(read_bytes(found[split, "labels"]), found[split, "labels"], (1,))
-        if len(images) != len(labels):
-            raise DataError(
-                f"{found[split, 'labels'].name} has {len(labels):,} labels but {found[split, 'images'].name} has "
-                f"{len(images):,} images ({folder}).\nTake both from the same split."
-            )
-        parts[split] = (images, labels)
-    return build_image_set(folder.resolve().name, parts, location=str(folder))
 
 
 def read_bytes(path: Path) -> bytes:
@@ -72,7 +35,7 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(f"{path} is damaged: {error}. Fetch it again.") from None
 
 
-def parse_idx(contents: bytes, path: Path, ndims: tuple[int, ...]) -> np.ndarray:
+def parse_idx(contents: bytes | mmap.mmap, path: Path, ndims: tuple[int, ...]) -> np.ndarray:
     """The uint8 array in decompressed IDX bytes, without a copy.
 
     ndims: how many dimensions are allowed (1 for labels, 3 or 4 for images).
@@ -99,9 +62,13 @@ def parse_idx(contents: bytes, path: Path, ndims: tuple[int, ...]) -> np.ndarray
 
 def idx_bytes(array: np.ndarray) -> bytes:
     """A uint8 array as IDX bytes: the inverse of `parse_idx`."""
-    header = bytes([0, 0, UNSIGNED_BYTE, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
-    return header + np.ascontiguousarray(array, dtype=np.uint8).tobytes()
+    return b"".join([idx_header(array.shape), np.ascontiguousarray(array, dtype=np.uint8).data])
 
 
-def sha256(contents: bytes) -> str:
+def idx_header(shape: tuple[int, ...]) -> bytes:
+    """What comes before the values of a uint8 array in an IDX file."""
+    return bytes([0, 0, UNSIGNED_BYTE, len(shape)]) + b"".join(n.to_bytes(4, "big") for n in shape)
+
+
+def sha256(contents: bytes | mmap.mmap) -> str:
     return hashlib.sha256(contents).hexdigest()

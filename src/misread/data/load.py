@@ -22,8 +22,8 @@ def load(
 ) -> ImageSet:
     """An image set from a name (`mnist`, `fashion-mnist`, `kmnist`, `digits`) or a path.
 
-    A path is a folder of IDX files, a folder of class folders (also under train/ val/ test/), an `.npz` with
-    Keras's keys, or a `.csv` of label and pixels.
+    A path is a folder of IDX files, a folder of `.npy` files, a folder of class folders (also under train/ val/
+    test/), an `.npz` with Keras's keys, or a `.csv` of label and pixels.
 
     size:     the height and width that images in class folders are resized to, or that a CSV's pixels have.
     strict:   refuse a folder that has files which cannot be read, where else they are left out and reported.
@@ -54,9 +54,16 @@ def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress
     path = Path(data).expanduser()
     if path.is_dir():
         from misread.data.folder import load_folder
-        from misread.data.idx import find_idx, load_idx_folder
+        from misread.data.idx_folder import find_idx, load_idx_folder
+        from misread.data.npy import find_npy, load_npy
 
-        return load_idx_folder(path) if find_idx(path) else load_folder(path, size, strict)
+        if find_idx(path):
+            return load_idx_folder(path)
+        return load_npy(path) if find_npy(path) else load_folder(path, size, strict)
+    if path.suffix.lower() == ".npy" and path.is_file():
+        from misread.data.npy import load_npy
+
+        return load_npy(path)
     if path.suffix.lower() == ".npz" and path.is_file():
         from misread.data.npz import load_npz
 
@@ -67,8 +74,10 @@ def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress
         return load_csv(path, size)
     names = (*NAMED, EMBEDDED)
     if path.exists():
-        raise DataError(f"{path} is no data set: needed is a folder, an .npz or a .csv, or one of {', '.join(names)}.")
+        raise DataError(
+            f"{path} is no data set: needed is a folder, an .npz, .npy or .csv, or one of {', '.join(names)}."
+        )
     raise DataError(
         f"There is no data set or path {str(data)!r}.{nearest(str(data), names)}\n"
-        f"Known names: {', '.join(names)}; or the path of a folder, an .npz or a .csv."
+        f"Known names: {', '.join(names)}; or the path of a folder, an .npz, .npy or .csv."
     )

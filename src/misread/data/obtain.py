@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from misread.data import decompressed
+from misread.data.decompressed import Contents
 from misread.data.idx import idx_bytes, parse_idx, read_bytes, sha256
 from misread.data.image_set import ImageSet, build_image_set
 from misread.data.named import FILES, NamedData
@@ -58,11 +58,23 @@ def load_named(data: NamedData, progress: Callable[[str], None] = lambda line: N
         half = place.what == "cache" and bool(_missing(place.path))  # a download that was cut off: it goes on below
         if place.exists() and not half:
             progress(f"{data.name}: {place.what}, {place.path}")
-            arrays = _read_keras(data, place.path) if place.path.is_file() else _read_folder(data, place.path)
-            return _image_set(data, arrays, str(place.path))
+            return _load_place(data, place.path)
     progress(f"{data.name}: not on this machine, trying {len(data.mirrors)} mirrors")
-    folder = download(data, progress)
-    return _image_set(data, _read_folder(data, folder), str(folder))
+    return _load_place(data, download(data, progress))
+
+
+def _load_place(data: NamedData, path: Path) -> ImageSet:
+    """The set from its copies in the cache, where they are still those of this place; else from the place itself."""
+    sources = [path] if path.is_file() else _idx_files(path)
+    stamps = decompressed.stamps(sources)  # before reading: what changes meanwhile is read again next time
+    folder = cache_folder() / "decompressed" / data.name
+    names = [name.removesuffix(".gz") for name in FILES.values()]
+    contents = decompressed.recall(folder, stamps, names, data.contents_sha256)
+    if contents is None:
+        files = _read_keras(data, path) if path.is_file() else [_verified(data, i, p) for i, p in enumerate(sources)]
+        contents = Contents(files, data.contents_sha256 or [sha256(file) for file in files])
+        decompressed.keep(folder, stamps, names, contents)
+    return _image_set(data, contents, path)
 
 
 def download(data: NamedData, progress: Callable[[str], None] = lambda line: None) -> Path:
@@ -115,18 +127,18 @@ def _idx_file(folder: Path, gz_name: str) -> Path | None:
     return next((p for p in (folder / gz_name, folder / gz_name.removesuffix(".gz")) if p.is_file()), None)
 
 
-def _read_folder(data: NamedData, folder: Path) -> list[np.ndarray]:
+def _idx_files(folder: Path) -> list[Path]:
     if missing := _missing(folder):
         raise DataError(f"{folder} has no {', '.join(missing)}. Put the missing files there, or remove the folder.")
-    found = [_idx_file(folder, name) for name in FILES.values()]
-    return [_verified(data, index, path) for index, path in enumerate(found) if path]
+    return [path for name in FILES.values() if (path := _idx_file(folder, name))]
 
 
 def _missing(folder: Path) -> list[str]:
     return [name for name in FILES.values() if _idx_file(folder, name) is None]
 
 
-def _verified(data: NamedData, index: int, path: Path) -> np.ndarray:
+def _verified(data: NamedData, index: int, path: Path) -> bytes:
+    """The decompressed bytes of a file that has the published hash."""
     contents = read_bytes(path)
     if data.contents_sha256:
         published, actual, of = data.contents_sha256[index], sha256(contents), "its contents"
@@ -134,21 +146,29 @@ def _verified(data: NamedData, index: int, path: Path) -> np.ndarray:
         published, actual, of = data.gz_sha256[index], sha256(path.read_bytes()), "the file"
     if actual != published:
         raise DataError(f"{path}: the SHA-256 of {of} is {actual}, not {published}. It is damaged; fetch it again.")
-    return parse_idx(contents, path, (3,) if list(FILES)[index][1] == "images" else (1,))
+    return contents
 
 
-def _read_keras(data: NamedData, path: Path) -> list[np.ndarray]:
+def _read_keras(data: NamedData, path: Path) -> list[bytes]:
     """Keras's mnist.npz holds the same arrays without the IDX headers; put back, the published hashes must hold."""
     from misread.data.npz import read_npz
 
     arrays = read_npz(path)
-    read = [arrays[key] for key in ("x_train", "y_train", "x_test", "y_test")]
-    for array, published in zip(read, data.contents_sha256 or (), strict=True):
-        if sha256(idx_bytes(array)) != published:
-            raise DataError(f"{path}: its arrays are not those of {data.name} (SHA-256 differs). Remove or replace it.")
-    return read
+    found = [arrays.pop(key) for key in ("x_train", "y_train", "x_test", "y_test") if key in arrays]
+    files = [idx_bytes(array) for array in found if array.dtype.kind in "iu"]
+    if tuple(map(sha256, files)) != data.contents_sha256:
+        raise DataError(f"{path}: its arrays are not those of {data.name} (SHA-256 differs). Remove or replace it.")
+    return files
 
 
-def _image_set(data: NamedData, arrays: list[np.ndarray], location: str) -> ImageSet:
-    parts = {"train": (arrays[0], arrays[1]), "test": (arrays[2], arrays[3])}
-    return build_image_set(data.name, parts, class_names=data.class_names, location=location)
+def _image_set(data: NamedData, contents: Contents, path: Path) -> ImageSet:
+    arrays = {
+        part: parse_idx(file, path, (3,) if part[1] == "images" else (1,))
+        for part, file in zip(FILES, contents.files, strict=True)
+    }
+    parts = {split: (arrays[split, "images"], arrays[split, "labels"]) for split in ("train", "test")}
+    images = build_image_set(data.name, parts, class_names=data.class_names, location=str(path))
+    for (split, kind), digest in zip(FILES, contents.sha256, strict=True):
+        if kind == "images":
+            vars(images.splits[split])["images_sha256"] = digest  # cached: of these bytes it is known already
+    return images

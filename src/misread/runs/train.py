@@ -85,7 +85,7 @@ def train(
             folder = writing.path
             listener.started(images, resolved, summary, len(splits.train), len(splits.val), splits.validation)
             best = BestWeights(resolved.early_stopping) if resolved.early_stopping else None
-            examples = [Examples.on(chosen, s.images, s.labels) for s in (splits.train, splits.val)]
+            examples = [Examples.on(chosen, np.asarray(s.images), s.labels) for s in (splits.train, splits.val)]
             prepare_seconds = time.perf_counter() - prepare_started
             events = fit(net, resolved, examples[0], examples[1], images.n_classes)
             finished = _listen(events, listener, best, asked)
@@ -270,7 +270,7 @@ def _draw(run: Run) -> None:
 
 def _predict_test(network: nn.Module, data: ImageSet, device: torch.device) -> Predictions:
     test = data.test
-    probs = predict_probs(network, test.images, device)
+    probs = predict_probs(network, np.asarray(test.images), device)
     return Predictions(test.labels, probs, data.class_names, test.rows, test.files)
 
 

@@ -1,0 +1,116 @@
+"""A folder of `.npy` files, images and labels apart. Images are memory-mapped, so they may be larger than memory."""
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+
+from misread.data.image_set import ImageSet, build_image_set
+from misread.errors import DataError
+
+_NAMES = (
+    re.compile(r"(?P<split>train|validation|valid|val|test)[-_.](?P<kind>images|labels)\.npy", re.IGNORECASE),
+    re.compile(r"(?P<kind>[xy])[-_](?P<split>train|validation|valid|val|test)\.npy", re.IGNORECASE),
+    re.compile(r"(?P<kind>images|labels)(?P<split>)\.npy", re.IGNORECASE),
+)
+_SPLIT = {"": "train", "train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_KIND = {"images": "images", "x": "images", "labels": "labels", "y": "labels"}
+_KNOWN = "train-images.npy and train-labels.npy, x_train.npy and y_train.npy, or images.npy and labels.npy"
+CLASS_NAMES = "class_names.npy"
+
+
+def find_npy(folder: Path) -> dict[tuple[str, str], Path]:
+    """(split, "images" or "labels") -> file, for the `.npy` files in a folder whose names say what they are.
+
+    Raises DataError: two files are the same part of the set.
+    """
+    found: dict[tuple[str, str], Path] = {}
+    for path in sorted(folder.glob("*.[nN][pP][yY]")):
+        match = next((m for pattern in _NAMES if (m := pattern.fullmatch(path.name))), None)
+        if match is None:
+            continue
+        part = _SPLIT[match["split"].lower()], _KIND[match["kind"].lower()]
+        if part in found:
+            raise DataError(
+                f"{folder} has {found[part].name} and {path.name}, both the {' '.join(part)}.\nKeep one of them there."
+            )
+        found[part] = path
+    return found
+
+
+def load_npy(path: Path) -> ImageSet:
+    """An image set from a folder of `.npy` files, or from one of those files, with what lies beside it.
+
+    Images are not read but memory-mapped, so they have to be uint8; `class_names.npy`, an array of K strings, is read
+    where it is there. Never unpickles.
+    Raises DataError: a file without its partner, truncated, damaged, or not uint8 images.
+    """
+    folder = path if path.is_dir() else path.parent
+    found = find_npy(folder)
+    if path.is_file() and path not in found.values():
+        raise DataError(
+            f"{path} is not named as images or labels are, so what belongs to it is not known.\nCall them {_KNOWN}."
+        )
+    parts = {}
+    for split in dict.fromkeys(s for s, _ in found):
+        for kind, other in (("images", "labels"), ("labels", "images")):
+            if (split, kind) not in found:
+                raise DataError(
+                    f"{folder}: {found[split, other].name} is there but the file with its {kind} is missing.\n"
+                    f"Put both into the folder, called {_KNOWN}."
+                )
+        parts[split] = (map_images(found[split, "images"]), read_npy(found[split, "labels"]))
+    names = folder / CLASS_NAMES
+    class_names = [str(name) for name in read_npy(names)] if names.is_file() else None
+    return build_image_set(folder.resolve().name, parts, class_names=class_names, location=str(folder))
+
+
+def map_images(path: Path) -> np.memmap:
+    """The uint8 array in an `.npy`, memory-mapped, read-only. Raises DataError: there is none, or not all of it."""
+    shape, fortran_order, dtype, offset = _header(path)
+    if dtype != np.uint8:
+        raise DataError(
+            f"{path}: values are {dtype}; images in an .npy are used where they lie, so they must be uint8, 0..255.\n"
+            "Floats in 0..1 become that by np.rint(images * 255).astype(np.uint8)."
+        )
+    if fortran_order and len(shape) > 1:
+        raise DataError(
+            f"{path} is in Fortran order: every image is spread over the whole file.\n"
+            "Save np.ascontiguousarray(images) instead."
+        )
+    try:
+        return np.memmap(path, np.uint8, "r", offset, shape)
+    except OSError as error:  # a file system without it, or an address space that is too small
+        raise DataError(f"{path} cannot be memory-mapped: {error.strerror}. Copy it to a local disk.") from None
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """The array in an `.npy`, read. Raises DataError: damaged, not an `.npy`, or Python objects inside."""
+    _header(path)
+    return np.load(path, allow_pickle=False)
+
+
+def _header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """Shape, whether in Fortran order, dtype, and where the values begin, of a file that is whole."""
+    try:
+        with path.open("rb") as file:
+            major, _ = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+            shape, fortran_order, dtype = read(file)
+            offset = file.tell()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise DataError(f"{path} is damaged or not an .npy file: {error}.") from None
+    if dtype.hasobject:
+        raise DataError(
+            f"{path} holds Python objects. misread never unpickles; save plain numeric arrays with numpy.save."
+        )
+    expected, actual = offset + dtype.itemsize * math.prod(shape), path.stat().st_size
+    if actual != expected:
+        raise DataError(
+            f"{path} is {'truncated' if actual < expected else 'too long'}: its header says "
+            f"{' x '.join(map(str, shape))} {dtype}, so {expected:,} bytes, but it has {actual:,}. Save it again."
+        )
+    return shape, fortran_order, dtype, offset
