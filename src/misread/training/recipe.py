@@ -105,6 +105,32 @@ class EarlyStopping(Spec):
     patience: Positive = 3
 
 
+class Augmentation(Spec):
+    """How far training images are varied, each epoch anew. Nothing is varied by what is left out.
+
+    `shift` and `elastic` are shares of the image's side, so that a recipe means the same at every image size;
+    `rotation` and `shear` are degrees. Each is the most that is drawn, either way, but `elastic`, which is the root
+    mean square of a pixel's displacement along one side. `elastic_smoothness` is the sigma of Simard's Gaussian.
+    """
+
+    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    scale: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    shear: Annotated[float, Field(ge=0, le=45)] = 0.0
+    elastic: Annotated[float, Field(ge=0, le=0.2)] = 0.0
+    elastic_smoothness: Annotated[float, Field(ge=0.05, le=1)] = 0.15
+    flip: bool = False
+    erasing: Annotated[float, Field(ge=0, le=1)] = 0.0
+    erasing_area: Annotated[float, Field(ge=0.02, le=1)] = 0.2
+
+    @property
+    def said(self) -> str:
+        """What is set, in one line."""
+        return (
+            ", ".join(f"{name} {value}" for name, value in self.model_dump(exclude_defaults=True).items()) or "nothing"
+        )
+
+
 class Recipe(Spec):
     """Everything that decides a training. Fields that are left out take the defaults of Keras."""
 
@@ -118,6 +144,7 @@ class Recipe(Spec):
     loss: Loss = Loss()
     optimizer: Optimizer = Adam()
     schedule: Schedule = Constant()
+    augmentation: Augmentation | None = None
     validation: Validation = Validation()
     early_stopping: EarlyStopping | None = None
     layers: tuple[LayerSpec, ...] = ()
