@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -15,8 +13,8 @@ def network() -> nn.Module:
     return build_network((Flatten(), Dense(units=5), BatchNormalization(), Dense(units="classes")), (3, 3, 1), 2)
 
 
-def wander(network: nn.Module, steps: int) -> Iterator[list[dict[str, np.ndarray]]]:
-    """Move all weights and statistics at random; after each move, every state passed through so far."""
+def wander(network: nn.Module, average: WeightAverage, steps: int) -> list[dict[str, np.ndarray]]:
+    """Move all weights and statistics at random, with an update after each move. Every state passed through."""
     generator = torch.Generator().manual_seed(1)
     states = []
     for _ in range(steps):
@@ -24,8 +22,9 @@ def wander(network: nn.Module, steps: int) -> Iterator[list[dict[str, np.ndarray
             for tensor in network.state_dict().values():
                 if tensor.is_floating_point():
                     tensor += torch.randn(tensor.shape, generator=generator)
-        states.append({k: v.double().numpy().copy() for k, v in network.state_dict().items()})
-        yield states
+        average.update()
+        states.append({k: v.copy() for k, v in floats(network).items()})
+    return states
 
 
 def floats(network: nn.Module) -> dict[str, np.ndarray]:
@@ -35,8 +34,7 @@ def floats(network: nn.Module) -> dict[str, np.ndarray]:
 def test_with_decay_one_it_is_the_plain_mean_of_all_updates() -> None:
     net = network()
     average = WeightAverage(net, decay=1.0)
-    for states in wander(net, 12):
-        average.update()
+    states = wander(net, average, 12)
     with average.averaged():
         for name, value in floats(net).items():
             np.testing.assert_allclose(value, np.mean([s[name] for s in states], axis=0), atol=1e-5)
@@ -46,8 +44,7 @@ def test_with_decay_one_it_is_the_plain_mean_of_all_updates() -> None:
 def test_it_is_a_plain_mean_first_then_exponential(decay: float) -> None:
     net = network()
     average = WeightAverage(net, decay)
-    for states in wander(net, 30):
-        average.update()
+    states = wander(net, average, 30)
     expected: dict[str, np.ndarray] = {}
     for count, state in enumerate(states, start=1):
         keep = min(decay, (count - 1) / count)
@@ -60,12 +57,12 @@ def test_it_is_a_plain_mean_first_then_exponential(decay: float) -> None:
 def test_the_network_has_its_own_weights_again_after_a_look_at_the_average() -> None:
     net = network()
     average = WeightAverage(net, 0.9)
-    for _ in wander(net, 3):
-        average.update()
+    wander(net, average, 3)
     before = {k: v.clone() for k, v in net.state_dict().items()}
     places = [p.data_ptr() for p in net.parameters()]
-    with pytest.raises(ZeroDivisionError), average.averaged():
+    with average.averaged():
         assert not torch.equal(net.state_dict()["dense.weight"], before["dense.weight"])
+    with pytest.raises(ZeroDivisionError), average.averaged():
         raise ZeroDivisionError
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     assert places == [p.data_ptr() for p in net.parameters()]  # whoever holds the tensors still holds the weights

@@ -131,6 +131,24 @@ class Augmentation(Spec):
         )
 
 
+class WeightAveraging(Spec):
+    """Keep a running average of the weights and end with it, instead of with the last weights.
+
+    `decay` is what each step keeps of the average; 1 is the plain mean. `start` is the share of all steps before the
+    first that counts. The defaults are an exponential average over about the last hundred steps.
+    """
+
+    decay: Annotated[float, Field(ge=0, le=1)] = 0.99
+    start: Fraction = 0.0
+
+
+class ViewAveraging(Spec):
+    """Predict the mean over several views of an image: moved by `shift` pixels in four directions, and mirrored."""
+
+    shift: Annotated[int, Field(ge=0)] = 0
+    flip: bool = False
+
+
 class Recipe(Spec):
     """Everything that decides a training. Fields that are left out take the defaults of Keras."""
 
@@ -147,6 +165,9 @@ class Recipe(Spec):
     augmentation: Augmentation | None = None
     validation: Validation = Validation()
     early_stopping: EarlyStopping | None = None
+    weight_averaging: WeightAveraging | None = None
+    test_time_augmentation: ViewAveraging | None = None
+    members: Positive = 1  # networks trained with the seeds seed, seed + 1, ..., whose probabilities are averaged
     layers: tuple[LayerSpec, ...] = ()
 
     def model_post_init(self, context: Any, /) -> None:
