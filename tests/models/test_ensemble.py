@@ -37,9 +37,9 @@ def test_an_ensemble_gives_the_mean_of_its_members_probabilities(count: int) -> 
 
 
 def test_a_member_that_is_certain_and_wrong_leaves_finite_logits() -> None:
-    logits = torch.tensor([[[500.0, 0.0]], [[0.0, 500.0]]])
-    assert mean_log_probs(logits).exp().tolist() == [[0.5, 0.5]]
-    assert mean_log_probs(logits[[0, 0]]).isfinite().all()
+    one, other = torch.tensor([[500.0, 0.0]]), torch.tensor([[0.0, 500.0]])
+    assert mean_log_probs([one, other]).exp().tolist() == [[0.5, 0.5]]
+    assert mean_log_probs([one, one]).isfinite().all()
 
 
 def test_an_ensemble_reads_back_from_its_state_dict_and_can_be_summed_up() -> None:

@@ -1,18 +1,18 @@
 """Several networks that predict as one."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 
-def mean_log_probs(logits: Tensor) -> Tensor:
-    """(M, B, K) logits of M predictions for the same images -> (B, K): the log of their mean probabilities.
+def mean_log_probs(logits: Sequence[Tensor]) -> Tensor:
+    """Logits (B, K) of several predictions for the same images -> (B, K): the log of their mean probabilities.
 
     A softmax of it gives the mean again, so it can stand where a network's logits do.
     """
-    return logits.log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(logits))
+    return torch.stack([x.log_softmax(dim=1) for x in logits]).logsumexp(dim=0) - math.log(len(logits))
 
 
 class Ensemble(nn.Module):
@@ -27,4 +27,4 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(members)
 
     def forward(self, x: Tensor) -> Tensor:
-        return mean_log_probs(torch.stack([member(x) for member in self.members]))
+        return mean_log_probs([member(x) for member in self.members])

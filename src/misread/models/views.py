@@ -22,7 +22,7 @@ class MeanOverViews(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             return self.network(x)
-        return mean_log_probs(torch.stack([self.network(view) for view in views(x, self.shift, self.flip)]))
+        return mean_log_probs([self.network(view) for view in views(x, self.shift, self.flip)])
 
 
 def views(images: Tensor, shift: int, flip: bool, height: int = -2, width: int = -1) -> Iterator[Tensor]:

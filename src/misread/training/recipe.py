@@ -176,6 +176,8 @@ class Recipe(Spec):
                 'early_stopping: it would choose on the test split, since validation.name is "show-test"; '
                 'set validation.name to "carve"'
             )
+        if self.early_stopping and self.members > 1:
+            raise ValueError("members: an ensemble trains every epoch; leave early_stopping out, or set members to 1")
 
     def to_toml(self) -> str:
         """The recipe as TOML, every field written out."""
