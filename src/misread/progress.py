@@ -57,9 +57,10 @@ class Silent:
 
 
 def headline(data: "ImageSet", recipe: "Recipe", n_train: int, n_val: int, validation: str) -> str:
+    epochs = f"{recipe.epochs} epochs" if recipe.members == 1 else f"{recipe.members} x {recipe.epochs} epochs"
     return (
         f"{recipe.name} on {data.name}: {n_train:,} training images, {n_val:,} for validation ({validation}); "
-        f"{recipe.epochs} epochs, batches of {recipe.batch_size}, seed {recipe.seed}"
+        f"{epochs}, batches of {recipe.batch_size}, seed {recipe.seed}"
     )
 
 

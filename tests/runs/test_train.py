@@ -385,7 +385,7 @@ def test_a_read_only_file_system_is_refused_before_training(
         raise AssertionError("trained all the same")
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    monkeypatch.setattr("misread.runs.train.fit", never)
+    monkeypatch.setattr("misread.runs.train.fit_members", never)
     with pytest.raises(RunError, match="cannot be written: Read-only file system"):
         small(block_set)
 

@@ -1,14 +1,17 @@
-"""`misread data list|info|get|check`."""
+"""`misread data list|info|get|check|show`."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from misread.cli import options
-from misread.cli.output import print_json, print_lines, print_table, warn
-from misread.errors import DataError
+from misread.cli.output import print_json, print_lines, print_table, save_picture, warn
+from misread.errors import DataError, RecipeError
 
-app = typer.Typer(help="List, describe, fetch and check data sets.", no_args_is_help=True, rich_markup_mode=None)
+VERSIONS = 8  # of each image, in a picture of augmentation
+
+app = typer.Typer(help="List, describe, fetch, check and show data sets.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("list")
@@ -91,6 +94,58 @@ def check(
         print_lines("", *(f"Problem: {p}" for p in problems)) if problems else print_lines("", "No problems found.")
     if problems:
         raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    data: options.Data,
+    augmented: Annotated[bool, typer.Option("--augmented", help="Show what augmentation makes of each image.")] = False,
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="The recipe that augments.")] = "accurate",
+    set: options.Set = None,
+    split: options.Split = "train",
+    grid: Annotated[
+        int | None, typer.Option(min=1, help="How many images; 16, or 10 when augmented.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice, and of augmentation.")] = 0,
+    png: Annotated[
+        Path | None,
+        typer.Option(help="Write the picture there (PNG or SVG); else in this folder.", show_default=False),
+    ] = None,
+    size: options.Size = None,
+    strict: options.Strict = False,
+    json: options.Json = False,
+) -> None:
+    """A picture of images with their labels, each class in turn; with --augmented, of what training sees of them."""
+    from misread.data.examples import pick_examples
+    from misread.data.load import load
+    from misread.figures.examples import augmented_figure, examples_figure
+    from misread.training.recipe import load_recipe
+
+    spec = load_recipe(recipe, set or []).augmentation if augmented else None
+    if augmented and spec is None:
+        raise RecipeError(
+            f"The recipe {recipe!r} augments nothing. Name another, or say how: --set augmentation.rotation=10"
+        )
+    images = load(data, size=options.parse_size(size), strict=strict, progress=lambda line: warn(line))
+    shown = images.split(split)
+    shown = shown.take(pick_examples(shown.labels, grid or (10 if spec else 16), seed))
+    labels = [images.class_names[k] for k in shown.labels]
+    title = f"{images.name} {split}"
+    if spec is None:
+        picture = examples_figure(shown.images, labels, title)
+    else:
+        import torch
+
+        from misread.training.augment import versions
+
+        varied = versions(torch.tensor(shown.images), spec, VERSIONS, seed).numpy()
+        picture = augmented_figure(shown.images, varied, labels, f"{title}, augmented: {spec.said}")
+    png = png or Path(f"{images.name}-{split}{'-augmented' if spec else ''}.png")
+    save_picture(picture, png)
+    if json:
+        print_json({"png": str(png), "rows": shown.rows.tolist(), "labels": labels})
+    else:
+        print_lines(f"Picture: {png}, {len(shown)} images of {title}" + (f"; {spec.said}" if spec else ""))
 
 
 def _describe(data: str, size: str | None, strict: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from misread.cli import options
-from misread.cli.output import print_json, print_lines, print_table, warn
+from misread.cli.output import print_json, print_lines, print_table, save_picture, warn
 from misread.cli.runs import find_run
 from misread.errors import RunError
 
@@ -32,10 +32,8 @@ def misreads(
         _write(csv, lambda path: found.table.to_csv(path, index=False))
         written.append(f"Table: {csv}")
     if png:
-        if png.suffix.lower() not in (".png", ".svg"):
-            raise RunError(f"{png}: a picture is written as .png or .svg.")
         shown = found.top(grid) if most_confident else found.sample(grid, seed)
-        _write(png, lambda path: shown.figure().save(path))
+        save_picture(shown.figure(), png)
         written.append(f"Picture: {png}, {shown.title}")
     if json:
         print_json(found.table.to_dict("records"))

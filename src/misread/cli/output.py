@@ -3,10 +3,15 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from misread.errors import RunError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from misread.figures.style import Picture
 
 
 def print_json(value: Any) -> None:
@@ -42,3 +47,13 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]], right: Seq
             c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
         )
         sys.stdout.write(line.rstrip() + "\n")
+
+
+def save_picture(picture: "Picture", path: Path) -> None:
+    """Write a picture where the user asked for it. Raises RunError: another kind of file, or it cannot be written."""
+    if path.suffix.lower() not in (".png", ".svg"):
+        raise RunError(f"{path}: a picture is written as .png or .svg.")
+    try:
+        picture.save(path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror}.") from None

@@ -17,8 +17,8 @@ def summary(
 ) -> None:
     """The network's layers, their output shapes and parameters."""
     from misread.errors import RecipeError
-    from misread.models.network import build_network
     from misread.models.summary import summarise
+    from misread.training.networks import recipe_network
     from misread.training.recipe import load_recipe
 
     parts = shape.lower().split("x")
@@ -29,7 +29,7 @@ def summary(
     resolved = load_recipe(recipe, set or [])
     if not resolved.layers:
         raise RecipeError(f"The recipe {resolved.name!r} has no layers.")
-    table = summarise(build_network(resolved.layers, image_shape, classes), image_shape)
+    table = summarise(recipe_network(resolved, image_shape, classes), image_shape)
     if json:
         print_json(table.to_dict())
     else:

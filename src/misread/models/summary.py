@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from misread.models.network import Network
+from misread.models.views import MeanOverViews
 
 MB = 1024 * 1024
 
@@ -64,6 +65,8 @@ def summarise(network: nn.Module, image_shape: tuple[int, int, int]) -> Summary:
 
     Raises whatever the network raises on one black image, before any training.
     """
+    if isinstance(network, MeanOverViews):
+        return summarise(network.network, image_shape)
     if isinstance(network, Network):
         named = list(network.named_children())
         shapes = dict(zip((n for n, _ in named), network.output_shapes, strict=True))

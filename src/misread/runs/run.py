@@ -18,13 +18,13 @@ from misread.data.image_set import ImageSet, Split
 from misread.data.load import load
 from misread.data.picture import read_picture
 from misread.errors import DataError, RunError
-from misread.models.network import build_network
 from misread.models.summary import Summary, summarise
 from misread.runs import run_folder
 from misread.runs.history import History
 from misread.runs.record import RunRecord
 from misread.training.device import pick_device
 from misread.training.evaluate import predict_probs
+from misread.training.networks import predictor, recipe_network
 from misread.training.recipe import Recipe, parse_recipe
 
 
@@ -122,7 +122,7 @@ class Run:
                     f"The network of the run in {self.folder} is a module from Python, {record.model.network}; "
                     "open it with such a module: open_run(folder, network=...)."
                 )
-            network = build_network(self.recipe.layers, record.data.image_shape, len(record.data.class_names))
+            network = recipe_network(self.recipe, record.data.image_shape, len(record.data.class_names))
         try:
             weights = load_weights(self._read(run_folder.WEIGHTS))
             network.load_state_dict(weights)
@@ -131,7 +131,7 @@ class Run:
         except RuntimeError as error:
             problems = "\n  ".join(line.strip() for line in str(error).splitlines()[1:])
             raise RunError(f"{self.folder / run_folder.WEIGHTS} does not fit the network:\n  {problems}") from None
-        return network.to(self.device).eval()
+        return predictor(network, self.recipe).to(self.device).eval()
 
     @cached_property
     def summary(self) -> Summary:

@@ -20,7 +20,7 @@ from misread.data.image_set import ImageSet, Split, build_image_set
 from misread.data.load import load
 from misread.data.splits import carve
 from misread.errors import DataError, RecipeError
-from misread.models.network import build_network, network_logits
+from misread.models.network import network_logits
 from misread.models.summary import Summary, summarise
 from misread.progress import Listener, pick_listener
 from misread.runs import run_folder
@@ -31,8 +31,10 @@ from misread.training.device import pick_device, using_threads
 from misread.training.early_stopping import BestWeights
 from misread.training.evaluate import predict_probs
 from misread.training.events import STOP, EpochEnded, Event, Finished
-from misread.training.fit import Examples, fit
+from misread.training.fit import Examples
+from misread.training.fit_members import fit_members
 from misread.training.losses import resolve_loss
+from misread.training.networks import members, predictor, recipe_network
 from misread.training.recipe import Recipe, load_recipe
 
 GRID = 16  # misread images in a run's picture
@@ -57,7 +59,7 @@ def train(
               `((x_train, y_train), (x_test, y_test))`. Labels are whole numbers (N,) or one-hot (N, K).
     recipe:   a named recipe, a TOML file, or a Recipe; `seed`, `epochs` and `settings` ("key=value") override it.
     network:  any module that takes (B, C, H, W) float32 in [0, 1] and gives logits (B, K); it is trained in place,
-              instead of the recipe's layers.
+              instead of the recipe's layers; a recipe of several members takes none.
     out:      the folder that gets the run folder `<time>-<recipe>`.
     progress: True shows it where it belongs (terminal, notebook, plain lines), False shows nothing.
     Raises DataError, RecipeError, RunError: before training, for what cannot be used as it is.
@@ -87,15 +89,19 @@ def train(
             best = BestWeights(resolved.early_stopping) if resolved.early_stopping else None
             examples = [Examples.on(chosen, np.asarray(s.images), s.labels) for s in (splits.train, splits.val)]
             prepare_seconds = time.perf_counter() - prepare_started
-            events = fit(net, resolved, examples[0], examples[1], images.n_classes)
+            networks = members(net) if network is None else [net]
+            events = fit_members(networks, resolved, examples[0], examples[1], images.n_classes)
             finished = _listen(events, listener, best, asked)
             interrupted = asked.is_set()
             if best:
                 best.restore(net)
+            net = finished.network
             evaluate_started = time.perf_counter()
-            predictions = _predict_test(net, images, chosen)
+            predictions = _predict_test(predictor(net, resolved), images, chosen)
             evaluate_seconds = time.perf_counter() - evaluate_started
-            run_recipe = resolved if network is None else resolved.model_copy(update={"layers": ()})
+            run_recipe = resolved.model_copy(
+                update={"members": len(members(net))} if network is None else {"members": 1, "layers": ()}
+            )
             _write(folder, run_recipe, net, finished, predictions, splits)
             timing = Timing(
                 load_seconds=images.load_seconds,
@@ -112,14 +118,14 @@ def train(
                 epochs_trained=len(finished.history),
                 best_epoch=best.epoch if best else None,
                 data=_data_record(images, splits),
-                model=_model_record(network, summary),
+                model=_model_record(network, summarise(net, images.image_shape)),
                 environment=this_environment(thread_count, str(chosen)),
                 engine=EngineRecord(**asdict(finished.engine)),
                 timing=timing,
                 metrics={"test": predictions.metrics(resolved.top_k)},
             )
             run = Run(folder, record, data=images, device=device)
-            run.network = net.eval()
+            run.network = predictor(net, resolved).eval()
             _draw(run)
             run_folder.write_text(folder / run_folder.RECORD, record.model_dump_json(indent=2) + "\n")
     run.folder = writing.path
@@ -174,7 +180,12 @@ def _checked_network(network: nn.Module | None, data: ImageSet, recipe: Recipe) 
     if network is None:
         if not recipe.layers:
             raise RecipeError(f"The recipe {recipe.name!r} has no layers. List them, or give a network in Python.")
-        return build_network(recipe.layers, data.image_shape, data.n_classes)
+        return recipe_network(recipe, data.image_shape, data.n_classes)
+    if recipe.members > 1:
+        raise RecipeError(
+            f"The recipe {recipe.name!r} has {recipe.members} members, but a network given in Python is one.\n"
+            "Set members to 1, or list the network's layers in the recipe."
+        )
     height, width, channels = data.image_shape
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     was_training = network.training

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from misread.engine.chain import Chain, UnknownNetwork
+from misread.models.ensemble import Ensemble, mean_log_probs
 from misread.models.network import network_logits
+from misread.models.views import MeanOverViews, views
 
 BATCH_SIZE = 1000  # large enough that a step's fixed cost is lost in it, small enough to stay in cache
 
@@ -28,6 +30,12 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 def predict_logits(network: nn.Module, images: Tensor) -> Tensor:
     """(N, H, W, C) uint8 on any device -> (N, K) float32 logits there: by the compiled kernels where they can."""
+    match network:  # what is made of networks is predicted by them, so by the kernels too
+        case Ensemble():
+            return mean_log_probs([predict_logits(member, images) for member in network.members])
+        case MeanOverViews():
+            seen = views(images, network.shift, network.flip, height=1, width=2)
+            return mean_log_probs([predict_logits(network.network, view) for view in seen])
     _, height, width, channels = images.shape
     try:
         if images.device.type != "cpu":

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from misread.errors import TrainingError
 from misread.training.evaluate import as_tensor
 from misread.training.events import STOP, EpochEnded, Event, Finished, HistoryRow, Progress
+from misread.training.feed import Feed
 from misread.training.optimizers import learning_rate_factor
 from misread.training.recipe import Recipe
 from misread.training.steps import Steps, make_steps
@@ -40,7 +41,7 @@ def fit(
     train and val lie on the network's device. The recipe's loss is resolved (not `auto`).
     A listener that sends STOP ends the training: after the epoch when it answers `EpochEnded`, at once when it
     answers `Progress`; `Finished` follows all the same.
-    Data order and dropout come from the recipe's seed; torch's global generator is seeded with it.
+    Data order, augmentation and dropout come from the recipe's seed; torch's global generator is seeded with it.
     Raises TrainingError: the loss is no longer finite.
     """
     started = time.perf_counter()
@@ -49,6 +50,7 @@ def fit(
     order = torch.Generator().manual_seed(recipe.seed)
     device = train.images.device
     steps = make_steps(network, recipe, train.images, n_classes)
+    feed = Feed(train.images, train.labels, recipe.augmentation, recipe.seed)
     n, size = len(train.labels), recipe.batch_size
     per_epoch = -(-n // size)
     losses = torch.zeros(per_epoch, device=device)  # read back at ticks only: no synchronisation per batch
@@ -58,16 +60,14 @@ def fit(
 
     for epoch in range(1, recipe.epochs + 1):
         epoch_started = last_tick = time.perf_counter()
-        rows = torch.randperm(n, generator=order).to(device)
+        feed.begin(torch.randperm(n, generator=order).to(device))
         correct.zero_()
         done, ahead = 0, 1  # steps of this epoch taken, and how many to take before looking up
         while done < per_epoch and not stopped:
             part_started = time.perf_counter()
             part = range(done, min(done + ahead, per_epoch))
             rates = [_learning_rate(recipe, (epoch - 1) * per_epoch + step, recipe.epochs * per_epoch) for step in part]
-            part_losses, part_correct = steps.take(
-                train.images, train.labels, rows[part.start * size : part.stop * size], rates
-            )
+            part_losses, part_correct = steps.take(*feed.take(len(part) * size), rates)
             losses[part.start : part.stop] = part_losses
             correct += part_correct
             done = part.stop

@@ -105,6 +105,50 @@ class EarlyStopping(Spec):
     patience: Positive = 3
 
 
+class Augmentation(Spec):
+    """How far training images are varied, each epoch anew. Nothing is varied by what is left out.
+
+    `shift` and `elastic` are shares of the image's side, so that a recipe means the same at every image size;
+    `rotation` and `shear` are degrees. Each is the most that is drawn, either way, but `elastic`, which is the root
+    mean square of a pixel's displacement along one side. `elastic_smoothness` is the sigma of Simard's Gaussian.
+    """
+
+    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    scale: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    shear: Annotated[float, Field(ge=0, le=45)] = 0.0
+    elastic: Annotated[float, Field(ge=0, le=0.2)] = 0.0
+    elastic_smoothness: Annotated[float, Field(ge=0.05, le=1)] = 0.15
+    flip: bool = False
+    erasing: Annotated[float, Field(ge=0, le=1)] = 0.0
+    erasing_area: Annotated[float, Field(ge=0.02, le=1)] = 0.2
+
+    @property
+    def said(self) -> str:
+        """What is set, in one line."""
+        return (
+            ", ".join(f"{name} {value}" for name, value in self.model_dump(exclude_defaults=True).items()) or "nothing"
+        )
+
+
+class WeightAveraging(Spec):
+    """Keep a running average of the weights and end with it, instead of with the last weights.
+
+    `decay` is what each step keeps of the average; 1 is the plain mean. `start` is the share of all steps before the
+    first that counts. The defaults are an exponential average over about the last hundred steps.
+    """
+
+    decay: Annotated[float, Field(ge=0, le=1)] = 0.99
+    start: Fraction = 0.0
+
+
+class ViewAveraging(Spec):
+    """Predict the mean over several views of an image: moved by `shift` pixels in four directions, and mirrored."""
+
+    shift: Annotated[int, Field(ge=0)] = 0
+    flip: bool = False
+
+
 class Recipe(Spec):
     """Everything that decides a training. Fields that are left out take the defaults of Keras."""
 
@@ -118,8 +162,12 @@ class Recipe(Spec):
     loss: Loss = Loss()
     optimizer: Optimizer = Adam()
     schedule: Schedule = Constant()
+    augmentation: Augmentation | None = None
     validation: Validation = Validation()
     early_stopping: EarlyStopping | None = None
+    weight_averaging: WeightAveraging | None = None
+    test_time_augmentation: ViewAveraging | None = None
+    members: Positive = 1  # networks trained with the seeds seed, seed + 1, ..., whose probabilities are averaged
     layers: tuple[LayerSpec, ...] = ()
 
     def model_post_init(self, context: Any, /) -> None:
@@ -128,6 +176,8 @@ class Recipe(Spec):
                 'early_stopping: it would choose on the test split, since validation.name is "show-test"; '
                 'set validation.name to "carve"'
             )
+        if self.early_stopping and self.members > 1:
+            raise ValueError("members: an ensemble trains every epoch; leave early_stopping out, or set members to 1")
 
     def to_toml(self) -> str:
         """The recipe as TOML, every field written out."""

@@ -1,0 +1,41 @@
+"""The network that a recipe asks for, be it one or several that predict as one."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from misread.models.ensemble import Ensemble
+from misread.models.network import build_network
+from misread.models.views import MeanOverViews
+from misread.training.recipe import Recipe
+
+
+def recipe_network(recipe: Recipe, image_shape: tuple[int, int, int], n_classes: int) -> nn.Module:
+    """A network with the weights that its training begins with, or an `Ensemble` of the recipe's members.
+
+    Member k, from 0, has the weights of a recipe whose seed is k more. torch's global generator is left as it is.
+    Raises RecipeError, naming the layer: see `build_network`.
+    """
+    networks = []
+    with torch.random.fork_rng(devices=[]):
+        for k in range(recipe.members):
+            torch.manual_seed(recipe.seed + k)
+            networks.append(build_network(recipe.layers, image_shape, n_classes))
+    return joined(networks)
+
+
+def joined(networks: Sequence[nn.Module]) -> nn.Module:
+    """One network as it is, several as an ensemble."""
+    return networks[0] if len(networks) == 1 else Ensemble(networks)
+
+
+def members(network: nn.Module) -> list[nn.Module]:
+    """The networks that were joined."""
+    return list(network.members) if isinstance(network, Ensemble) else [network]
+
+
+def predictor(network: nn.Module, recipe: Recipe) -> nn.Module:
+    """What predicts with a trained network: itself, or with the recipe's test-time augmentation around it."""
+    spec = recipe.test_time_augmentation
+    return network if spec is None else MeanOverViews(network, spec.shift, spec.flip)
