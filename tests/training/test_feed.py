@@ -9,13 +9,17 @@ from misread.training.recipe import Augmentation
 SPEC = Augmentation(rotation=20, shift=0.1, elastic=0.02, erasing=0.3)
 
 
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
 def fed(spec: Augmentation | None, counts: list[int], epochs: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     """What a training sees that takes so many images at a time, over and over."""
-    images = torch.randint(0, 256, (50, 6, 6, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(0, 256, (50, 6, 6, 1), dtype=torch.uint8, generator=seeded(0))
     feed = Feed(images, torch.arange(50), spec, seed=3)
     seen, labels = [], []
-    for epoch in range(epochs):
-        feed.begin(torch.randperm(50, generator=torch.Generator().manual_seed(epoch)))
+    for _ in range(epochs):
+        feed.shuffle()
         for count in counts:
             shown, of, rows = feed.take(count)
             seen.append(shown[rows])
@@ -35,37 +39,36 @@ def test_what_is_seen_does_not_depend_on_how_much_is_taken_at_once(
     assert torch.equal(labels, of_parts)
 
 
-def test_an_epoch_has_every_image_once_with_its_label_in_the_order_asked_for() -> None:
-    _, labels = fed(SPEC, [32, 32])
-    assert torch.equal(labels, torch.randperm(50, generator=torch.Generator().manual_seed(0)))
+def test_an_epoch_has_every_image_once_in_the_seeds_order_and_augmented_by_its_draws() -> None:
+    images = torch.randint(0, 256, (50, 6, 6, 1), dtype=torch.uint8, generator=seeded(0))
+    seen, labels = fed(SPEC, [32, 32])
+    generator = seeded(3)
+    order = torch.randperm(50, generator=generator)
+    assert torch.equal(labels, order)
+    assert torch.equal(seen, augment(images[order], SPEC, generator))
 
 
-def test_each_epoch_augments_anew_and_labels_follow_their_images() -> None:
-    images = torch.arange(5, dtype=torch.uint8)[:, None, None, None].repeat(1, 4, 4, 1) * 50  # of one brightness each
+def test_each_epoch_is_shuffled_and_augmented_anew_and_labels_stay_with_their_images() -> None:
+    images = torch.arange(20, dtype=torch.uint8)[:, None, None, None].repeat(1, 4, 4, 1) * 10  # of one brightness each
     images[:, 1, 1] = 255
-    feed = Feed(images, torch.arange(5), Augmentation(shift=0.4), seed=0)
+    feed = Feed(images, torch.arange(20), Augmentation(shift=0.4), seed=0)
     epochs = []
     for _ in range(2):
-        feed.begin(torch.tensor([4, 2, 0, 1, 3]))
-        shown, labels, rows = feed.take(5)
-        assert labels[rows].tolist() == [4, 2, 0, 1, 3]
-        assert (shown[rows].flatten(1).amin(1) == labels[rows] * 50).all()
-        epochs.append(shown)
-    assert not torch.equal(*epochs)
+        feed.shuffle()
+        shown, labels, rows = feed.take(20)
+        assert (shown[rows].flatten(1).amin(1) == labels[rows] * 10).all()
+        assert labels[rows].sort().values.tolist() == list(range(20))
+        epochs.append((labels[rows].tolist(), shown[rows][labels[rows].argsort()]))
+    (first, images_first), (second, images_second) = epochs
+    assert first != second
+    assert not torch.equal(images_first, images_second)
 
 
 def test_without_augmentation_images_are_not_copied() -> None:
     images, labels = torch.zeros(9, 2, 2, 1, dtype=torch.uint8), torch.arange(9)
     feed = Feed(images, labels, None, seed=0)
-    feed.begin(torch.arange(9).flip(0))
+    feed.shuffle()
     shown, of, rows = feed.take(4)
     assert shown is images
     assert of is labels
-    assert rows.tolist() == [8, 7, 6, 5]
-
-
-def test_the_seed_is_that_of_augment_itself() -> None:
-    images = torch.randint(0, 256, (9, 6, 6, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    feed = Feed(images, torch.arange(9), SPEC, seed=7)
-    feed.begin(torch.arange(9))
-    assert torch.equal(feed.take(9)[0], augment(images, SPEC, torch.Generator().manual_seed(7)))
+    assert len(rows) == 4

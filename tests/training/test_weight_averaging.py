@@ -3,14 +3,27 @@ import pytest
 import torch
 from torch import nn
 
+from conftest import blocks
 from misread.models.layer_specs import BatchNormalization, Dense, Flatten
 from misread.models.network import build_network
-from misread.training.weight_averaging import WeightAverage
+from misread.training.early_stopping import BestWeights
+from misread.training.events import EpochEnded, Progress
+from misread.training.fit import Examples, fit
+from misread.training.recipe import EarlyStopping, Loss, Recipe, WeightAveraging
+from misread.training.weight_averaging import WeightAverage, update_steps
+
+SPARSE = Loss(name="sparse_categorical_crossentropy")
+EVERY_STEP = range(1, 1000)
+LAYERS = (Flatten(), Dense(units=5), BatchNormalization(), Dense(units="classes"))
 
 
-def network() -> nn.Module:
+def network(layers: tuple = LAYERS) -> nn.Module:
     torch.manual_seed(0)
-    return build_network((Flatten(), Dense(units=5), BatchNormalization(), Dense(units="classes")), (3, 3, 1), 2)
+    return build_network(layers, (8, 8, 1), 4)
+
+
+def floats(network: nn.Module) -> dict[str, np.ndarray]:
+    return {k: v.double().numpy().copy() for k, v in network.state_dict().items() if v.is_floating_point()}
 
 
 def wander(network: nn.Module, average: WeightAverage, steps: int) -> list[dict[str, np.ndarray]]:
@@ -23,64 +36,130 @@ def wander(network: nn.Module, average: WeightAverage, steps: int) -> list[dict[
                 if tensor.is_floating_point():
                     tensor += torch.randn(tensor.shape, generator=generator)
         average.update()
-        states.append({k: v.copy() for k, v in floats(network).items()})
+        states.append(floats(network))
     return states
 
 
-def floats(network: nn.Module) -> dict[str, np.ndarray]:
-    return {k: v.double().numpy() for k, v in network.state_dict().items() if v.is_floating_point()}
-
-
-def test_with_decay_one_it_is_the_plain_mean_of_all_updates() -> None:
+def test_it_is_the_mean_of_weights_and_moving_statistics() -> None:
     net = network()
-    average = WeightAverage(net, decay=1.0)
+    average = WeightAverage(net, EVERY_STEP)
     states = wander(net, average, 12)
-    with average.averaged():
-        for name, value in floats(net).items():
-            np.testing.assert_allclose(value, np.mean([s[name] for s in states], axis=0), atol=1e-5)
+    average.settle()
+    assert any("running_var" in name for name in states[0])
+    for name, value in floats(net).items():
+        np.testing.assert_allclose(value, np.mean([s[name] for s in states], axis=0), atol=1e-5)
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.5, 0.9])
-def test_it_is_a_plain_mean_first_then_exponential(decay: float) -> None:
+def test_the_network_has_its_own_weights_again_after_a_look_at_the_mean() -> None:
     net = network()
-    average = WeightAverage(net, decay)
-    states = wander(net, average, 30)
-    expected: dict[str, np.ndarray] = {}
-    for count, state in enumerate(states, start=1):
-        keep = min(decay, (count - 1) / count)
-        expected = {k: keep * expected.get(k, 0.0) + (1 - keep) * v for k, v in state.items()}
-    with average.averaged():
-        for name, value in floats(net).items():
-            np.testing.assert_allclose(value, expected[name], atol=1e-5)
-
-
-def test_the_network_has_its_own_weights_again_after_a_look_at_the_average() -> None:
-    net = network()
-    average = WeightAverage(net, 0.9)
+    average = WeightAverage(net, EVERY_STEP)
     wander(net, average, 3)
-    before = {k: v.clone() for k, v in net.state_dict().items()}
+    before = floats(net)
     places = [p.data_ptr() for p in net.parameters()]
     with average.averaged():
-        assert not torch.equal(net.state_dict()["dense.weight"], before["dense.weight"])
+        assert not np.array_equal(floats(net)["dense.weight"], before["dense.weight"])
     with pytest.raises(ZeroDivisionError), average.averaged():
         raise ZeroDivisionError
-    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    for name, value in floats(net).items():
+        np.testing.assert_array_equal(value, before[name])
     assert places == [p.data_ptr() for p in net.parameters()]  # whoever holds the tensors still holds the weights
 
 
 def test_without_an_update_the_network_keeps_what_it_has() -> None:
     net = network()
-    before = {k: v.clone() for k, v in net.state_dict().items()}
-    WeightAverage(net, 0.9).swap()
-    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    before, average = floats(net), WeightAverage(net, range(0))
+    with average.averaged():
+        average.settle()
+    for name, value in floats(net).items():
+        np.testing.assert_array_equal(value, before[name])
 
 
 def test_a_tensor_that_two_parts_share_is_averaged_once() -> None:
     first = nn.Linear(3, 3)
     net = nn.Sequential(first, nn.ReLU(), first)
-    average = WeightAverage(net, 1.0)
+    average = WeightAverage(net, EVERY_STEP)
     for value in (1.0, 3.0):
         nn.init.constant_(first.weight, value)
         average.update()
-    average.swap()
+    average.settle()
     assert net[2].weight.unique().tolist() == [2.0]
+
+
+@pytest.mark.parametrize("last", [0.001, 0.1, 0.25, 1.0])
+@pytest.mark.parametrize("steps", [1, 7, 50, 99, 4690])
+def test_updates_are_even_over_the_last_share_and_end_with_the_last_step(last: float, steps: int) -> None:
+    due = update_steps(WeightAveraging(last=last), steps)
+    assert due[-1] == steps
+    assert 1 <= due[0] > steps - max(1, round(last * steps))
+    assert len(due) == max(1, round(last * steps)) or 50 <= len(due) < 100
+    average = WeightAverage(network(), due)
+    done, stops = 0, []
+    while (until := average.until_update(done)) is not None:
+        assert until > 0
+        done += until
+        stops.append(done)
+    assert stops == list(due)
+    assert len(update_steps(None, steps)) == 0
+
+
+def trained(layers: tuple, last: float | None) -> list[tuple[dict, dict[str, np.ndarray]]]:
+    """Each epoch's row and weights; at the end the finished network's weights."""
+    averaging = None if last is None else WeightAveraging(last=last)
+    recipe = Recipe(epochs=3, batch_size=32, layers=layers, loss=SPARSE, weight_averaging=averaging)
+    cpu = torch.device("cpu")
+    events = fit(network(layers), recipe, Examples.on(cpu, *blocks(200)), Examples.on(cpu, *blocks(60, seed=1)), 4)
+    return [(getattr(e, "row", {}), floats(e.network)) for e in events if not isinstance(e, Progress)]
+
+
+KNOWN = (Flatten(), Dense(units=16, activation="relu"), Dense(units="classes"))
+FOR_TORCH = (Flatten(), Dense(units=16, activation="tanh"), Dense(units="classes"))
+
+
+@pytest.mark.parametrize("layers", [KNOWN, FOR_TORCH])
+@pytest.mark.parametrize("last", [0.5, 1.0])
+def test_a_training_ends_with_the_mean_of_a_plain_loops_last_weights(layers: tuple, last: float) -> None:
+    net = network(layers)
+    data = Examples.on(torch.device("cpu"), *blocks(200))
+    order = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(net.parameters(), 0.001, eps=1e-7)
+    states = []
+    for _ in range(3):
+        for rows in torch.randperm(200, generator=order).split(32):
+            loss = nn.functional.cross_entropy(net(data.images[rows].permute(0, 3, 1, 2) / 255), data.labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            states.append(floats(net))
+    *epochs, (_, final) = trained(layers, last)
+    for count, (_, weights) in enumerate(epochs, start=1):  # 7 steps an epoch, 21 in all
+        passed = states[21 - round(21 * last) : 7 * count] or [states[7 * count - 1]]  # no mean yet: the last weights
+        for name, value in weights.items():
+            np.testing.assert_allclose(value, np.mean([s[name] for s in passed], axis=0), atol=1e-5)
+    for name, value in final.items():
+        np.testing.assert_allclose(value, np.mean([s[name] for s in states[-round(21 * last) :]], axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [KNOWN, FOR_TORCH])
+def test_averaging_changes_nothing_in_how_the_weights_move(layers: tuple) -> None:
+    plain, averaged = trained(layers, None), trained(layers, 0.1)  # the mean begins in the last epoch
+    for (row, weights), (same, same_weights) in zip(plain[:2], averaged[:2], strict=True):
+        assert {k: v for k, v in row.items() if k != "seconds"} == {k: v for k, v in same.items() if k != "seconds"}
+        assert all(np.array_equal(weights[k], same_weights[k]) for k in weights)
+    assert plain[2][0]["loss"] == averaged[2][0]["loss"]
+    assert plain[2][0]["val_loss"] != averaged[2][0]["val_loss"]
+
+
+def test_early_stopping_keeps_the_weights_it_validated() -> None:
+    best = BestWeights(EarlyStopping(monitor="val_loss", patience=9))
+    recipe = Recipe(epochs=2, layers=KNOWN, loss=SPARSE, weight_averaging=WeightAveraging(last=1.0))
+    data = Examples.on(torch.device("cpu"), *blocks(64))
+    net = network(KNOWN)
+    rows = []
+    for event in fit(net, recipe, data, data, 4):
+        if isinstance(event, EpochEnded):
+            best.had_enough(event)
+            rows.append(event.row)
+    best.restore(net)
+    logits = net(data.images.permute(0, 3, 1, 2) / 255)
+    loss = nn.functional.cross_entropy(logits, data.labels).item()
+    assert loss == pytest.approx(min(row["val_loss"] for row in rows), rel=1e-4)

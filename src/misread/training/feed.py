@@ -10,7 +10,7 @@ BLOCK = 1000  # images augmented at once: the fixed cost of a call is lost in it
 
 
 class Feed:
-    """Takes labelled images, (N, H, W, C) uint8 and (N,) int64, one epoch's order after the other.
+    """Labelled images, (N, H, W, C) uint8 and (N,) int64, as epoch after epoch takes them.
 
     The images are augmented in blocks of a fixed size, however many are taken at once: a seed gives the same images
     on a fast machine and on a slow one.
@@ -20,9 +20,10 @@ class Feed:
         self.images, self.labels, self.spec = images, labels, spec
         self._generator = torch.Generator().manual_seed(seed)
 
-    def begin(self, rows: Tensor) -> None:
-        """Begin an epoch: rows (N,) int64, on the images' device, is its order."""
-        self._rows = rows  # those not yet taken; with augmentation, those not yet augmented
+    def shuffle(self) -> None:
+        """Begin an epoch, in an order of its own."""
+        order = torch.randperm(len(self.labels), generator=self._generator)
+        self._rows = order.to(self.images.device)  # those not yet taken; with augmentation, those not yet augmented
         self._images, self._labels = self.images[:0], self.labels[:0]  # augmented and not yet taken
 
     def take(self, count: int) -> tuple[Tensor, Tensor, Tensor]:

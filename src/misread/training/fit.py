@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from misread.errors import TrainingError
-from misread.training.evaluate import as_tensor
+from misread.training.evaluate import as_tensor, predict_logits
 from misread.training.events import STOP, EpochEnded, Event, Finished, HistoryRow, Progress
 from misread.training.feed import Feed
 from misread.training.optimizers import learning_rate_factor
 from misread.training.recipe import Recipe
-from misread.training.steps import Steps, make_steps
+from misread.training.steps import make_steps
+from misread.training.weight_averaging import WeightAverage, update_steps
 
 TICK_SECONDS = 0.1  # between two progress events: what the eye can follow, and seldom enough to cost nothing
 
@@ -47,12 +48,12 @@ def fit(
     started = time.perf_counter()
     validate_seconds = 0.0
     torch.manual_seed(recipe.seed)
-    order = torch.Generator().manual_seed(recipe.seed)
     device = train.images.device
     steps = make_steps(network, recipe, train.images, n_classes)
     feed = Feed(train.images, train.labels, recipe.augmentation, recipe.seed)
     n, size = len(train.labels), recipe.batch_size
     per_epoch = -(-n // size)
+    average = WeightAverage(network, update_steps(recipe.weight_averaging, recipe.epochs * per_epoch))
     losses = torch.zeros(per_epoch, device=device)  # read back at ticks only: no synchronisation per batch
     correct = torch.zeros((), dtype=torch.int64, device=device)
     history: list[HistoryRow] = []
@@ -60,17 +61,21 @@ def fit(
 
     for epoch in range(1, recipe.epochs + 1):
         epoch_started = last_tick = time.perf_counter()
-        feed.begin(torch.randperm(n, generator=order).to(device))
+        feed.shuffle()
         correct.zero_()
+        before = (epoch - 1) * per_epoch
         done, ahead = 0, 1  # steps of this epoch taken, and how many to take before looking up
         while done < per_epoch and not stopped:
             part_started = time.perf_counter()
-            part = range(done, min(done + ahead, per_epoch))
-            rates = [_learning_rate(recipe, (epoch - 1) * per_epoch + step, recipe.epochs * per_epoch) for step in part]
+            part = range(done, min(done + min(ahead, average.until_update(before + done) or ahead), per_epoch))
+            rates = [_learning_rate(recipe, before + step, recipe.epochs * per_epoch) for step in part]
             part_losses, part_correct = steps.take(*feed.take(len(part) * size), rates)
             losses[part.start : part.stop] = part_losses
             correct += part_correct
             done = part.stop
+            if before + done in average.steps:
+                steps.write_back()
+                average.update()
             ahead = _next_part(len(part), time.perf_counter() - part_started)
             if time.perf_counter() - last_tick > TICK_SECONDS / 2 and done < per_epoch:
                 last_tick = time.perf_counter()
@@ -94,15 +99,19 @@ def fit(
             seconds=time.perf_counter() - epoch_started,
         )
         validate_started = time.perf_counter()
-        row.update(_validate(steps, val, recipe, n_classes))
-        validate_seconds += time.perf_counter() - validate_started
-        if not math.isfinite(row["val_loss"]):  # the last step broke the weights: no later batch shows it
-            raise _not_finite(row["val_loss"], epoch, per_epoch, recipe)
-        history.append(row)
-        if (yield EpochEnded(row, recipe.epochs, network)) == STOP:
+        with average.averaged():
+            logits = predict_logits(network, val.images) if average.updates else steps.predict(val.images)
+            row.update(_validate(logits, val.labels, recipe))
+            validate_seconds += time.perf_counter() - validate_started
+            if not math.isfinite(row["val_loss"]):  # the last step broke the weights: no later batch shows it
+                raise _not_finite(row["val_loss"], epoch, per_epoch, recipe)
+            history.append(row)
+            stopped = (yield EpochEnded(row, recipe.epochs, network)) == STOP
+        if stopped:
             break
 
     steps.write_back()
+    average.settle()
     fit_seconds = time.perf_counter() - started - validate_seconds
     yield Finished(network, tuple(history), fit_seconds, validate_seconds, steps.used)
 
@@ -132,14 +141,13 @@ def _not_finite(loss: float, epoch: int, step: int, recipe: Recipe) -> TrainingE
     )
 
 
-def _validate(steps: Steps, val: Examples, recipe: Recipe, n_classes: int) -> HistoryRow:
-    logits = steps.predict(val.images)
+def _validate(logits: Tensor, labels: Tensor, recipe: Recipe) -> HistoryRow:
     smoothing = recipe.loss.label_smoothing
     row = {
-        "val_loss": F.cross_entropy(logits, val.labels, label_smoothing=smoothing).item(),
-        "val_accuracy": (logits.argmax(dim=1) == val.labels).float().mean().item(),
+        "val_loss": F.cross_entropy(logits, labels, label_smoothing=smoothing).item(),
+        "val_accuracy": (logits.argmax(dim=1) == labels).float().mean().item(),
     }
     if recipe.top_k:
-        top = logits.topk(min(recipe.top_k, n_classes), dim=1).indices
-        row["val_top_k_accuracy"] = (top == val.labels[:, None]).any(dim=1).float().mean().item()
+        top = logits.topk(min(recipe.top_k, logits.shape[1]), dim=1).indices
+        row["val_top_k_accuracy"] = (top == labels[:, None]).any(dim=1).float().mean().item()
     return row  # type: ignore[return-value]

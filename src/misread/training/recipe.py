@@ -132,14 +132,9 @@ class Augmentation(Spec):
 
 
 class WeightAveraging(Spec):
-    """Keep a running average of the weights and end with it, instead of with the last weights.
+    """End with the mean of the weights over the last share of all steps, instead of with the last weights."""
 
-    `decay` is what each step keeps of the average; 1 is the plain mean. `start` is the share of all steps before the
-    first that counts. The defaults are an exponential average over about the last hundred steps.
-    """
-
-    decay: Annotated[float, Field(ge=0, le=1)] = 0.99
-    start: Fraction = 0.0
+    last: Annotated[float, Field(gt=0, le=1)] = 0.25
 
 
 class ViewAveraging(Spec):

@@ -1,50 +1,69 @@
-"""The average of the weights that a training passes through, which is often better than the last of them."""
+"""The mean of the weights that the last part of a training passes through, which is often better than the last ones."""
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from misread.training.recipe import WeightAveraging
+
+UPDATES = 50  # enough that more change nothing, few enough to cost nothing
+
+
+def update_steps(spec: WeightAveraging | None, steps: int) -> range:
+    """After which of a training's steps, counted from 1, the weights are let into the average; the last is one."""
+    if spec is None:
+        return range(0)
+    last = max(1, round(spec.last * steps))
+    every = max(1, last // UPDATES)
+    return range(steps - (last - 1) // every * every, steps + 1, every)
 
 
 class WeightAverage:
-    """A running average of a network's weights, and of the moving statistics of its normalization layers.
+    """The mean of a network's weights, and of its normalization layers' moving statistics, after some steps.
 
-    decay: how much of the average an update keeps. The first updates average plainly, each of n weights counting 1/n,
-           until 1/n reaches 1 - decay; from then on the average is exponential. So it never leans on the random
-           weights of the start, and with decay = 1 it is the plain mean of all updates to the end.
-    Source: plain mean, Polyak and Juditsky 1992 (doi 10.1137/0330046); of the last part of a training, Izmailov et
-    al. 2018 (arXiv 1803.05407).
+    steps: after which, as `update_steps` gives them; without any the network is left alone.
+    Source: Polyak and Juditsky 1992 (doi 10.1137/0330046); Izmailov et al. 2018 (arXiv 1803.05407).
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.decay, self.updates = decay, 0
-        # tensors that share memory with the network's: they follow it wherever an optimizer moves them
+    def __init__(self, network: nn.Module, steps: range) -> None:
+        self.steps, self.updates = steps, 0
+        # these share memory with the network's, so they follow it wherever an optimizer moves it
         self._live = [t.detach() for t in (*network.parameters(), *network.buffers()) if t.is_floating_point()]
-        self._average = [t.clone() for t in self._live]
+        self._mean: list[Tensor] = []
+
+    def until_update(self, done: int) -> int | None:
+        """How many steps after `done` steps the next update is due; None after the last."""
+        after = bisect_right(self.steps, done)
+        return self.steps[after] - done if after < len(self.steps) else None
 
     @torch.no_grad()
     def update(self) -> None:
-        """Let the network's present weights into the average."""
+        """Let the network's present weights into the mean."""
         self.updates += 1
-        torch._foreach_lerp_(self._average, self._live, max(1 - self.decay, 1 / self.updates))
-
-    @torch.no_grad()
-    def swap(self) -> None:
-        """Give the network the average, and keep its own weights in the average's place; twice is as if never.
-
-        Without any update the network keeps what it has: the average begins as a copy of it.
-        """
-        for mine, its in zip(self._average, self._live, strict=True):
-            kept = its.clone()
-            its.copy_(mine)
-            mine.copy_(kept)
+        if self.updates == 1:
+            self._mean = [t.clone() for t in self._live]
+        else:
+            torch._foreach_lerp_(self._mean, self._live, 1 / self.updates)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Inside, the network has the averaged weights: to validate with, or to copy. Training goes on after it."""
-        self.swap()
+        """Inside, the network has the mean, where there is one yet: to validate or to copy. Training goes on after."""
+        own = [t.clone() for t in self._live] if self.updates else []
+        self.settle()
         try:
             yield
         finally:
-            self.swap()
+            _copy(own, self._live)
+
+    def settle(self) -> None:
+        """Give the network the mean, where there is one, for good."""
+        _copy(self._mean, self._live)
+
+
+@torch.no_grad()
+def _copy(values: list[Tensor], to: list[Tensor]) -> None:
+    if values:
+        torch._foreach_copy_(to, values)
