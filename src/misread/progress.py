@@ -57,7 +57,8 @@ class Silent:
 
 
 def headline(data: "ImageSet", recipe: "Recipe", n_train: int, n_val: int, validation: str) -> str:
-    epochs = f"{recipe.epochs} epochs" if recipe.members == 1 else f"{recipe.members} x {recipe.epochs} epochs"
+    length = f"{recipe.epochs} epochs" if recipe.seconds is None else f"{recipe.seconds:g} seconds"
+    epochs = length if recipe.members == 1 else f"{recipe.members} x {length}"
     return (
         f"{recipe.name} on {data.name}: {n_train:,} training images, {n_val:,} for validation ({validation}); "
         f"{epochs}, batches of {recipe.batch_size}, seed {recipe.seed}"

@@ -288,7 +288,7 @@ class InterruptAfter(Silent):
 
 
 def test_ctrl_c_leaves_a_readable_run_marked_interrupted(block_set: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("misread.training.fit.TICK_SECONDS", 0.0)
+    monkeypatch.setattr("misread.training.length.TICK_SECONDS", 0.0)
     before = signal.getsignal(signal.SIGINT)
     run = small(block_set, progress=InterruptAfter(14), epochs=50)
     assert signal.getsignal(signal.SIGINT) is before
@@ -300,7 +300,7 @@ def test_ctrl_c_leaves_a_readable_run_marked_interrupted(block_set: ImageSet, mo
 
 
 def test_ctrl_c_in_the_first_epoch_is_a_run_too(block_set: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("misread.training.fit.TICK_SECONDS", 0.0)
+    monkeypatch.setattr("misread.training.length.TICK_SECONDS", 0.0)
     impatient = InterruptAfter(2)
     impatient.close = lambda: os.kill(os.getpid(), signal.SIGINT)  # type: ignore[method-assign]  # a second press
     run = small(block_set, progress=impatient)

@@ -140,7 +140,7 @@ def test_stop_after_an_epoch_keeps_that_epoch() -> None:
 
 
 def test_stop_within_an_epoch_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("misread.training.fit.TICK_SECONDS", 0.0)
+    monkeypatch.setattr("misread.training.length.TICK_SECONDS", 0.0)
     network = fresh()
     before = copy.deepcopy(network.state_dict())
     events = fit(network, recipe(), examples(200), examples(60), 4)

@@ -16,6 +16,9 @@ def train(
     out: options.Out = Path("runs"),
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order and dropout.", show_default=False)] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs to train.", show_default=False)] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Train so many seconds, in place of epochs.", show_default=False)
+    ] = None,
     set: options.Set = None,
     size: options.Size = None,
     strict: options.Strict = False,
@@ -30,14 +33,15 @@ def train(
     from misread.runs.train import train as train_run
     from misread.training.recipe import load_recipe
 
-    load_recipe(recipe, set or [])  # a bad recipe is refused before the data is fetched
+    settings = [*(set or []), *([f"seconds={seconds}"] if seconds is not None else [])]
+    load_recipe(recipe, settings)  # a bad recipe is refused before the data is fetched
     images = load(
         data, size=options.parse_size(size), strict=strict, progress=lambda line: None if quiet else warn(line)
     )
     warn(*(f"Skipped: {line}" for line in images.skipped))
     listener = pick_listener(quiet=quiet, console=console(json))
     run = train_run(
-        images, recipe, seed=seed, epochs=epochs, settings=set or [], out=out, device=device, threads=threads,
+        images, recipe, seed=seed, epochs=epochs, settings=settings, out=out, device=device, threads=threads,
         progress=listener,
     )  # fmt: skip
     if json:

@@ -1,5 +1,6 @@
 """The loop."""
 
+import itertools
 import math
 import time
 from collections.abc import Generator
@@ -14,12 +15,11 @@ from misread.errors import TrainingError
 from misread.training.evaluate import as_tensor, predict_logits
 from misread.training.events import STOP, EpochEnded, Event, Finished, HistoryRow, Progress
 from misread.training.feed import Feed
-from misread.training.optimizers import learning_rate_factor
+from misread.training import length as lengths
+from misread.training.length import Length
 from misread.training.recipe import Recipe
 from misread.training.steps import make_steps
 from misread.training.weight_averaging import WeightAverage, update_steps
-
-TICK_SECONDS = 0.1  # between two progress events: what the eye can follow, and seldom enough to cost nothing
 
 
 @dataclass(frozen=True)
@@ -53,22 +53,27 @@ def fit(
     feed = Feed(train.images, train.labels, recipe.augmentation, recipe.seed)
     n, size = len(train.labels), recipe.batch_size
     per_epoch = -(-n // size)
+    length = Length(recipe, per_epoch)
     average = WeightAverage(network, update_steps(recipe.weight_averaging, recipe.epochs * per_epoch))
     losses = torch.zeros(per_epoch, device=device)  # read back at ticks only: no synchronisation per batch
     correct = torch.zeros((), dtype=torch.int64, device=device)
     history: list[HistoryRow] = []
     stopped = False
 
-    for epoch in range(1, recipe.epochs + 1):
+    def trained_seconds() -> float:
+        return time.perf_counter() - started - validate_seconds
+
+    for epoch in itertools.count(1):
         epoch_started = last_tick = time.perf_counter()
         feed.shuffle()
         correct.zero_()
         before = (epoch - 1) * per_epoch
-        done, ahead = 0, 1  # steps of this epoch taken, and how many to take before looking up
+        done = 0  # steps of this epoch taken
         while done < per_epoch and not stopped:
             part_started = time.perf_counter()
-            part = range(done, min(done + min(ahead, average.until_update(before + done) or ahead), per_epoch))
-            rates = [_learning_rate(recipe, before + step, recipe.epochs * per_epoch) for step in part]
+            ahead = min(length.next_part, average.until_update(before + done) or length.next_part)
+            part = range(done, min(done + ahead, per_epoch))
+            rates = length.rates(before + done, len(part), trained_seconds())
             part_losses, part_correct = steps.take(*feed.take(len(part) * size), rates)
             losses[part.start : part.stop] = part_losses
             correct += part_correct
@@ -76,24 +81,32 @@ def fit(
             if before + done in average.steps:
                 steps.write_back()
                 average.update()
-            ahead = _next_part(len(part), time.perf_counter() - part_started)
-            if time.perf_counter() - last_tick > TICK_SECONDS / 2 and done < per_epoch:
+            length.took(len(part), time.perf_counter() - part_started)
+            if recipe.seconds is not None and length.over(epoch, trained_seconds()):
+                break
+            if time.perf_counter() - last_tick > lengths.TICK_SECONDS / 2 and done < per_epoch:
                 last_tick = time.perf_counter()
                 _check_finite(losses[:done], epoch, recipe)
                 answer = yield Progress(
-                    epoch, recipe.epochs, done, per_epoch, losses[:done].mean().item(), correct.item() / (done * size)
+                    epoch,
+                    length.epochs(epoch),
+                    done,
+                    per_epoch,
+                    losses[:done].mean().item(),
+                    correct.item() / (done * size),
                 )
                 stopped = answer == STOP
         if stopped:
             break
-        _check_finite(losses, epoch, recipe)
+        _check_finite(losses[:done], epoch, recipe)
         steps.write_back()
-        weights = torch.full_like(losses, size)
-        weights[-1] = n - (per_epoch - 1) * size  # the last batch may be short
+        seen = min(done * size, n)  # less than all where the seconds ended inside the epoch
+        weights = torch.full_like(losses[:done], size)
+        weights[-1] = seen - (done - 1) * size  # the last batch may be short
         row = HistoryRow(
             epoch=epoch,
-            loss=(losses @ weights).item() / n,
-            accuracy=correct.item() / n,
+            loss=(losses[:done] @ weights).item() / seen,
+            accuracy=correct.item() / seen,
             val_loss=0.0,
             val_accuracy=0.0,
             seconds=time.perf_counter() - epoch_started,
@@ -106,23 +119,14 @@ def fit(
             if not math.isfinite(row["val_loss"]):  # the last step broke the weights: no later batch shows it
                 raise _not_finite(row["val_loss"], epoch, per_epoch, recipe)
             history.append(row)
-            stopped = (yield EpochEnded(row, recipe.epochs, network)) == STOP
-        if stopped:
+            stopped = (yield EpochEnded(row, length.epochs(epoch), network)) == STOP
+        if stopped or length.over(epoch, trained_seconds()):
             break
 
     steps.write_back()
     average.settle()
     fit_seconds = time.perf_counter() - started - validate_seconds
     yield Finished(network, tuple(history), fit_seconds, validate_seconds, steps.used)
-
-
-def _learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    return recipe.optimizer.learning_rate * learning_rate_factor(recipe.schedule, step, steps)
-
-
-def _next_part(steps: int, seconds: float) -> int:
-    """As many steps as take a tick, going by the last ones; growing slowly, since the first are no measure."""
-    return max(1, min(4 * steps, round(steps * TICK_SECONDS / max(seconds, 1e-6))))
 
 
 def _check_finite(losses: Tensor, epoch: int, recipe: Recipe) -> None:

@@ -151,6 +151,7 @@ class Recipe(Spec):
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     epochs: Positive = 10
+    seconds: PositiveFloat | None = None  # of training, in place of epochs: the schedule fits them
     batch_size: Positive = 32
     precision: Literal["float32", "mixed"] = "float32"
     top_k: Positive | None = None  # also report how often the label is among the k most probable classes
@@ -170,6 +171,10 @@ class Recipe(Spec):
             raise ValueError(
                 'early_stopping: it would choose on the test split, since validation.name is "show-test"; '
                 'set validation.name to "carve"'
+            )
+        if self.seconds is not None and (self.members > 1 or self.weight_averaging):
+            raise ValueError(
+                "seconds: members and weight_averaging need a training of known length; leave them out, or set epochs"
             )
         if self.early_stopping and self.members > 1:
             raise ValueError("members: an ensemble trains every epoch; leave early_stopping out, or set members to 1")
