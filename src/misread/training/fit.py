@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from misread.errors import TrainingError
+from misread.training import length as lengths
 from misread.training.evaluate import as_tensor, predict_logits
 from misread.training.events import STOP, EpochEnded, Event, Finished, HistoryRow, Progress
 from misread.training.feed import Feed
-from misread.training import length as lengths
 from misread.training.length import Length
 from misread.training.recipe import Recipe
 from misread.training.steps import make_steps
