@@ -21,7 +21,7 @@ setup(
             ["src/misread/engine/chain.cpp"],
             language="c++",
             optional=True,
-            extra_compile_args=["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-w", *flags],
+            extra_compile_args=["-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-w", *flags],
         )
         for name, flags in BUILDS.items()
     ]

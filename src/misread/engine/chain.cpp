@@ -14,7 +14,6 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <thread>
 
 #if defined(__SSE__)
 #include <immintrin.h>
@@ -174,11 +173,13 @@ static void barrier(Engine *e) {
     if (e->arrived.fetch_add(1, std::memory_order_acq_rel) == e->threads - 1) {
         e->arrived.store(0, std::memory_order_relaxed);
         e->turn.store(turn + 1, std::memory_order_release);
+        e->turn.notify_all();
         return;
     }
+    // A short wait is spun through. A longer one is slept through: other trainings may want the core, and the thread
+    // that is waited for most of all.
     for (int spins = 0; e->turn.load(std::memory_order_acquire) == turn; spins++) {
-        // a thread that waits longer than a phase takes gives its core away: other trainings may want it
-        if (spins > 4000) std::this_thread::yield();
+        if (spins > 400) e->turn.wait(turn, std::memory_order_acquire);
 #if defined(__SSE__)
         else _mm_pause();
 #endif
