@@ -36,6 +36,8 @@ lint: $(VENV)/dev
 
 bench: $(VENV)/dev .venv-peers/done
 	$(BIN)/python benchmarks/bench.py --readme
+	$(BIN)/python benchmarks/scaling.py --readme
+	$(BIN)/python benchmarks/together.py --readme
 
 clean:
 	rm -rf $(VENV) .venv-peers build dist

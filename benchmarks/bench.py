@@ -5,7 +5,6 @@ Run it as `.venv/bin/python benchmarks/bench.py --readme`.
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -20,13 +19,12 @@ from typing import Any
 import numpy as np
 
 import misread
-from cpu_time import watch_others
+from children import ROOT, answers_of, say
 from misread.training.recipe import recipe_names
 from results_file import RESULTS, write_json
 from table import markdown, replace_in_readme
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
 OWN_PYTHON = Path(sys.executable)
 MISREAD = OWN_PYTHON.with_name("misread")
 PEERS_PYTHON = ROOT / ".venv-peers/bin/python"
@@ -207,39 +205,14 @@ def rotated(items: Sequence[Contestant], by: int) -> list[Contestant]:
 
 
 def measure(contestant: Contestant, recipe: str, data: Path, epochs: int, seed: int) -> dict[str, Any]:
-    """What a contestant's child answered, or why it `failed`.
-
-    Seen from outside come `process_seconds`, from the child's start to its first answer, which is the training's, and
-    `others_cpu_share`, in [0, 1], while the child ran.
-    """
-    file = resources.files("misread.training") / "recipes" / f"{recipe}.toml"
-    asked = ["--recipe", str(file), "--data", str(data), "--epochs", str(epochs), "--seed", str(seed)]
+    """What a contestant answered; `process_seconds` runs to its first answer, which is the training's."""
     if not contestant.python.exists():
         return {"failed": f"there is no {contestant.python.relative_to(ROOT)}; `make bench` makes it"}
-    command = [contestant.python, HERE / "peers" / contestant.script, *asked, "--settings", *contestant.settings]
-    variables = {**os.environ, **contestant.variables}
-    answers: dict[str, Any] = {}
-    others_share = watch_others()
-    started = time.perf_counter()
-    with (
-        tempfile.TemporaryFile("w+") as errors,
-        subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=errors, text=True) as child,
-    ):
-        for line in child.stdout or ():
-            if line.startswith("{"):
-                answers.setdefault("process_seconds", time.perf_counter() - started)
-                answers.update(json.loads(line))
-        status = child.wait()
-        errors.seek(0)
-        said = errors.read()
-    if status:
-        return {"failed": f"exit status {status}: {last_line(said)}"}
-    return {**answers, "others_cpu_share": others_share()}
-
-
-def last_line(text: str) -> str:
-    lines = text.strip().splitlines() or ["(nothing)"]
-    return lines[-1].replace(f"{ROOT}{os.sep}", "")
+    file = resources.files("misread.training") / "recipes" / f"{recipe}.toml"
+    asked = ["--recipe", str(file), "--data", str(data), "--epochs", str(epochs), "--seed", str(seed)]
+    script = HERE / "peers" / contestant.script
+    command = [contestant.python, script, *asked, "--settings", *contestant.settings]
+    return answers_of(command, contestant.variables)
 
 
 def in_short(measured: dict[str, Any]) -> str:
@@ -248,10 +221,6 @@ def in_short(measured: dict[str, Any]) -> str:
     epoch = statistics.median(measured["epoch_seconds"])
     rate = measured["predict_images_per_second"]
     return f"median epoch {epoch:.2f} s, whole process {measured['process_seconds']:.2f} s, predicts {rate:,.0f} /s"
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
