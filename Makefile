@@ -29,13 +29,15 @@ lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-.venv-peers/done: benchmarks/peers.txt
+.venv-peers/done: benchmarks/peers.txt constraints.txt
 	python3 -m venv .venv-peers
-	.venv-peers/bin/python -m pip --disable-pip-version-check install --quiet --requirement benchmarks/peers.txt
+	.venv-peers/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt --requirement benchmarks/peers.txt
 	@touch $@
 
 bench: $(VENV)/dev .venv-peers/done
 	$(BIN)/python benchmarks/bench.py --readme
+	$(BIN)/python benchmarks/scaling.py --readme
+	$(BIN)/python benchmarks/together.py --readme
 
 clean:
 	rm -rf $(VENV) .venv-peers build dist

@@ -57,8 +57,12 @@ def train_seeds(recipe: str, data: str, count: int, epochs: int | None) -> dict[
         with tempfile.TemporaryDirectory() as out:
             run = misread.train(images, recipe, seed=seed, epochs=epochs, out=out, progress=False)
         test = run.metrics["test"]
-        runs.append({"seed": seed, "accuracy": test["accuracy"], "misread": test["misread"]})
-        print(f"[{seed + 1}/{count}] accuracy {test['accuracy']:.2%}, {test['misread']:,} misread", file=sys.stderr)
+        fit_seconds = run.record.timing.fit_seconds
+        runs.append(
+            {"seed": seed, "accuracy": test["accuracy"], "misread": test["misread"], "fit_seconds": fit_seconds}
+        )
+        said = f"accuracy {test['accuracy']:.2%}, {test['misread']:,} misread, fit {fit_seconds:.2f} s"
+        print(f"[{seed + 1}/{count}] {said}", file=sys.stderr)
     return {
         "date": time.strftime("%Y-%m-%d"),
         "recipe": run.record.recipe,
@@ -67,6 +71,7 @@ def train_seeds(recipe: str, data: str, count: int, epochs: int | None) -> dict[
         "n_test": test["n"],
         "accuracy": describe([r["accuracy"] for r in runs]),
         "misread": describe([r["misread"] for r in runs]),
+        "fit_seconds": median_and_spread([r["fit_seconds"] for r in runs]),
         "runs": runs,
         "environment": run.record.environment.model_dump(),
     }
@@ -87,15 +92,20 @@ def describe(values: list[float]) -> dict[str, float]:
     }
 
 
+def median_and_spread(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
 def summary_line(results: dict[str, Any]) -> str:
-    a, m = results["accuracy"], results["misread"]
+    a, m, fit = results["accuracy"], results["misread"], results["fit_seconds"]
     return (
         f"{results['recipe']} on {results['data']}, {results['epochs']} epochs, {a['count']} seeds: "
         f"test accuracy {a['mean']:.3%} ± {a['standard_deviation']:.3%} (standard deviation), "
         f"{CONFIDENCE:.0%} interval of the mean {a['low']:.3%} to {a['high']:.3%}, "
         f"lowest {a['min']:.2%}, highest {a['max']:.2%}; "
         f"misread {m['mean']:.1f} ± {m['standard_deviation']:.1f} of {results['n_test']:,} "
-        f"({m['low']:.1f} to {m['high']:.1f}; lowest {m['min']}, highest {m['max']})"
+        f"({m['low']:.1f} to {m['high']:.1f}; lowest {m['min']}, highest {m['max']}); "
+        f"fit {fit['median']:.2f} s (median; {fit['min']:.2f} to {fit['max']:.2f})"
     )
 
 

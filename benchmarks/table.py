@@ -1,4 +1,4 @@
-"""Measurements as Markdown: the conditions, a table for each recipe, and how long starting takes."""
+"""Measurements as Markdown: the conditions, tables of training and predicting for each recipe, and whole commands."""
 
 import re
 import statistics
@@ -6,32 +6,34 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from limit import Work, limit_seconds
+
 REFERENCE = "misread"
-MARKERS = re.compile(r"(<!-- bench -->).*?(<!-- /bench -->)", re.DOTALL)
-TIMES = {"warm_epoch_seconds": "warm epoch, s", "first_epoch_seconds": "first epoch, s",
-         "process_seconds": "whole process, s"}  # fmt: skip
-HEADINGS = ("contestant", *TIMES.values(), "peak memory, MiB", "test accuracy", "CPU taken by others")
+RATES = {"misread-mixed": "bfloat16_flops"}  # what a contestant multiplies matrices in; float32 where it is not here
 
 Measurement = dict[str, Any]
+Results = dict[str, Any]
 
 
-def markdown(results: dict[str, Any]) -> str:
+def markdown(results: Results) -> str:
     """All that a results file says, for people."""
     measurements = results["measurements"]
     recipes = list(dict.fromkeys(m["recipe"] for m in measurements))
-    tables = [recipe_table(recipe, [m for m in measurements if m["recipe"] == recipe]) for recipe in recipes]
-    return "\n\n".join([conditions(results), *tables, start_up_line(results["start_up"])])
+    parts = [recipe_tables(r, [m for m in measurements if m["recipe"] == r], results) for r in recipes]
+    return "\n\n".join([conditions(results), *parts, *commands(results)])
 
 
-def conditions(results: dict[str, Any]) -> str:
+def conditions(results: Results) -> str:
     machine = results["machine"]
     float32, bfloat16, copied = (machine[k] / 1e9 for k in ("float32_flops", "bfloat16_flops", "copy_bytes"))
+    others = values(results["measurements"], "others_cpu_share")
     return (
-        f"Measured {results['date']} on {machine['cpu']}, {machine['cores']} cores ({machine['threads']} threads), "
-        f"load average {machine['load_average_before']:.2f} before; "
-        f"matrix product {float32:.0f} GFLOP/s in float32 and {bfloat16:.0f} in bfloat16, copying {copied:.1f} GB/s. "
-        f"{all_versions(results['measurements'])}.\n"
-        f"Medians (lowest to highest); ×: how many times misread's median."
+        f"Measured {results['date']} on {machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, "
+        f"load average {machine['load_average_before']:.2f} before. The machine at that time: matrix product "
+        f"{float32:.0f} GFLOP/s in float32 and {bfloat16:.0f} in bfloat16, copying {copied:.1f} GB/s. "
+        + (f"Other work took {spread(others, '{:.0%}', ' to ')} of the processor meanwhile. " if others else "")
+        + f"{all_versions(results['measurements'])}.\n"
+        f"Each cell: the median over the runs, below it lowest – highest."
     )
 
 
@@ -40,61 +42,110 @@ def all_versions(measurements: list[Measurement]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
-def recipe_table(recipe: str, measurements: list[Measurement]) -> str:
-    """One recipe's table, a line a contestant; below it, who failed and why."""
+def recipe_tables(recipe: str, measurements: list[Measurement], results: Results) -> str:
+    """One recipe's tables, a line a contestant; below them, who failed and why."""
     contestants = list(dict.fromkeys(m["contestant"] for m in measurements))
     good = {c: [m for m in measurements if m["contestant"] == c and "failed" not in m] for c in contestants}
-    reference = good.get(REFERENCE, [])
-    counts = " or ".join(str(n) for n in sorted({len(ms) for ms in good.values() if ms}))
-    lines = [
-        f"**{recipe}**, epochs in each run: {measurements[0]['epochs']}, runs of each: {counts or 'none'}",
-        "",
-        f"| {' | '.join(HEADINGS)} |",
-        f"|---|{'---:|' * (len(HEADINGS) - 1)}",
-        *(f"| {' | '.join([c, *cells(ms, reference)])} |" for c, ms in good.items() if ms),
-    ]
-    reasons = dict.fromkeys(f"{m['contestant']} failed: {m['failed']}" for m in measurements if "failed" in m)
-    return "\n".join([*lines, *(f"\n{reason}" for reason in reasons)])
+    runs = {c: ms for c, ms in good.items() if ms}
+    counts = " or ".join(str(n) for n in sorted({len(ms) for ms in runs.values()})) or "no"
+    epochs = measurements[0]["epochs"]
+    training = table(
+        "training",
+        {
+            "warm epoch, s": lambda c, ms: cell(values(ms, "warm_epoch_seconds"), "{:.2f}"),
+            "times misread's": lambda c, ms: ratio(ms, runs.get(REFERENCE, []), "warm_epoch_seconds"),
+            "of the limit": lambda c, ms: share_of_limit(c, ms, recipe, results),
+            "first epoch, s": lambda c, ms: cell(values(ms, "first_epoch_seconds"), "{:.2f}"),
+            f"fit, {epochs} epochs, s": lambda c, ms: cell(values(ms, "fit_seconds"), "{:.1f}"),
+            "process, s": lambda c, ms: cell(values(ms, "process_seconds"), "{:.1f}"),
+            "memory, MiB": lambda c, ms: cell([b / 2**20 for b in values(ms, "peak_rss_bytes")], "{:.0f}"),
+            "test accuracy": lambda c, ms: cell(values(ms, "test_accuracy"), "{:.2%}"),
+        },
+        runs,
+    )
+    predicting = table(
+        "predicting",
+        {
+            "images a second": lambda c, ms: cell(values(ms, "predict_images_per_second"), "{:,.0f}"),
+            "times misread's": lambda c, ms: ratio(ms, runs.get(REFERENCE, []), "predict_images_per_second"),
+            "best batch size": lambda c, ms: f"{statistics.mode(values(ms, 'predict_batch_size')):,}",
+            "batch size changes probabilities by": lambda c, ms: f"{max(values(ms, 'predict_largest_difference')):.0e}",
+        },
+        runs,
+    )
+    failures = dict.fromkeys(f"{m['contestant']} failed: {m['failed']}" for m in measurements if "failed" in m)
+    return "\n\n".join([f"**{recipe}**, {counts} runs of each", training, predicting, *failures])
 
 
-def cells(measurements: list[Measurement], reference: list[Measurement]) -> list[str]:
-    times = [spread(values(measurements, key), "{:.2f}") + ratio(measurements, reference, key) for key in TIMES]
-    memory = [m["peak_rss_bytes"] / 2**20 for m in measurements]
-    accuracy, others = values(measurements, "test_accuracy"), values(measurements, "others_cpu_share")
-    return [*times, spread(memory, "{:.0f}"), spread(accuracy, "{:.2%}"), spread(others, "{:.0%}")]
+def table(
+    name: str, columns: dict[str, Callable[[str, list[Measurement]], str]], runs: dict[str, list[Measurement]]
+) -> str:
+    lines = [[name, *columns], ["---", *["---:"] * len(columns)]]
+    lines += [[contestant, *(column(contestant, ms) for column in columns.values())] for contestant, ms in runs.items()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def share_of_limit(contestant: str, measurements: list[Measurement], recipe: str, results: Results) -> str:
+    measured = values(measurements, "warm_epoch_seconds")
+    if not measured:
+        return "–"
+    machine = results["machine"]
+    rate = machine[RATES.get(contestant, "float32_flops")]
+    limit = limit_seconds(Work(**results["work"][recipe]), rate, machine["copy_bytes"])
+    return f"{limit / statistics.median(measured):.0%}"
 
 
 def values(measurements: list[Measurement], key: str) -> list[float]:
     """A quantity of each measurement that has it; `warm_epoch_seconds` is the median of all epochs but the first."""
     if key == "warm_epoch_seconds":
         return [statistics.median(m["epoch_seconds"][1:]) for m in measurements if m["epochs"] > 1]
-    return [m[key] for m in measurements if m[key] is not None]
+    return [m[key] for m in measurements if m.get(key) is not None]
 
 
-def spread(numbers: list[float], style: str) -> str:
-    """Median (lowest to highest); the number alone where there is one, a dash where there is none."""
-    show: Callable[[float], str] = style.format
+def cell(numbers: list[float], style: str) -> str:
+    """Median, and below it lowest – highest; the number alone where there is one, a dash where there is none."""
     if len(numbers) < 2:
-        return show(numbers[0]) if numbers else "–"
-    return f"{show(statistics.median(numbers))} ({show(min(numbers))} to {show(max(numbers))})"
+        return style.format(numbers[0]) if numbers else "–"
+    low, high = style.format(min(numbers)), style.format(max(numbers))
+    return f"{style.format(statistics.median(numbers))}<br><sub>{low} – {high}</sub>"
+
+
+def spread(numbers: list[float], style: str, to: str = " – ") -> str:
+    """Median (lowest – highest) in a sentence."""
+    low, high = style.format(min(numbers)), style.format(max(numbers))
+    return f"{style.format(statistics.median(numbers))} ({low}{to}{high})"
 
 
 def ratio(measurements: list[Measurement], reference: list[Measurement], key: str) -> str:
     own, theirs = values(measurements, key), values(reference, key)
-    return f" {statistics.median(own) / statistics.median(theirs):.2f}×" if own and theirs else ""
+    return f"{statistics.median(own) / statistics.median(theirs):.2f}" if own and theirs else "–"
 
 
-def start_up_line(start_up: dict[str, list[float]]) -> str:
-    said = ", ".join(f"`{command}` {spread(seconds, '{:.2f}')} s" for command, seconds in start_up.items())
-    return f"Starting: {said}."
+def commands(results: Results) -> list[str]:
+    """Whole commands, cold: a sentence on starting, and one on each recipe."""
+    starting = ", ".join(f"`{name}` {spread(seconds, '{:.2f}')} s" for name, seconds in results["start_up"].items())
+    said = [f"Starting: {starting}."]
+    for recipe in dict.fromkeys(m["recipe"] for m in results["whole_commands"]):
+        runs = [m for m in results["whole_commands"] if m["recipe"] == recipe]
+        fit = [m["timing"]["fit_seconds"] for m in runs]
+        said.append(
+            f"`misread train mnist --recipe {recipe}`, from process start to the finished run folder: "
+            f"{spread(values(runs, 'seconds'), '{:.2f}')} s, of which {spread(fit, '{:.2f}')} s training "
+            f"({runs[0]['epochs']} epochs); test accuracy {spread(values(runs, 'test_accuracy'), '{:.2%}')}."
+        )
+    return said
 
 
-def replace_in_readme(path: Path, text: str) -> str:
-    """Put the text between the markers of a file. Returns what was done, or why it could not be, in a sentence."""
+def replace_in_readme(path: Path, name: str, text: str) -> str:
+    """Put the text between the markers `<!-- name -->` and `<!-- /name -->` of a file.
+
+    Returns what was done, or why it could not be, in a sentence.
+    """
+    markers = re.compile(rf"(<!-- {name} -->).*?(<!-- /{name} -->)", re.DOTALL)
     if not path.is_file():
         return f"There is no {path.name} to put the table into."
     before = path.read_text(encoding="utf-8")
-    if not MARKERS.search(before):
-        return f"{path.name} is as it was: it has no <!-- bench --> and <!-- /bench --> to put the table between."
-    path.write_text(MARKERS.sub(lambda m: f"{m[1]}\n{text}\n{m[2]}", before), encoding="utf-8")
+    if not markers.search(before):
+        return f"{path.name} is as it was: it has no <!-- {name} --> and <!-- /{name} --> to put the table between."
+    path.write_text(markers.sub(lambda m: f"{m[1]}\n{text}\n{m[2]}", before), encoding="utf-8")
     return f"{path.name} has the table now."

@@ -3,18 +3,24 @@
 The network is built from misread's recipe file, whose words are Keras's, so that both always train the same lesson.
 """
 
+import os
 import time
-import tomllib
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-import keras
-import numpy as np
-from contest import Lesson, Outcome, contest
+from contest import Lesson, Outcome, contest, hide, in_batches, read_data, read_recipe
 
-STEPS_PER_EXECUTION = 25  # divides the steps of an epoch of both lessons; README.md says what else was tried
+BACKEND = os.environ["KERAS_BACKEND"]
+hide(*{"jax", "sklearn", "tensorflow", "torch"} - {BACKEND})
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+
+# The best of what was tried, see README.md
+JIT_COMPILE = {"tensorflow": "auto", "jax": "auto", "torch": True}[BACKEND]
+STEPS_PER_EXECUTION = {"tensorflow": 25, "jax": 25, "torch": 1}[BACKEND]  # 25 divides an epoch's steps of both lessons
 VALIDATION_BATCH_SIZE = 1000
-UNDERSTOOD = {"name", "description", "epochs", "batch_size", "optimizer", "validation", "layers"}
 
 
 class EpochClock(keras.callbacks.Callback):
@@ -40,9 +46,7 @@ class EpochClock(keras.callbacks.Callback):
 
 def train(lesson: Lesson) -> Outcome:
     recipe = read_recipe(lesson)
-    with np.load(lesson.data) as arrays:
-        images, labels = as_input(arrays["x_train"]), arrays["y_train"].astype(np.int32)
-        test = as_input(arrays["x_test"]), arrays["y_test"].astype(np.int32)
+    images, labels, *test = read_data(lesson)
     keras.utils.set_random_seed(lesson.seed)
     clock = EpochClock()
     started = time.perf_counter()
@@ -53,7 +57,7 @@ def train(lesson: Lesson) -> Outcome:
         batch_size=recipe["batch_size"],
         epochs=lesson.epochs,
         shuffle=True,
-        validation_data=test,
+        validation_data=tuple(test),
         validation_batch_size=VALIDATION_BATCH_SIZE,
         callbacks=[clock],
         verbose=0,
@@ -63,20 +67,9 @@ def train(lesson: Lesson) -> Outcome:
         fit_seconds=time.perf_counter() - started - clock.validate_seconds,
         test_accuracy=history.history["val_accuracy"][-1],
         versions=versions(),
+        n_test=len(test[0]),
+        predict=in_batches(compiled_call(model), test[0]),
     )
-
-
-def read_recipe(lesson: Lesson) -> dict[str, Any]:
-    """The recipe's TOML. Raises ValueError: it asks for something that this script would silently leave out."""
-    recipe = tomllib.loads(lesson.recipe.read_text(encoding="utf-8"))
-    if unknown := recipe.keys() - UNDERSTOOD:
-        raise ValueError(f"{lesson.recipe.name} has {', '.join(sorted(unknown))}, which the Keras lesson cannot do yet")
-    return recipe
-
-
-def as_input(images: np.ndarray) -> np.ndarray:
-    """uint8 (N, H, W) as float32 (N, H, W, 1) in [0, 1]."""
-    return images[..., np.newaxis].astype(np.float32) / 255
 
 
 def build_model(recipe: dict[str, Any], image_shape: tuple[int, ...], n_classes: int) -> keras.Model:
@@ -88,7 +81,7 @@ def build_model(recipe: dict[str, Any], image_shape: tuple[int, ...], n_classes:
         optimizer=keras.optimizers.get({"class_name": name, "config": arguments}),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
-        jit_compile="auto",
+        jit_compile=JIT_COMPILE,
         steps_per_execution=STEPS_PER_EXECUTION,
     )
     return model
@@ -99,13 +92,25 @@ def build_layer(spec: dict[str, Any], n_classes: int) -> keras.Layer:
     return getattr(keras.layers, arguments.pop("type"))(**arguments)
 
 
+def compiled_call(model: keras.Model) -> Callable[[np.ndarray], Any]:
+    """The model as a function from images to probs, compiled where the backend gains by it."""
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(lambda images: model(images, training=False))
+    if BACKEND == "jax":
+        import jax
+
+        variables = model.trainable_variables, model.non_trainable_variables
+        call = jax.jit(lambda values, images: model.stateless_call(*values, images, training=False)[0])
+        return lambda images: call([[v.value for v in kind] for kind in variables], images)
+    import torch
+
+    return torch.inference_mode()(lambda images: model(images, training=False))
+
+
 def versions() -> dict[str, str]:
-    backend = keras.backend.backend()
-    return {
-        "keras": keras.__version__,
-        backend: import_module(backend).__version__,
-        "numpy": np.__version__,
-    }
+    return {"keras": keras.__version__, BACKEND: import_module(BACKEND).__version__, "numpy": np.__version__}
 
 
 if __name__ == "__main__":

@@ -2,30 +2,35 @@
 
 import tempfile
 
-import numpy
+import numpy as np
 import torch
-from contest import Lesson, Outcome, contest
+from contest import Lesson, Outcome, contest, in_batches
 
 import misread
 
 
 def train(lesson: Lesson) -> Outcome:
+    data = misread.load(lesson.data)
     with tempfile.TemporaryDirectory() as out:
         run = misread.train(
-            misread.load(lesson.data),
+            data,
             lesson.recipe,
             seed=lesson.seed,
             epochs=lesson.epochs,
+            settings=lesson.settings,
             out=out,
             device="cpu",
             progress=False,
         )
-        return Outcome(
-            epoch_seconds=[float(s) for s in run.history["seconds"]],
-            fit_seconds=run.record.timing.fit_seconds,
-            test_accuracy=run.metrics["test"]["accuracy"],
-            versions={"misread": misread.__version__, "torch": torch.__version__, "numpy": numpy.__version__},
-        )
+        epoch_seconds = [float(s) for s in run.history["seconds"]]
+    return Outcome(
+        epoch_seconds=epoch_seconds,
+        fit_seconds=run.record.timing.fit_seconds,
+        test_accuracy=run.metrics["test"]["accuracy"],
+        versions={"misread": misread.__version__, "torch": torch.__version__, "numpy": np.__version__},
+        n_test=len(data.test),
+        predict=in_batches(run.predict, data.test.images),
+    )
 
 
 if __name__ == "__main__":
