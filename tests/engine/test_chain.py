@@ -24,7 +24,9 @@ pytestmark = pytest.mark.skipif(LIBRARY is None, reason="misread was installed w
 Shape = tuple[int, int, int]
 CLASSES, BATCH = 5, 16
 RELU = specs.ActivationLayer(activation="relu")
-ADAM = Hyper(0.9, 0.999, 1e-4, 0.0, 0.0)  # an epsilon that is not tiny: rounding stays rounding where gradients are near 0
+ADAM = Hyper(
+    0.9, 0.999, 1e-4, 0.0, 0.0
+)  # an epsilon that is not tiny: rounding stays rounding where gradients are near 0
 CLASSIFY = Dense(units="classes")
 
 
@@ -167,7 +169,9 @@ def test_a_step_is_that_of_plain_autograd_and_torch_optim(name: str, threads: in
     expected, expected_right, grads = train_plainly(plain, images, labels, [0.01])
     assert losses[0] == pytest.approx(expected[0], rel=1e-6)
     assert right == expected_right
-    of_norms = {id(p) for m in plain.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) for p in m.parameters()}
+    of_norms = {
+        id(p) for m in plain.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) for p in m.parameters()
+    }
     grads = [g for g, p in zip(grads, plain.parameters(), strict=True) if id(p) not in of_norms]
     for ours, theirs in zip(named_grads(chain, 0.9), grads, strict=True):
         assert distance(ours, theirs) < 1e-5

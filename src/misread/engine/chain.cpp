@@ -748,7 +748,7 @@ static int active_cells(const Layer &l, const uint8_t *image, int32_t *cells) {
     uint64_t window = (1ull << (l.kernel_w + l.pool - 1)) - 1;
     for (int y = 0; y < l.pooled_h; y++) {
         uint64_t any = 0;
-        for (int i = 0; i < l.kernel_h + l.pool - 1; i++) any |= set[y * l.pool + i];
+        for (int i = 0; fits && i < l.kernel_h + l.pool - 1; i++) any |= set[y * l.pool + i];
         for (int x = 0; x < l.pooled_w; x++) {
             cells[n] = y * l.pooled_w + x;
             n += !fits || (any >> (x * l.pool) & window);
