@@ -304,7 +304,7 @@ def test_dropout_keeps_its_share_and_each_step_image_and_layer_draws_for_itself(
 @pytest.mark.skipif(LIBRARY is None or not LIBRARY.engine_has_bf16(), reason="no bf16 products on this processor")
 @pytest.mark.parametrize("name", ["mlp 100 33 7", "conv pool, colour", "three convs", "norms"])
 def test_mixed_is_float32_to_the_rounding_of_bf16(name: str) -> None:
-    """bf16 has 8 significant bits. What a rounding turns round, a ReLU or a pooling that chooses otherwise, adds to it."""
+    """bf16 has 8 significant bits; where a ReLU or a pooling then chooses otherwise, that adds to the rounding."""
     images, labels = pictures(BATCH, NETWORKS[name][1])
     steps = []
     for mixed in (False, True):
