@@ -419,3 +419,23 @@ def test_a_batch_that_is_too_large_is_refused() -> None:
     network, shape = build("mlp 20")
     with pytest.raises(UnknownNetwork, match="65,536 images are more than the 65,535"):
         Chain(network, shape, batch_size=65_536)
+
+
+@pytest.mark.parametrize("name", ["mlp 20", "conv pool", "norms"])
+def test_weights_that_are_not_numbers_are_seen_in_the_loss_and_the_logits(name: str) -> None:
+    """ReLU lets NaN through: a training that diverged must not look healthy."""
+    network, shape = build(name)
+    with torch.no_grad():
+        next(network.parameters())[0] = float("nan")
+    images, labels = pictures(BATCH, shape)
+    images[images == 0] = 1  # a product with an exact zero is left out, whatever the other factor
+    assert Chain(network, shape).predict(images).isnan().all()
+    losses, _ = training_chain(network, shape).train(images, labels, torch.arange(BATCH), [0.01])
+    assert np.isnan(losses).all()
+
+
+@pytest.mark.parametrize("name", ["mlp 20", "conv pool"])
+@pytest.mark.parametrize("shape", [(9, 11, 3), (12, 14, 1)])
+def test_images_that_do_not_fit_the_weights_are_refused(name: str, shape: Shape) -> None:
+    with pytest.raises(UnknownNetwork, match=r"takes [\d,]+ inputs, but gets [\d,]+ from these images"):
+        Chain(build(name)[0], shape)
