@@ -47,7 +47,7 @@ def test_every_recipe_setting_is_documented() -> None:
 
 def test_every_key_of_the_record_is_documented() -> None:
     text = (DOCS / "run-folder.md").read_text()
-    for part in (record.RunRecord, record.DataRecord, record.ModelRecord, record.Timing):
+    for part in (record.RunRecord, record.DataRecord, record.ModelRecord, record.EngineRecord, record.Timing):
         for field in part.model_fields:
             assert f"`{field}" in text, field
 

@@ -79,6 +79,9 @@ INLINE V reciprocal(V x) {
 #endif
 }
 
+// ReLU. What is not a number stays so, as in torch: else a training that diverged would look healthy.
+INLINE V rectified(V x) { return x < 0 ? V{} : x; }
+
 INLINE long round_up(long n, long to) { return (n + to - 1) / to * to; }
 
 enum Kind { CONV = 0, DENSE = 1 };
@@ -282,7 +285,7 @@ template <int NV, int NB> static void dense_forward(const Layer &l, int stride, 
             bool relu = l.relu && !l.normalised && part + 1 == l.input_blocks;
             UNROLL for (int i = 0; i < NB; i++) UNROLL for (int j = 0; j < NV; j++) {
                 V y = sum[i][j];
-                if (relu) y = y > 0 ? y : V{};
+                if (relu) y = rectified(y);
                 store(out + i * next_out + b * W + j * VL, y);
             }
         }
@@ -577,7 +580,7 @@ INLINE void conv_windows(const Layer &l, long image, const int32_t *windows, int
             which = better ? VI{} + p : which;
         }
         best = best * load(out.scale + (vector + j) * VL) + load(out.shift + (vector + j) * VL);
-        if (out.relu) best = best > 0 ? best : V{};
+        if (out.relu) best = rectified(best);
         long at = out.at[windows[n]] + (vector + j) * VL;
         store(out.to + at, best);
         if (out.half) store_half(out.half + at, best);
@@ -748,7 +751,7 @@ static int active_cells(const Layer &l, const uint8_t *image, int32_t *cells) {
     uint64_t window = (1ull << (l.kernel_w + l.pool - 1)) - 1;
     for (int y = 0; y < l.pooled_h; y++) {
         uint64_t any = 0;
-        for (int i = 0; i < l.kernel_h + l.pool - 1; i++) any |= set[y * l.pool + i];
+        for (int i = 0; fits && i < l.kernel_h + l.pool - 1; i++) any |= set[y * l.pool + i];
         for (int x = 0; x < l.pooled_w; x++) {
             cells[n] = y * l.pooled_w + x;
             n += !fits || (any >> (x * l.pool) & window);
@@ -811,7 +814,7 @@ static void conv_image(Engine *e, int thread, int i, const uint8_t *image, long 
             memset(out.chosen, 0, l.cells * l.units_p);
             for (long u = 0; u < l.units_p; u += VL) {
                 V y = load(out.shift + u);
-                if (out.relu) y = y > 0 ? y : V{};
+                if (out.relu) y = rectified(y);
                 for (long cell = 0; cell < l.cells; cell++) store(out.to + out.at[cell] + u, y);
                 if (out.half)
                     for (long cell = 0; cell < l.cells; cell++) store_half(out.half + out.at[cell] + u, y);
@@ -837,7 +840,7 @@ static void conv_normalise(Engine *e, int thread, int i, long b) {
         V scale = load(l.scale + thread * l.units_p + u), shift = load(l.shift + thread * l.units_p + u);
         for (long cell = 0; cell < l.cells; cell++) {
             V y = load(l.raw + (b * l.cells + cell) * l.units_p + u) * scale + shift;
-            y = y > 0 ? y : V{};
+            y = rectified(y);
             store(to + l.out_at[cell] + u, y);
             if (half) store_half(half + l.out_at[cell] + u, y);
         }
@@ -867,7 +870,7 @@ static void dense_normalise(Engine *e, const Layer &l, int thread, int n, bool t
         for (long b = 0; b < n; b++) {
             float *at = l.out + u / l.width * stride + b * l.width + u % l.width;
             V y = load(at) * scale + shift;
-            store(at, y > 0 ? y : V{});
+            store(at, rectified(y));
         }
     }
 }

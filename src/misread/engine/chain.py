@@ -159,6 +159,7 @@ def _specs(network: nn.Module, images: tuple[int, int, int]) -> tuple[list[Layer
             specs.append(spec)
             height, width, channels = spec.out_h // spec.pool, spec.out_w // spec.pool, spec.units
         elif isinstance(module, layers.Dense):
+            _check_inputs(module, module.in_features, channels)
             spec = LayerSpec(DENSE, in_h=1, in_w=1, in_c=channels, units=module.out_features, pool=1)
             weighted.append((module, _finish(spec, module, todo)))
             specs.append(spec)
@@ -190,6 +191,7 @@ def _may_drop(specs: list[LayerSpec], todo: _Reader) -> bool:
 
 def _conv(module: layers.Conv2D, shape: tuple[int, int, int]) -> LayerSpec:
     height, width, channels = shape
+    _check_inputs(module, module.in_channels, channels)
     left, right, top, bottom = module.pad
     kernel_h, kernel_w = module.kernel_size
     if tuple(module.stride) != (1, 1):
@@ -198,6 +200,12 @@ def _conv(module: layers.Conv2D, shape: tuple[int, int, int]) -> LayerSpec:
         CONV, 0, height, width, channels, kernel_h, kernel_w, top, left, height + top + bottom - kernel_h + 1,
         width + left + right - kernel_w + 1, module.out_channels, pool=1,
     )  # fmt: skip
+
+
+def _check_inputs(module: nn.Module, takes: int, given: int) -> None:
+    """The kernels would read beyond the weights; torch refuses such images with a message."""
+    if takes != given:
+        raise UnknownNetwork(f"{type(module).__name__} takes {takes:,} inputs, but gets {given:,} from these images")
 
 
 def _finish(spec: LayerSpec, module: Any, todo: _Reader) -> layers.BatchNormalization | None:
