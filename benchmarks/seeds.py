@@ -4,19 +4,15 @@ Run it as `.venv/bin/python benchmarks/seeds.py tutorial-mlp --seeds 5`.
 """
 
 import argparse
-import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from scipy import stats
-
 import misread
+from misread.analysis.intervals import describe
 from results_file import RESULTS, write_json
-
-CONFIDENCE = 0.95
 
 
 def main() -> int:
@@ -77,21 +73,6 @@ def train_seeds(recipe: str, data: str, count: int, epochs: int | None) -> dict[
     }
 
 
-def describe(values: list[float]) -> dict[str, float]:
-    """Mean, sample standard deviation, count, extremes, and Student's t-interval of the mean (`low`, `high`)."""
-    mean, deviation, count = statistics.fmean(values), statistics.stdev(values), len(values)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * deviation / count**0.5
-    return {
-        "mean": mean,
-        "standard_deviation": deviation,
-        "count": count,
-        "min": min(values),
-        "max": max(values),
-        "low": mean - half,
-        "high": mean + half,
-    }
-
-
 def median_and_spread(values: list[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
@@ -101,7 +82,7 @@ def summary_line(results: dict[str, Any]) -> str:
     return (
         f"{results['recipe']} on {results['data']}, {results['epochs']} epochs, {a['count']} seeds: "
         f"test accuracy {a['mean']:.3%} ± {a['standard_deviation']:.3%} (standard deviation), "
-        f"{CONFIDENCE:.0%} interval of the mean {a['low']:.3%} to {a['high']:.3%}, "
+        f"95% interval of the mean {a['low']:.3%} to {a['high']:.3%}, "
         f"lowest {a['min']:.2%}, highest {a['max']:.2%}; "
         f"misread {m['mean']:.1f} ± {m['standard_deviation']:.1f} of {results['n_test']:,} "
         f"({m['low']:.1f} to {m['high']:.1f}; lowest {m['min']}, highest {m['max']}); "

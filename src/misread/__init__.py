@@ -22,6 +22,7 @@ _HOME = {
     "load_recipe": "misread.training.recipe",
     "open_run": "misread.runs.run",
     "train": "misread.runs.train",
+    "train_seeds": "misread.runs.seeds",
 }
 __all__ = list(_HOME)
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from misread.errors import TrainingError as TrainingError
     from misread.runs.run import Run as Run
     from misread.runs.run import open_run as open_run
+    from misread.runs.seeds import train_seeds as train_seeds
     from misread.runs.train import train as train
     from misread.training.recipe import Recipe as Recipe
     from misread.training.recipe import load_recipe as load_recipe

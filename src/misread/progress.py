@@ -77,7 +77,7 @@ def epoch_line(row: "HistoryRow", epochs: int) -> str:
 
 
 def result_lines(run: "Run") -> list[str]:
-    """What came of a run, in three lines."""
+    """What came of a run, in a few lines."""
     test, timing, record = run.metrics["test"], run.record.timing, run.record
     threads = record.environment.threads
     lines = []
@@ -85,6 +85,8 @@ def result_lines(run: "Run") -> list[str]:
         lines.append(f"Interrupted after {record.epochs_trained} whole epochs; this is what was trained so far.")
     if record.best_epoch and record.best_epoch != record.epochs_trained:
         lines.append(f"The weights are those of epoch {record.best_epoch}, the best on validation.")
+    if record.target_reached is not None:
+        lines.append(_target_line(run))
     lines.append(
         f"Trained in {timing.fit_seconds:.2f} s (validation {timing.validate_seconds:.2f} s, all told "
         f"{timing.total_seconds:.2f} s) on {record.environment.device}, {threads} thread{'s' if threads > 1 else ''}"
@@ -95,6 +97,14 @@ def result_lines(run: "Run") -> list[str]:
     )
     lines.append(f"Run: {run.folder}")
     return lines
+
+
+def _target_line(run: "Run") -> str:
+    target, accuracies = run.recipe.target_accuracy, run.history["val_accuracy"]
+    if run.record.target_reached:
+        return f"Reached the target, {target:.2%} on validation, in epoch {run.record.epochs_trained}."
+    best = f" The best epoch had {accuracies.max():.2%}." if len(accuracies) else ""
+    return f"The target of {target:.2%} on validation was not reached.{best}"
 
 
 class ConsoleListener:

@@ -75,6 +75,36 @@ def test_train_json_is_the_record_and_nothing_else(cli: Callable[..., Result], s
     assert "epoch 1/2" in done.err
 
 
+def test_train_target_is_the_recipes_setting(cli: Callable[..., Result], shared: tuple[Path, Path]) -> None:
+    done = cli("train", shared[0], *SMALL, "--target", 0.01, "--set", "validation.name=carve")
+    assert "Reached the target, 1.00% on validation, in epoch 1." in done.out
+    refused = cli("train", shared[0], *SMALL, "--target", 0.99)
+    assert refused.code == 2
+    assert "target_accuracy: it would choose on the test split" in refused.err
+
+
+def test_train_seeds_prints_a_table_and_a_line(cli: Callable[..., Result], shared: tuple[Path, Path]) -> None:
+    done = cli("train", shared[0], *SMALL, "--seeds", 2, "--seed", 7)
+    assert done.code == 0
+    table = done.out.split("\n\n")[-2].splitlines()
+    assert table[0].split() == ["seed", "test", "accuracy", "misread", "fit", "seconds", "status", "run"]
+    assert [line.split()[0] for line in table[1:]] == ["7", "8"]
+    assert all(Path(line.split()[-1]).is_dir() for line in table[1:])
+    assert "2 seeds: test accuracy" in done.out.splitlines()[-1]
+    assert cli("train", shared[0], "--seeds", 1).code == 2
+
+
+def test_train_seeds_json_and_quiet_name_the_folders(cli: Callable[..., Result], shared: tuple[Path, Path]) -> None:
+    told = json.loads(cli("train", shared[0], *SMALL, "--seeds", 2, "--json").out)
+    assert (told["n_test"], told["summary"]["accuracy"]["count"]) == (80, 2)
+    for run in told["runs"]:
+        record = json.loads((Path(run["folder"]) / "run.json").read_text())
+        assert (run["seed"], run["accuracy"]) == (record["seed"], record["metrics"]["test"]["accuracy"])
+    quiet = cli("train", shared[0], *SMALL, "--seeds", 2, "--quiet")
+    assert all(Path(line).is_dir() for line in quiet.out.splitlines())
+    assert len(quiet.out.splitlines()) == 2
+
+
 def test_train_quiet_prints_the_folder_only(cli: Callable[..., Result], shared: tuple[Path, Path]) -> None:
     done = cli("train", shared[0], *SMALL, "--quiet")
     assert Path(done.out.strip()).is_dir()

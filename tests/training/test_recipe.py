@@ -109,6 +109,25 @@ def test_an_unknown_recipe_and_bad_toml_are_refused(tmp_path: Path) -> None:
         load_recipe(path)
 
 
+@pytest.mark.parametrize("target", [0, -0.1, 1.0001, 99, "nan", "true-ish"])
+def test_a_target_accuracy_is_a_share(target: object) -> None:
+    with pytest.raises(RecipeError, match="target_accuracy: "):
+        load_recipe("tutorial-mlp", [f"target_accuracy={target}", "validation.name=carve"])
+
+
+@pytest.mark.parametrize("target", [1e-05, 0.99, 1.0])
+def test_a_target_accuracy_survives_toml(target: float) -> None:
+    recipe = load_recipe("tutorial-mlp", [f"target_accuracy={target}", "validation.name=carve"])
+    assert recipe.target_accuracy == tomllib.loads(recipe.to_toml())["target_accuracy"] == target
+
+
+def test_a_target_is_refused_for_ensembles_and_where_validation_shows_the_test_split() -> None:
+    with pytest.raises(RecipeError, match="target_accuracy: it would choose on the test split"):
+        load_recipe("tutorial-mlp", ["target_accuracy=0.99"])
+    with pytest.raises(RecipeError, match="members: an ensemble trains every epoch; leave target_accuracy out"):
+        load_recipe("tutorial-mlp", ["target_accuracy=0.99", "validation.name=carve", "members=2"])
+
+
 def test_early_stopping_never_chooses_on_the_test_split() -> None:
     with pytest.raises(RecipeError, match="it would choose on the test split"):
         load_recipe("tutorial-mlp", ["early_stopping.patience=2"])

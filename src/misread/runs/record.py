@@ -78,7 +78,8 @@ class RunRecord(_Part):
     """The whole of `run.json`.
 
     status: `complete`, or `interrupted` where the training was ended by hand. `best_epoch` is the epoch whose weights
-    were kept by early stopping, else None.
+    were kept by early stopping, else None. `target_reached`: whether the last epoch reached the recipe's target
+    accuracy; None where it has none.
     """
 
     format: int = FORMAT
@@ -88,6 +89,7 @@ class RunRecord(_Part):
     recipe: str
     epochs_trained: int
     best_epoch: int | None
+    target_reached: bool | None = None
     data: DataRecord
     model: ModelRecord
     environment: Environment

@@ -28,7 +28,7 @@ from misread.runs.history import COLUMNS, History
 from misread.runs.record import DataRecord, EngineRecord, ModelRecord, RunRecord, Timing, this_environment
 from misread.runs.run import Run
 from misread.training.device import pick_device, using_threads
-from misread.training.early_stopping import BestWeights
+from misread.training.early_stopping import BestWeights, TargetAccuracy
 from misread.training.evaluate import predict_probs
 from misread.training.events import STOP, EpochEnded, Event, Finished
 from misread.training.fit import Examples
@@ -87,12 +87,15 @@ def train(
             folder = writing.path
             listener.started(images, resolved, summary, len(splits.train), len(splits.val), splits.validation)
             best = BestWeights(resolved.early_stopping) if resolved.early_stopping else None
+            target = TargetAccuracy(resolved.target_accuracy) if resolved.target_accuracy else None
             examples = [Examples.on(chosen, np.asarray(s.images), s.labels) for s in (splits.train, splits.val)]
             prepare_seconds = time.perf_counter() - prepare_started
             networks = members(net) if network is None else [net]
             events = fit_members(networks, resolved, examples[0], examples[1], images.n_classes)
-            finished = _listen(events, listener, best, asked)
+            finished = _listen(events, listener, [s for s in (target, best) if s], asked)
             interrupted = asked.is_set()
+            if target and target.reached:
+                best = None  # the epoch that reached the target is the one that was asked for
             if best:
                 best.restore(net)
             net = finished.network
@@ -117,6 +120,7 @@ def train(
                 recipe=resolved.name,
                 epochs_trained=len(finished.history),
                 best_epoch=best.epoch if best else None,
+                target_reached=target.reached if target else None,
                 data=_data_record(images, splits),
                 model=_model_record(network, summarise(net, images.image_shape)),
                 environment=this_environment(thread_count, str(chosen)),
@@ -210,7 +214,10 @@ def _checked_network(network: nn.Module | None, data: ImageSet, recipe: Recipe) 
 
 
 def _listen(
-    events: Generator[Event, str | None, None], listener: Listener, best: BestWeights | None, asked: threading.Event
+    events: Generator[Event, str | None, None],
+    listener: Listener,
+    stoppers: Sequence[BestWeights | TargetAccuracy],
+    asked: threading.Event,
 ) -> Finished:
     """Hand every event to those who listen, and their wish to stop, or Ctrl-C's, back to the loop."""
     answer: str | None = None
@@ -220,7 +227,7 @@ def _listen(
             listener.event(event)
             if isinstance(event, Finished):
                 return event
-            had_enough = best is not None and isinstance(event, EpochEnded) and best.had_enough(event)
+            had_enough = isinstance(event, EpochEnded) and any(s.had_enough(event) for s in stoppers)
             answer = STOP if asked.is_set() or had_enough else None
     finally:
         listener.close()

@@ -1,5 +1,6 @@
-"""Stopping when validation gets no better, with the best weights kept: a listener to the training's events."""
+"""Stopping before the last epoch, when validation gets no better or is good enough: listeners to events."""
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -29,3 +30,16 @@ class BestWeights:
         """Give the network the weights of the best epoch; without a whole epoch it keeps what it has."""
         if self._weights:
             network.load_state_dict(self._weights)
+
+
+class TargetAccuracy:
+    """Whether an epoch's validation accuracy has reached a target, a share in (0, 1]."""
+
+    def __init__(self, target: float) -> None:
+        self.target = np.float32(target)  # the accuracy is one: 9 of 10 in float32 are less than 0.9 in float64
+        self.reached = False
+
+    def had_enough(self, event: EpochEnded) -> bool:
+        """Take note of an epoch; True when it reached the target."""
+        self.reached = bool(np.float32(event.row["val_accuracy"]) >= self.target)
+        return self.reached

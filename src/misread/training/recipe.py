@@ -161,23 +161,27 @@ class Recipe(Spec):
     augmentation: Augmentation | None = None
     validation: Validation = Validation()
     early_stopping: EarlyStopping | None = None
+    target_accuracy: Annotated[float, Field(gt=0, le=1)] | None = None  # on validation: the epoch reaching it ends it
     weight_averaging: WeightAveraging | None = None
     test_time_augmentation: ViewAveraging | None = None
     members: Positive = 1  # networks trained with the seeds seed, seed + 1, ..., whose probabilities are averaged
     layers: tuple[LayerSpec, ...] = ()
 
     def model_post_init(self, context: Any, /) -> None:
-        if self.early_stopping and self.validation.name == "show-test":
-            raise ValueError(
-                'early_stopping: it would choose on the test split, since validation.name is "show-test"; '
-                'set validation.name to "carve"'
-            )
+        for stopping in ("early_stopping", "target_accuracy"):
+            if getattr(self, stopping) is None:
+                continue
+            if self.validation.name == "show-test":
+                raise ValueError(
+                    f'{stopping}: it would choose on the test split, since validation.name is "show-test"; '
+                    'set validation.name to "carve"'
+                )
+            if self.members > 1:
+                raise ValueError(f"members: an ensemble trains every epoch; leave {stopping} out, or set members to 1")
         if self.seconds is not None and (self.members > 1 or self.weight_averaging):
             raise ValueError(
                 "seconds: members and weight_averaging need a training of known length; leave them out, or set epochs"
             )
-        if self.early_stopping and self.members > 1:
-            raise ValueError("members: an ensemble trains every epoch; leave early_stopping out, or set members to 1")
 
     def to_toml(self) -> str:
         """The recipe as TOML, every field written out."""

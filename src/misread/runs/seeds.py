@@ -1,0 +1,115 @@
+"""`train_seeds`: one recipe trained with several seeds, and how much what comes of it varies."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from misread.analysis.intervals import describe
+from misread.errors import RecipeError
+from misread.progress import Listener
+from misread.runs.run import Run
+from misread.runs.train import as_image_set, train
+from misread.training.recipe import Recipe, load_recipe
+
+
+@dataclass(frozen=True)
+class SeedRuns:
+    """The runs of one recipe on one data set that differ by their seed alone, in the order of their seeds."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended it; the last run is then the interrupted one."""
+        return self.runs[-1].record.status == "interrupted"
+
+    @property
+    def summary(self) -> Mapping[str, Mapping[str, float]] | None:
+        """`describe` of the complete runs' test `accuracy`, `misread` counts and `fit_seconds`; None for under two."""
+        complete = [run for run in self.runs if run.record.status == "complete"]
+        if len(complete) < 2:
+            return None
+        tests = [run.metrics["test"] for run in complete]
+        return {
+            "accuracy": describe([test["accuracy"] for test in tests]),
+            "misread": describe([test["misread"] for test in tests]),
+            "fit_seconds": describe([run.record.timing.fit_seconds for run in complete]),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain values: `recipe`, `data`, `n_test`, `summary`, and `runs` with their folders."""
+        record = self.runs[0].record
+        return {
+            "recipe": record.recipe,
+            "data": record.data.name,
+            "n_test": record.data.n_test,
+            "summary": self.summary,
+            "runs": [
+                {
+                    "folder": str(run.folder),
+                    "seed": run.record.seed,
+                    "status": run.record.status,
+                    "epochs_trained": run.record.epochs_trained,
+                    "target_reached": run.record.target_reached,
+                    "accuracy": run.metrics["test"]["accuracy"],
+                    "misread": run.metrics["test"]["misread"],
+                    "fit_seconds": run.record.timing.fit_seconds,
+                }
+                for run in self.runs
+            ],
+        }
+
+    def __str__(self) -> str:
+        record, summary = self.runs[0].record, self.summary
+        if summary is None:
+            return "Interrupted before two runs were complete: there is no spread to tell."
+        a, m, s = summary["accuracy"], summary["misread"], summary["fit_seconds"]
+        return (
+            f"{record.recipe} on {record.data.name}, {a['count']} seeds: test accuracy {a['mean']:.3%}, standard "
+            f"deviation {a['standard_deviation']:.3%}, 95% interval of the mean {a['low']:.3%} to {a['high']:.3%}, "
+            f"lowest {a['min']:.2%}, highest {a['max']:.2%}; misread {m['mean']:.1f} of {record.data.n_test:,}, "
+            f"standard deviation {m['standard_deviation']:.1f}; trained in {s['median']:.2f} s (median)"
+        )
+
+
+def train_seeds(
+    data: Any,
+    recipe: str | Path | Recipe = "tutorial-mlp",
+    *,
+    seeds: int = 5,
+    seed: int | None = None,
+    epochs: int | None = None,
+    settings: Sequence[str] = (),
+    out: str | Path = "runs",
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Listener | bool = True,
+) -> SeedRuns:
+    """`train` so many times as `seeds` says, with the seeds `seed`, `seed + 1`, ..., and how much the results vary.
+
+    seeds: two or more. seed: the first; the recipe's where it is left out. A carved validation split follows the seed.
+    Of a recipe of several members, whose networks have seeds in a row, the runs' seeds are `members` apart: no network
+    is in two runs. All else as `train` takes it; each training leaves its own run folder.
+    Raises RecipeError: `seeds` is under two. Raises what `train` raises; runs that were complete by then stay.
+    Ctrl-C ends the training it meets, and no other follows.
+    """
+    if seeds < 2:
+        raise RecipeError(f"seeds is {seeds}, but a spread takes two trainings or more. Use train for a single one.")
+    resolved = load_recipe(recipe, [*settings, *([] if seed is None else [f"seed={seed}"])])
+    images = as_image_set(data)
+    runs: list[Run] = []
+    while len(runs) < seeds and not (runs and runs[-1].record.status == "interrupted"):
+        runs.append(
+            train(
+                images,
+                resolved,
+                seed=resolved.seed + len(runs) * resolved.members,
+                epochs=epochs,
+                out=out,
+                device=device,
+                threads=threads,
+                progress=progress,
+            )
+        )
+    return SeedRuns(tuple(runs))

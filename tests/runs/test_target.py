@@ -1,0 +1,58 @@
+"""A training that ends when validation is accurate enough."""
+
+import json
+from typing import Any
+
+import pytest
+
+import misread
+from misread import ImageSet
+from misread.progress import result_lines
+
+SMALL = ['layers=[{type="Flatten"}, {type="Dense", units="classes"}]', "name=small", "validation.name=carve"]
+
+
+def small(data: Any, *more: str, epochs: int = 6) -> misread.Run:
+    return misread.train(data, "tutorial-mlp", settings=[*SMALL, *more], epochs=epochs, out="runs", progress=False)
+
+
+def test_a_training_ends_with_the_first_epoch_that_reaches_the_target(block_set: ImageSet) -> None:
+    accuracies = small(block_set).history["val_accuracy"].tolist()
+    first = 3  # the epoch that shall be the first of its accuracy or better, by the whole training's history
+    target = accuracies[first - 1]
+    assert max(accuracies[: first - 1]) < target, "the blocks are learnt too fast for this test"
+    run = small(block_set, f"target_accuracy={target}")
+    assert run.history["val_accuracy"].tolist() == accuracies[:first]
+    assert (run.record.epochs_trained, run.record.target_reached, run.record.status) == (first, True, "complete")
+    assert json.loads((run.folder / "run.json").read_text())["target_reached"] is True
+    assert f"Reached the target, {target:.2%} on validation, in epoch 3." in result_lines(run)
+    assert misread.open_run(run.folder, data=block_set).predictions("val").metrics()["accuracy"] == pytest.approx(
+        target
+    )
+
+
+def test_a_target_that_was_not_reached_is_said(block_set: ImageSet) -> None:
+    run = small(block_set, "target_accuracy=1.0", "optimizer.learning_rate=1e-9", epochs=2)
+    assert (run.record.epochs_trained, run.record.target_reached) == (2, False)
+    best = run.history["val_accuracy"].max()
+    assert f"The target of 100.00% on validation was not reached. The best epoch had {best:.2%}." in result_lines(run)
+
+
+def test_a_run_without_a_target_says_nothing_of_one(block_set: ImageSet) -> None:
+    run = small(block_set, epochs=1)
+    assert run.record.target_reached is None
+    assert "target" not in "".join(result_lines(run))
+
+
+def test_the_epoch_that_reached_the_target_is_kept_beside_early_stopping(block_set: ImageSet) -> None:
+    """Though an earlier one was better by what early stopping looks at: the loss grows from epoch 1 on."""
+    diverging = ("optimizer.name=sgd", "optimizer.learning_rate=3.0", "early_stopping.patience=50")
+    history = small(block_set, *diverging, epochs=12).history
+    accuracies, losses = history["val_accuracy"].tolist(), history["val_loss"].tolist()
+    first = next(  # an epoch more accurate than all before, though not of the least loss
+        e for e in range(1, 12) if accuracies[e] > max(accuracies[:e]) and losses[e] > min(losses[:e])
+    )
+    run = small(block_set, *diverging, f"target_accuracy={accuracies[first]}", epochs=12)
+    assert (run.record.epochs_trained, run.record.best_epoch, run.record.target_reached) == (first + 1, None, True)
+    loss = misread.open_run(run.folder, data=block_set).predictions("val").metrics()["loss"]
+    assert loss == pytest.approx(losses[first], rel=1e-3)
