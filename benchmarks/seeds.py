@@ -4,6 +4,7 @@ Run it as `.venv/bin/python benchmarks/seeds.py tutorial-mlp --seeds 5`.
 """
 
 import argparse
+import statistics
 import sys
 import tempfile
 import time
