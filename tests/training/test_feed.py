@@ -16,7 +16,7 @@ def seeded(seed: int) -> torch.Generator:
 def fed(spec: Augmentation | None, counts: list[int], epochs: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     """What a training sees that takes so many images at a time, over and over."""
     images = torch.randint(0, 256, (50, 6, 6, 1), dtype=torch.uint8, generator=seeded(0))
-    feed = Feed(images, torch.arange(50), spec, seed=3)
+    feed = Feed(images, torch.arange(50), torch.arange(50), spec, seed=3)
     seen, labels = [], []
     for _ in range(epochs):
         feed.shuffle()
@@ -51,7 +51,7 @@ def test_an_epoch_has_every_image_once_in_the_seeds_order_and_augmented_by_its_d
 def test_each_epoch_is_shuffled_and_augmented_anew_and_labels_stay_with_their_images() -> None:
     images = torch.arange(20, dtype=torch.uint8)[:, None, None, None].repeat(1, 4, 4, 1) * 10  # of one brightness each
     images[:, 1, 1] = 255
-    feed = Feed(images, torch.arange(20), Augmentation(shift=0.4), seed=0)
+    feed = Feed(images, torch.arange(20), torch.arange(20), Augmentation(shift=0.4), seed=0)
     epochs = []
     for _ in range(2):
         feed.shuffle()
@@ -66,7 +66,7 @@ def test_each_epoch_is_shuffled_and_augmented_anew_and_labels_stay_with_their_im
 
 def test_without_augmentation_images_are_not_copied() -> None:
     images, labels = torch.zeros(9, 2, 2, 1, dtype=torch.uint8), torch.arange(9)
-    feed = Feed(images, labels, None, seed=0)
+    feed = Feed(images, labels, torch.arange(len(labels)), None, seed=0)
     feed.shuffle()
     shown, of, rows = feed.take(4)
     assert shown is images

@@ -116,6 +116,8 @@ def show(
     json: options.Json = False,
 ) -> None:
     """A picture of images with their labels, each class in turn; with --augmented, of what training sees of them."""
+    import numpy as np
+
     from misread.data.examples import pick_examples
     from misread.data.load import load
     from misread.figures.examples import augmented_figure, examples_figure
@@ -130,16 +132,17 @@ def show(
     shown = images.split(split)
     shown = shown.take(pick_examples(shown.labels, grid or (10 if spec else 16), seed))
     labels = [images.class_names[k] for k in shown.labels]
+    pixels = np.asarray(shown.images)
     title = f"{images.name} {split}"
     if spec is None:
-        picture = examples_figure(shown.images, labels, title)
+        picture = examples_figure(pixels, labels, title)
     else:
         import torch
 
         from misread.training.augment import versions
 
-        varied = versions(torch.tensor(shown.images), spec, VERSIONS, seed).numpy()
-        picture = augmented_figure(shown.images, varied, labels, f"{title}, augmented: {spec.said}")
+        varied = versions(torch.tensor(pixels), spec, VERSIONS, seed).numpy()
+        picture = augmented_figure(pixels, varied, labels, f"{title}, augmented: {spec.said}")
     png = png or Path(f"{images.name}-{split}{'-augmented' if spec else ''}.png")
     save_picture(picture, png)
     if json:

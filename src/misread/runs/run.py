@@ -206,7 +206,7 @@ class Run:
             )
 
     def _predict_split(self, split: Split, name: str) -> Predictions:
-        probs = predict_probs(self.network, np.asarray(split.images), self.device)
+        probs = predict_probs(self.network, split.images, self.device)
         return Predictions(split.labels, probs, self.record.data.class_names, split.rows, split.files, name)
 
     @property

@@ -88,7 +88,7 @@ def train(
             listener.started(images, resolved, summary, len(splits.train), len(splits.val), splits.validation)
             best = BestWeights(resolved.early_stopping) if resolved.early_stopping else None
             target = TargetAccuracy(resolved.target_accuracy) if resolved.target_accuracy else None
-            examples = [Examples.on(chosen, np.asarray(s.images), s.labels) for s in (splits.train, splits.val)]
+            examples = [Examples.on(chosen, s.images, s.labels) for s in (splits.train, splits.val)]
             prepare_seconds = time.perf_counter() - prepare_started
             networks = members(net) if network is None else [net]
             events = fit_members(networks, resolved, examples[0], examples[1], images.n_classes)
@@ -288,7 +288,7 @@ def _draw(run: Run) -> None:
 
 def _predict_test(network: nn.Module, data: ImageSet, device: torch.device) -> Predictions:
     test = data.test
-    probs = predict_probs(network, np.asarray(test.images), device)
+    probs = predict_probs(network, test.images, device)
     return Predictions(test.labels, probs, data.class_names, test.rows, test.files)
 
 

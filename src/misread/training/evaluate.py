@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from misread.data.mapped_images import Images, MappedImages
 from misread.engine.chain import Chain, UnknownNetwork
 from misread.models.ensemble import Ensemble, mean_log_probs
 from misread.models.network import network_logits
 from misread.models.views import MeanOverViews, views
 
+PREDICT_BLOCK = 10_000  # images gathered at once, where they lie in a file or are some of many
 BATCH_SIZE = 1000  # large enough that a step's fixed cost is lost in it, small enough to stay in cache
 
 
@@ -51,9 +53,16 @@ def predict_by_torch(network: nn.Module, images: Tensor) -> Tensor:
         return torch.cat([network_logits(network, batch) for batch in images.split(BATCH_SIZE)]).float()
 
 
-def predict_probs(network: nn.Module, images: np.ndarray, device: torch.device) -> np.ndarray:
-    """(N, H, W, C) uint8 -> probs (N, K) float32, rows sum to 1."""
-    return predict_logits(network, as_tensor(images, device)).softmax(dim=1).cpu().numpy()
+def predict_probs(network: nn.Module, images: Images, device: torch.device) -> np.ndarray:
+    """(N, H, W, C) uint8 -> probs (N, K) float32, rows sum to 1. Of images in a file few are read at a time."""
+    blocks = [images] if isinstance(images, np.ndarray) else _blocks(images)
+    logits = torch.cat([predict_logits(network, as_tensor(block, device)) for block in blocks])
+    return logits.softmax(dim=1).cpu().numpy()
+
+
+def _blocks(images: MappedImages) -> Iterator[np.ndarray]:
+    for start in range(0, max(len(images), 1), PREDICT_BLOCK):
+        yield images[start : start + PREDICT_BLOCK]
 
 
 def as_tensor(array: np.ndarray, device: torch.device) -> Tensor:

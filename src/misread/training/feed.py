@@ -10,20 +10,20 @@ BLOCK = 1000  # images augmented at once: the fixed cost of a call is lost in it
 
 
 class Feed:
-    """Labelled images, (N, H, W, C) uint8 and (N,) int64, as epoch after epoch takes them.
+    """Labelled images, (M, H, W, C) uint8 and (M,) int64, those at rows (N,), as epoch after epoch takes them.
 
     The images are augmented in blocks of a fixed size, however many are taken at once: a seed gives the same images
     on a fast machine and on a slow one.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, spec: Augmentation | None, seed: int) -> None:
-        self.images, self.labels, self.spec = images, labels, spec
+    def __init__(self, images: Tensor, labels: Tensor, rows: Tensor, spec: Augmentation | None, seed: int) -> None:
+        self.images, self.labels, self.rows, self.spec = images, labels, rows, spec
         self._generator = torch.Generator().manual_seed(seed)
 
     def shuffle(self) -> None:
         """Begin an epoch, in an order of its own."""
-        order = torch.randperm(len(self.labels), generator=self._generator)
-        self._rows = order.to(self.images.device)  # those not yet taken; with augmentation, those not yet augmented
+        order = torch.randperm(len(self.rows), generator=self._generator)
+        self._rows = self.rows[order.to(self.rows.device)]  # those not yet taken; with augmentation, those not yet augmented
         self._images, self._labels = self.images[:0], self.labels[:0]  # augmented and not yet taken
 
     def take(self, count: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,15 +5,17 @@ import math
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from misread.data.mapped_images import Images, MappedImages
 from misread.errors import TrainingError
 from misread.training import length as lengths
-from misread.training.evaluate import as_tensor, predict_logits
+from misread.training.evaluate import PREDICT_BLOCK, as_tensor, predict_logits
 from misread.training.events import STOP, EpochEnded, Event, Finished, HistoryRow, Progress
 from misread.training.feed import Feed
 from misread.training.length import Length
@@ -24,14 +26,24 @@ from misread.training.weight_averaging import WeightAverage, update_steps
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled images on the device that trains: (N, H, W, C) uint8 and (N,) int64."""
+    """Labelled images on the device that trains: images (M, H, W, C) uint8 and labels (M,) int64, at `rows` (N,).
+
+    Images in a file stay there on the CPU: `images` is then the whole file, of which `rows` may be a part.
+    """
 
     images: Tensor
     labels: Tensor
+    rows: Tensor
 
     @classmethod
-    def on(cls, device: torch.device, images: np.ndarray, labels: np.ndarray) -> "Examples":
-        return cls(as_tensor(images, device), as_tensor(labels, device))
+    def on(cls, device: torch.device, images: Images, labels: np.ndarray) -> "Examples":
+        if not isinstance(images, MappedImages) or images.rows is None:
+            array = images.file if isinstance(images, MappedImages) else images
+            return cls(as_tensor(array, device), as_tensor(labels, device), torch.arange(len(labels), device=device))
+        in_file = np.zeros(len(images.file), np.int64)
+        in_file[images.rows] = labels
+        rows = images.rows.astype(np.int64)
+        return cls(as_tensor(images.file, device), as_tensor(in_file, device), as_tensor(rows, device))
 
 
 def fit(
@@ -50,8 +62,8 @@ def fit(
     torch.manual_seed(recipe.seed)
     device = train.images.device
     steps = make_steps(network, recipe, train.images, n_classes)
-    feed = Feed(train.images, train.labels, recipe.augmentation, recipe.seed)
-    n, size = len(train.labels), recipe.batch_size
+    feed = Feed(train.images, train.labels, train.rows, recipe.augmentation, recipe.seed)
+    n, size = len(train.rows), recipe.batch_size
     per_epoch = -(-n // size)
     length = Length(recipe, per_epoch)
     average = WeightAverage(network, update_steps(recipe.weight_averaging, recipe.epochs * per_epoch))
@@ -113,8 +125,9 @@ def fit(
         )
         validate_started = time.perf_counter()
         with average.averaged():
-            logits = predict_logits(network, val.images) if average.updates else steps.predict(val.images)
-            row.update(_validate(logits, val.labels, recipe))
+            predict = partial(predict_logits, network) if average.updates else steps.predict
+            logits = torch.cat([predict(val.images[rows]) for rows in val.rows.split(PREDICT_BLOCK)])
+            row.update(_validate(logits, val.labels[val.rows], recipe))
             validate_seconds += time.perf_counter() - validate_started
             if not math.isfinite(row["val_loss"]):  # the last step broke the weights: no later batch shows it
                 raise _not_finite(row["val_loss"], epoch, per_epoch, recipe)

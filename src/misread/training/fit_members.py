@@ -27,7 +27,8 @@ def fit_members(
         events = fit(networks[len(finished)], member, train, val, n_classes)
         answer = None
         while not isinstance(event := events.send(answer), Finished):
-            answer = yield _numbered_through(event, before, len(networks) * recipe.epochs)
+            epochs = len(networks) * recipe.epochs if len(networks) > 1 else event.epochs
+            answer = yield _numbered_through(event, before, epochs)
         finished.append(replace(event, history=tuple(_numbered_row(row, before) for row in event.history)))
     whole = [finished[0], *(f for f in finished[1:] if len(f.history) == recipe.epochs)]
     yield replace(
