@@ -101,8 +101,8 @@ def test_the_temperature_is_where_scipy_finds_the_least_loss(n: int, k: int, spr
 
 def test_the_search_ends_at_its_bounds_where_there_is_no_least_loss() -> None:
     probs = np.array([[0.9, 0.1], [0.8, 0.2]])
-    assert fit_temperature(np.array([0, 0]), probs) == pytest.approx(COOLEST)  # all right: the surer the better
-    assert fit_temperature(np.array([1, 1]), probs) == pytest.approx(HOTTEST)  # all wrong
+    assert fit_temperature(np.array([0, 0]), probs) == COOLEST  # all right: the surer the better
+    assert fit_temperature(np.array([1, 1]), probs) == HOTTEST  # all wrong
     certain = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=np.float32)
     assert 1 < fit_temperature(np.array([0, 1, 1]), certain) <= HOTTEST  # probabilities of 0 are no infinities
 
@@ -168,6 +168,14 @@ def test_too_few_images_to_halve_have_no_temperature() -> None:
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["scaling"] is None
     with pytest.raises(DataError, match="There are no images"):
         Predictions([], np.empty((0, 2))).calibration()
+
+
+def test_a_temperature_that_the_images_do_not_determine_is_said_to_be_at_its_bound() -> None:
+    right = Predictions([0, 1] * 5, [[0.9, 0.1], [0.2, 0.8]] * 5)
+    scaling = right.calibration().scaling
+    assert scaling is not None
+    assert scaling.at_bound
+    assert scaling.to_dict()["at_bound"] is True
 
 
 def test_calibration_goes_into_json_with_its_bins() -> None:

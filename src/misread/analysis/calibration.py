@@ -70,16 +70,25 @@ def fit_temperature(labels: np.ndarray, probs: np.ndarray) -> float:
     """
     logits = _logits(probs)
     of_labels = logits[np.arange(len(labels)), labels].mean()
-    low, high, inverse = 1 / HOTTEST, 1 / COOLEST, 1.0
-    for _step in range(100):
+
+    def slope_and_curvature(inverse: float) -> tuple[float, float]:
+        """Of the loss, at this 1 / temperature."""
         scaled = _softmax(inverse * logits)
-        means = (scaled * logits).sum(axis=1)
-        slope = means.mean() - of_labels
-        curvature = ((scaled * logits**2).sum(axis=1) - means**2).mean()
+        means = np.einsum("nk,nk->n", scaled, logits)
+        squares = np.einsum("nk,nk,nk->n", scaled, logits, logits)
+        return float(means.mean() - of_labels), float((squares - means**2).mean())
+
+    low, high, inverse = 1 / HOTTEST, 1 / COOLEST, 1.0
+    if slope_and_curvature(low)[0] >= 0:
+        return HOTTEST
+    if slope_and_curvature(high)[0] <= 0:
+        return COOLEST
+    for _step in range(100):
+        slope, curvature = slope_and_curvature(inverse)
         low, high = (low, inverse) if slope > 0 else (inverse, high)
         newton = inverse - slope / curvature if curvature > 0 else math.inf
         following = newton if low < newton < high else math.sqrt(low * high)
-        if abs(following - inverse) <= 1e-10 * inverse:
+        if abs(following - inverse) <= 1e-8 * inverse:
             break
         inverse = following
     return 1 / inverse
@@ -98,8 +107,10 @@ def _logits(probs: np.ndarray) -> np.ndarray:
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    powers = logits - logits.max(axis=1, keepdims=True)
+    np.exp(powers, out=powers)
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers
 
 
 @dataclass(frozen=True)
@@ -124,7 +135,7 @@ class TemperatureScaling:
     @property
     def at_bound(self) -> bool:
         """The images fitted on do not determine the temperature: all were read right, or as good as none."""
-        return not COOLEST * 1.001 < self.temperature < HOTTEST / 1.001
+        return self.temperature in (COOLEST, HOTTEST)
 
     def to_dict(self) -> dict[str, Any]:
         values = {key: value for key, value in vars(self).items() if key != "table"}

@@ -148,7 +148,7 @@ def _print_calibration(calibrated: "Calibration", coverage: "Coverage", sets: "C
     bound = "; the images fitted on do not determine it: all or none were read right" if s.at_bound else ""
     few = sets.n_fitted < sets.needed
     small = f" (that takes {sets.needed:,} images to fit on: every set holds all classes)" if few else ""
-    sizes = ", ".join(f"{n:,} of {size}" for size, n in enumerate(sets.sizes) if n)
+    sizes = ", ".join(f"{size} in {n:,}" for size, n in enumerate(sets.sizes) if n)
     print_lines(
         "",
         f"Fitted on {s.n_fitted:,} images ({s.fitted_on}), measured on {s.n:,} ({s.measured_on})",
@@ -157,7 +157,7 @@ def _print_calibration(calibrated: "Calibration", coverage: "Coverage", sets: "C
         f"  Loss           {s.loss_before:.4f} before, {s.loss_after:.4f} after",
         f"Prediction sets  error level {sets.error_level:.3g}{small}",
         f"  Hold the label {sets.coverage:.2%}  (95% interval {say_interval(sets.coverage_low, sets.coverage_high)})",
-        f"  Classes        {sets.mean_size:.3f} on average; {sizes}",
+        f"  Classes        {sets.mean_size:.3f} on average: {sizes} sets",
     )
 
 
