@@ -67,7 +67,7 @@ class Predictions:
         self._images = images if images is None or callable(images) else checked_images(images, "images")
         lengths = {"labels": len(self.labels), "probs": n, "rows": len(self.rows)}
         lengths |= {"files": len(self.files)} if self.files is not None else {}
-        lengths |= {"images": len(self._images)} if isinstance(self._images, np.ndarray) else {}
+        lengths |= {} if self._images is None or callable(self._images) else {"images": len(self._images)}
         if len(set(lengths.values())) > 1:
             said = ", ".join(f"{what} {length:,}" for what, length in lengths.items())
             raise DataError(f"Lengths differ: {said}. All belong to the same images, in the same order.")

@@ -29,7 +29,7 @@ def reliability_figure(panels: Sequence[tuple[str, pd.DataFrame]], title: str = 
         diagram.set_ylim(0, 1.02)
         diagram.yaxis.set_major_formatter(percent)
         diagram.tick_params(labelbottom=False)
-        diagram.legend(frameon=False, loc="upper left")
+        diagram.legend(frameon=False, loc="best")
         histogram.bar(there["low"], there["n"], width=there["high"] - there["low"], align="edge",
                       color=(BLUE, ORANGE)[column % 2], edgecolor="white")  # fmt: skip
         histogram.set_yscale("log")

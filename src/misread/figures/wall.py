@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from misread.figures.style import BLACK, GREY, Picture
+from misread.figures.tiles import blank_page, draw_tile
 
 TILE_INCHES = 1.55  # an image's side; "Label: 4, Prediction: 9" fits above it at FONT points
 GAP_INCHES = 0.12
@@ -55,11 +56,8 @@ def sections_figure(sections: Sequence[Section], title: str, columns: int | None
     rows = [max(1, math.ceil(len(section.titles) / columns)) for section in sections]
     top = 0.18 + 0.22 * len(title_lines)
     height = top + sum(_heading_inches(h) + r * cell_h for h, r in zip(headings, rows, strict=True)) + GAP_INCHES
-    picture = Picture(width, height)
+    picture, axes = blank_page(width, height)
     picture.text(0.5, 1 - 0.1 / height, "\n".join(title_lines), ha="center", va="top", fontsize=12, color=BLACK)
-    # one pair of axes for all tiles: a pair each would take minutes for a thousand
-    axes = picture.add_axes((0.0, 0.0, 1.0, 1.0))
-    axes.axis("off")
     left = (width - columns * cell_w + GAP_INCHES) / 2
     for section, heading, section_rows in zip(sections, headings, rows, strict=True):
         if heading:
@@ -71,18 +69,10 @@ def sections_figure(sections: Sequence[Section], title: str, columns: int | None
         for i, (text, image) in enumerate(zip(section.titles, section.images, strict=True)):
             x = left + (i % columns) * cell_w
             y = top + (i // columns) * cell_h + head_inches
-            h, w = image.shape[:2]
-            tile_w, tile_h = TILE_INCHES * min(1, w / h), TILE_INCHES * min(1, h / w)
-            x0 = x + (TILE_INCHES - tile_w) / 2
-            axes.imshow(
-                image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255,
-                interpolation="nearest", extent=(x0, x0 + tile_w, y + tile_h, y), aspect="auto",
-            )  # fmt: skip
+            draw_tile(axes, image, x, y, TILE_INCHES)
             axes.text(x + TILE_INCHES / 2, y - 0.04, text, ha="center", va="bottom", fontsize=FONT, color=BLACK,
                       parse_math=False)  # fmt: skip
         top += section_rows * cell_h
-    axes.set_xlim(0, width)  # here, since each image sets the limits anew
-    axes.set_ylim(height, 0)
     return picture
 
 
