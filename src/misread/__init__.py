@@ -18,6 +18,7 @@ _HOME = {
     "Run": "misread.runs.run",
     "RunError": "misread.errors",
     "TrainingError": "misread.errors",
+    "compare": "misread.runs.compare",
     "load": "misread.data.load",
     "load_recipe": "misread.training.recipe",
     "open_run": "misread.runs.run",
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from misread.errors import RecipeError as RecipeError
     from misread.errors import RunError as RunError
     from misread.errors import TrainingError as TrainingError
+    from misread.runs.compare import compare as compare
     from misread.runs.run import Run as Run
     from misread.runs.run import open_run as open_run
     from misread.runs.seeds import train_seeds as train_seeds

@@ -88,18 +88,167 @@ def test_no_misreads_give_an_empty_table_with_the_columns() -> None:
 
 @pytest.mark.parametrize(
     ("labels", "probs", "message"),
-    [([0], [[1.0, 0.0]] * 2, "labels has 1 rows, probs 2"), ([0, 1], [[1.0, 0.0]] * 3, "labels has 2 rows, probs 3")],
+    [([0], [[1.0, 0.0]] * 2, "labels 1, probs 2, rows 1"), ([0, 1], [[1.0, 0.0]] * 3, "labels 2, probs 3, rows 2")],
 )
 def test_predictions_of_different_lengths_are_refused(
     labels: list[int], probs: list[list[float]], message: str
 ) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=f"Lengths differ: {message}. All belong to the same images"):
         predictions(labels, probs)
+
+
+def test_files_and_images_have_to_be_as_many() -> None:
+    with pytest.raises(DataError, match="Lengths differ: labels 1, probs 1, rows 1, files 2, images 3"):
+        Predictions([0], [[0.5, 0.5]], files=["a", "b"], images=np.zeros((3, 4, 4), np.uint8))
 
 
 def test_class_names_have_to_fit_the_columns() -> None:
     with pytest.raises(DataError, match="probs has 2 columns, but there are 3 classes"):
-        Predictions(np.array([0]), np.ones((1, 2), np.float32), ("a", "b", "c"), np.arange(1))
+        Predictions(np.array([0]), np.full((1, 2), 0.5), ("a", "b", "c"), np.arange(1))
+    with pytest.raises(DataError, match="Class names are not distinct: a, a"):
+        Predictions([0], [[0.5, 0.5]], ["a", "a"])
+
+
+# predictions from elsewhere
+
+
+def test_arrays_alone_are_enough() -> None:
+    found = Predictions([1, 0, 1], [[0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
+    assert (found.labels.dtype, found.probs.dtype, found.rows.tolist()) == (np.int64, np.float32, [0, 1, 2])
+    assert found.class_names == ("0", "1")
+    assert found.misreads()["index"].tolist() == [2]
+    assert repr(found) == "Predictions(test: 3 images, 2 classes, 1 misread)"
+
+
+@pytest.mark.parametrize(
+    ("labels", "class_names"),
+    [
+        ([2, 0, 1], None),
+        (np.array([2.0, 0.0, 1.0]), None),
+        ([[2], [0], [1]], None),
+        (np.eye(3)[[2, 0, 1]], None),
+        ([2, 0, 1], ["cat", "dog", "eel"]),
+        (["eel", "cat", "dog"], ["cat", "dog", "eel"]),
+        (np.array(["eel", "cat", "dog"], dtype=object), np.array(["cat", "dog", "eel"])),
+        ([30, 10, 20], np.array([10, 20, 30])),  # scikit-learn's classes_
+        (pd.Series([30, 10, 20]), [10, 20, 30]),
+    ],
+)
+def test_labels_come_as_indices_one_hot_or_names(labels: object, class_names: object) -> None:
+    found = Predictions(labels, np.full((3, 3), 1 / 3), class_names)  # type: ignore[arg-type]
+    assert found.labels.tolist() == [2, 0, 1]
+    assert found.class_index(found.class_names[2]) == 2
+
+
+@pytest.mark.parametrize(
+    ("labels", "class_names", "message"),
+    [
+        ([0, 3], None, r"labels has 3 at row 1, which is no class; there are 0, 1, 2\."),
+        ([0, 3], ["a", "b", "c"], r"labels has 3 at row 1, outside 0\.\.2 for the 3 classes"),
+        ([0, 2], ["a", "b", "c"], None),  # the last class is one
+        (["a", "d"], ["a", "b", "c"], r"labels has 'd' at row 1, which is no class; there are a, b, c\."),
+        ([0, -1], ["a", "b", "c"], "labels: -1 at row 1 is below 0"),
+        ([0, 0.5], None, "labels: 0.5 at row 1 is not a whole number"),
+        (["a", "b"], None, "labels: <U1 values, not whole numbers"),
+    ],
+)
+def test_labels_that_are_no_class_are_refused(labels: list[object], class_names: object, message: str | None) -> None:
+    def make() -> Predictions:
+        return Predictions(labels, np.full((2, 3), 1 / 3), class_names)  # type: ignore[arg-type]
+
+    if message is None:
+        assert make().labels.tolist() == labels
+    else:
+        with pytest.raises(DataError, match=message):
+            make()
+
+
+@pytest.mark.parametrize(
+    ("probs", "message"),
+    [
+        (
+            [[0.5, 0.5], [4.2, -1.3]],
+            r"row 1 runs from -1.3 to 4.2 and sums to 2.9 \(1 of 2 rows.*\n.*Are these logits\?",
+        ),
+        ([[0.5, 0.5], [50, 50]], "row 1 runs from 50 to 50 and sums to 100"),
+        ([[0.5, 0.5], [0.9, 0.9]], "row 1 runs from 0.9 to 0.9 and sums to 1.8"),
+        ([[np.nan, 0.5], [0.5, 0.5]], "row 0 runs from nan to nan and sums to nan"),
+        ([[0.489, 0.5], [0.5, 0.5]], "row 0 .* sums to 0.989"),
+        ([0.3, 0.6], r"the shape \(2,\); needed is \(N, K\).*\n.*np.stack\(\[1 - p, p\], axis=1\)"),
+        ([[0.3], [0.6]], r"the shape \(2, 1\); needed is \(N, K\).*\n.*np.stack\(\[1 - p, p\], axis=1\)"),
+        (np.zeros((2, 3, 4)), r"the shape \(2, 3, 4\); needed is \(N, K\), a column for each of K classes\.$"),
+        ([["a", "b"], ["a", "b"]], "probs holds <U1 values, not numbers"),
+    ],
+)
+def test_what_is_no_probability_is_refused(probs: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Predictions([0, 1], probs)
+
+
+def test_rounded_and_half_precision_probabilities_pass() -> None:
+    assert len(Predictions([0], [[0.492, 0.5]])) == 1
+    wide = np.random.default_rng(0).dirichlet(np.ones(1000), 50).astype(np.float16)
+    assert len(Predictions(np.zeros(50, int), wide)) == 50
+    assert len(Predictions([0, 1], np.eye(2, dtype=int))) == 2
+
+
+def test_a_scikit_learn_classifier_s_output_is_taken_as_it_is() -> None:
+    from sklearn.datasets import load_digits
+    from sklearn.naive_bayes import GaussianNB
+
+    x, y = load_digits(return_X_y=True)
+    names = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])[y]
+    model = GaussianNB().fit(x[:900], names[:900])
+    found = Predictions(names[900:], model.predict_proba(x[900:]), model.classes_, images=x[900:].reshape(-1, 8, 8))
+    assert found.metrics()["accuracy"] == pytest.approx(model.score(x[900:], names[900:]))
+    assert found.images.shape == (897, 8, 8, 1)
+    assert found.confusion().table.loc["nine", "nine"] == found.confusion().counts.diagonal()[found.class_index("nine")]
+
+
+def test_images_are_asked_for_only_when_they_are_wanted() -> None:
+    asked = []
+
+    def images() -> np.ndarray:
+        asked.append(1)
+        return np.arange(3, dtype=np.uint8)[:, None, None, None]
+
+    found = Predictions([0, 1, 1], [[0.5, 0.5]] * 3, files=["a", "b", "c"], images=images)
+    taken = found.take(np.array([2, 0]), "some")
+    assert (taken.rows.tolist(), taken.files, taken.split, asked) == ([2, 0], ("c", "a"), "some", [])
+    assert taken.images.ravel().tolist() == [2, 0]
+    assert found.images is found.images
+    assert len(asked) == 1
+    with pytest.raises(DataError, match=r"have no images to show. Give them: Predictions\(labels, probs, images="):
+        Predictions([0], [[0.5, 0.5]]).images  # noqa: B018
+
+
+def test_the_wall_of_predictions_from_elsewhere_shows_their_images() -> None:
+    images = np.arange(4, dtype=np.uint8)[:, None, None] * np.ones((4, 5, 5), np.uint8)
+    probs = [[0.6, 0.4], [0.9, 0.1], [0.3, 0.7], [0.8, 0.2]]
+    found = Predictions([1, 0, 1, 1], probs, rows=[40, 30, 20, 10], images=images, name="mine")
+    made = found.misread_images()
+    assert made.table["index"].tolist() == [10, 40]
+    assert [int(im.get_array()[0, 0]) for im in made.figure().axes[0].images] == [3, 0]
+    assert made.title == "2 of 2 misread (mine, test, 4 images)"
+
+
+def test_other_labels_leave_the_rest_as_it_is() -> None:
+    found = Predictions(["a", "b"], [[0.9, 0.1], [0.7, 0.3]], ["a", "b"], rows=[5, 6], files=["x", "y"], name="n")
+    other = found.with_labels([1, 1])
+    assert (other.misread.tolist(), found.misread.tolist()) == ([True, True], [False, True])
+    assert (other.rows.tolist(), other.files, other.title) == ([5, 6], ("x", "y"), "n, test")
+    assert other.probs is found.probs
+
+
+def test_halves_share_no_image_and_have_half_of_every_class() -> None:
+    labels = np.repeat([0, 1, 2], [40, 10, 7])
+    found = Predictions(labels, np.full((57, 3), 1 / 3), rows=np.arange(57) + 500)
+    first, second = found.halves()
+    assert sorted([*first.rows, *second.rows]) == found.rows.tolist()
+    for k, n in enumerate((40, 10, 7)):
+        assert abs((first.labels == k).sum() - n / 2) <= 0.5
+    assert found.halves(seed=1)[0].rows.tolist() != first.rows.tolist()
+    assert found.halves()[0].rows.tolist() == first.rows.tolist()
 
 
 # a choice of misreads, and their wall

@@ -130,6 +130,122 @@ def test_evaluate_on_other_data_says_so(cli: Callable[..., Result], shared: tupl
     assert "of 24" in done.out
 
 
+def test_evaluate_says_how_certain_and_what_is_confused(cli: Callable[..., Result], shared: tuple[Path, Path]) -> None:
+    found = misread.open_run(shared[1]).predictions()
+    ece = found.calibration().ece
+    first = found.confusion().pairs.iloc[0]
+    out = cli("evaluate", shared[1]).out
+    assert f"{found.confidence.mean():.2%} on average; calibration error (ECE) {ece:.2%}" in out
+    assert f"Confused    {first['label']} as {first['prediction']} ({first['n']})" in out
+
+
+def test_evaluate_per_class_and_calibration_are_printed_on_demand(
+    cli: Callable[..., Result], shared: tuple[Path, Path]
+) -> None:
+    found = misread.open_run(shared[1]).predictions()
+    assert "Recall" not in cli("evaluate", shared[1]).out
+    out = cli("evaluate", shared[1], "--per-class").out
+    for line in found.per_class().table.itertuples():
+        assert f"{line.recall:.2%}  {line.recall_low:.2%} to {line.recall_high:.2%}" in out
+    pairs = len(found.confusion().pairs)
+    assert f"Most confused ({min(10, pairs)} of {pairs} pairs)" in out
+    out = cli("evaluate", shared[1], "--calibration", "--error-level", 0.2).out
+    assert "Fitted on 40 images (one half of test), measured on 40 (the other half of test)" in out
+    scaling = found.calibration().scaling
+    assert scaling is not None
+    assert f"Temperature      {scaling.temperature:.3f}" in out
+    assert "Prediction sets  error level 0.2\n" in out
+    out = cli("evaluate", shared[1], "--calibration").out
+    assert "error level 0.01 (that takes 99 images to fit on: every set holds all classes)" in out
+    assert "needed is a share between 0 and 1" in cli("evaluate", shared[1], "--calibration", "--error-level", 2).err
+
+
+def test_evaluate_json_holds_everything_and_figures_are_written(
+    cli: Callable[..., Result], shared: tuple[Path, Path], tmp_path: Path
+) -> None:
+    done = cli("evaluate", shared[1], "--json", "--figures", tmp_path / "new" / "figures")
+    read = json.loads(done.out)
+    assert np.sum(read["confusion"]["counts"]) == 80
+    assert len(read["per_class"]["classes"]) == 4
+    assert read["calibration"]["scaling"]["fitted_on"] == "one half of test"
+    assert read["coverage"]["table"][0]["misread"] == read["misread"]
+    assert read["conformal"]["error_level"] == 0.01
+    for name in ("confusion", "per-class", "reliability", "coverage"):
+        with Image.open(tmp_path / "new" / "figures" / f"{name}.png") as picture:
+            assert picture.width > 300
+        assert f"Picture: {tmp_path / 'new' / 'figures' / name}.png" in done.err
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in cli("evaluate", shared[1], "--figures", tmp_path / "file").err
+
+
+@pytest.fixture(scope="session")
+def better(shared: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on the same data that misreads less."""
+    settings = ['layers=[{type="Flatten"}, {type="Dense", units="classes"}]']
+    return misread.train(
+        shared[0], epochs=20, settings=settings, out=tmp_path_factory.mktemp("better"), progress=False
+    ).folder
+
+
+def test_compare_prints_what_changed_and_writes_the_lists(
+    cli: Callable[..., Result], shared: tuple[Path, Path], better: Path, tmp_path: Path
+) -> None:
+    found = misread.compare(shared[1], better)
+    assert found.p_value < 0.05 < found.difference
+    done = cli("compare", shared[1], better, "--csv", tmp_path / "all.csv", "--png", tmp_path / "both.png")
+    assert done.code == 0
+    assert f"Fixed            {found.n_fixed}" in done.out
+    assert f"{found.difference:+.2%}  (95% interval {found.interval[0]:+.2%}" in done.out
+    assert f"Fixed (10 of {found.n_fixed}; --csv and --json have all)" in done.out
+    assert "Misread by A" not in done.out
+    lines = (tmp_path / "all.csv").read_text().splitlines()
+    assert lines[0] == "change,index,file,label,prediction_a,prediction_b,confidence_a,confidence_b"
+    assert len(lines) == 1 + len(found.changes)
+    with Image.open(tmp_path / "both.png") as picture:
+        assert picture.width > 300
+    assert "Misread by A" in cli("compare", shared[1], better, "--per-class").out
+    read = json.loads(cli("compare", shared[1], better, "--json").out)
+    assert (read["fixed"], read["failures"]) == (found.n_fixed, [])
+    assert cli("compare", shared[1], better, "--png", tmp_path / "x.doc").code == 2
+
+
+def test_compare_fails_for_scripts_when_asked_to(
+    cli: Callable[..., Result], shared: tuple[Path, Path], better: Path
+) -> None:
+    worse = shared[1]
+    assert cli("compare", better, worse).code == 0
+    assert cli("compare", worse, better, "--fail-if-worse", "--alpha", 1).code == 0
+    done = cli("compare", better, worse, "--fail-if-worse")
+    assert done.code == 1
+    assert "Newly broken" in done.out
+    assert "Worse: B reads " in done.err
+    assert "is at most 0.05." in done.err
+    assert cli("compare", better, worse, "--fail-if-worse", "--alpha", 0).code == 0
+    broken = misread.compare(better, worse).broken
+    label = broken["label"].iloc[0]
+    done = cli("compare", better, worse, "--no-new-misreads-of", label, "--json")
+    assert done.code == 1
+    assert json.loads(done.out)["failures"] == [done.err.strip()]
+    assert f"Newly misread: {(broken['label'] == label).sum()} images of class {label} (index " in done.err
+    assert cli("compare", worse, worse, "--no-new-misreads-of", label).code == 0
+    assert "There is no class '9'." in cli("compare", worse, better, "--no-new-misreads-of", 9).err
+
+
+def test_compare_refuses_different_images_and_notes_other_training_data(
+    cli: Callable[..., Result], shared: tuple[Path, Path], tmp_path: Path
+) -> None:
+    fewer = write_idx_folder(tmp_path / "fewer", blocks(320), blocks(40, seed=1))
+    other = json.loads(cli("train", fewer, *SMALL, "--json").out)["folder"]
+    done = cli("compare", shared[1], other)
+    assert (done.code, done.out) == (2, "")
+    assert "A has 80 images, but B has 40." in done.err
+    images, labels = blocks(320)
+    retrained = write_idx_folder(tmp_path / "retrained", (images[:200], labels[:200]), blocks(80, seed=1))
+    other = json.loads(cli("train", retrained, *SMALL, "--json").out)["folder"]
+    done = cli("compare", shared[1], other)
+    assert done.out.startswith("Note: A and B were trained on different data; their test images are the same.\n")
+
+
 def test_misreads_prints_the_full_table_and_writes_what_is_asked(
     cli: Callable[..., Result], shared: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -309,7 +425,7 @@ def test_unknown_verbs_and_options_are_exit_2(cli: Callable[..., Result]) -> Non
 
 
 def test_every_verb_has_help(cli: Callable[..., Result]) -> None:
-    verbs = ["train", "evaluate", "predict", "misreads", "runs", "summary", "recipes", "demo", "data"]
+    verbs = ["train", "evaluate", "predict", "misreads", "compare", "runs", "summary", "recipes", "demo", "data"]
     for verb in verbs:
         assert verb in cli("--help").out
         assert cli(verb, "--help").code == 0

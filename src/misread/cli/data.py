@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from misread.cli import options
-from misread.cli.output import print_json, print_lines, print_table, save_picture, warn
+from misread.cli.output import check_picture_name, print_json, print_lines, print_table, warn
 from misread.errors import DataError, RecipeError
 
 VERSIONS = 8  # of each image, in a picture of augmentation
@@ -128,6 +128,7 @@ def show(
         raise RecipeError(
             f"The recipe {recipe!r} augments nothing. Name another, or say how: --set augmentation.rotation=10"
         )
+    check_picture_name(png)
     images = load(data, size=options.parse_size(size), strict=strict, progress=lambda line: warn(line))
     shown = images.split(split)
     shown = shown.take(pick_examples(shown.labels, grid or (10 if spec else 16), seed))
@@ -144,7 +145,7 @@ def show(
         varied = versions(torch.tensor(pixels), spec, VERSIONS, seed).numpy()
         picture = augmented_figure(pixels, varied, labels, f"{title}, augmented: {spec.said}")
     png = png or Path(f"{images.name}-{split}{'-augmented' if spec else ''}.png")
-    save_picture(picture, png)
+    write_whole(png, lambda path: picture.save(path))
     if json:
         print_json({"png": str(png), "rows": shown.rows.tolist(), "labels": labels})
     else:

@@ -1,12 +1,22 @@
 """`misread evaluate`."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from misread.cli import options
-from misread.cli.output import print_json, print_lines
+from misread.cli.output import print_json, print_lines, print_table, say_interval, warn, write_whole
 from misread.cli.runs import find_run
+from misread.errors import RunError
+
+if TYPE_CHECKING:
+    from misread.analysis.calibration import Calibration
+    from misread.analysis.conformal import ConformalSets
+    from misread.analysis.coverage import Coverage
+    from misread.analysis.predictions import Predictions
+
+PAIRS = 10  # of confused classes, beside the table of classes
 
 
 def evaluate(
@@ -15,32 +25,154 @@ def evaluate(
         str | None, typer.Argument(help="Other data; the run's own by default.", show_default=False)
     ] = None,
     split: options.Split = "test",
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="Recall, precision and F1 of each class, and the most confused pairs.")
+    ] = False,
+    calibration: Annotated[
+        bool,
+        typer.Option(
+            "--calibration", help="Temperature scaling, error when uncertain images are left out, prediction sets."
+        ),
+    ] = False,
+    error_level: Annotated[float, typer.Option(help="Share of prediction sets that may miss the label.")] = 0.01,
+    figures: Annotated[
+        Path | None, typer.Option(help="Write pictures of all this into this folder.", show_default=False)
+    ] = None,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
-    """Loss, accuracy with its 95% interval, and how many images were misread."""
+    """Loss, accuracy with its 95% interval, how many images were misread; on demand, class by class and how certain."""
     from misread.runs.run import open_run
 
     opened = open_run(find_run(run), device=device)
-    result = opened.evaluate(data, split)
+    predictions, used = opened.predict_on(data, split)
+    result = opened.scores(predictions, used)
+    own = result["data"]["same"]
+    calibrated, sets = None, None
+    if calibration or figures or json:
+        fit_on = opened.validation_for(split) if own else None
+        calibrated = predictions.calibration(fit_on)
+        # too few images to hold some back for the one are too few for the other
+        sets = predictions.conformal(error_level, fit_on) if calibrated.scaling else None
+    written = _draw(predictions, calibrated, figures) if figures and calibrated else []
     if json:
-        print_json(result)
-        return
-    own = opened.record.data
-    other = result["data"]
-    lines = [f"{opened.record.recipe} on {other['name']}, split {result['split']}"]
-    if not other["same"]:
-        lines.append(
-            f"Note: this is not the data of the run ({own.name}, fingerprint {own.fingerprint[:12]}) but other data "
-            f"(fingerprint {other['fingerprint'][:12]})."
+        print_json(
+            {
+                **result,
+                "confusion": predictions.confusion().to_dict(),
+                "per_class": predictions.per_class().to_dict(),
+                "calibration": calibrated.to_dict() if calibrated else None,
+                "coverage": predictions.coverage().to_dict(),
+                "conformal": sets.to_dict() if sets else None,
+            }
         )
-    if split == "train" and other["same"]:
-        lines.append("Note: the run was trained on these images; the accuracy says nothing of new ones.")
-    lines += [
-        f"Loss      {result['loss']:.4f}",
-        f"Accuracy  {result['accuracy']:.2%}  (95% interval {result['accuracy_low']:.2%} to "
-        f"{result['accuracy_high']:.2%})",
+        warn(*written)
+        return
+    print_lines(f"{opened.record.recipe} on {used.name}, split {result['split']}")
+    recorded = opened.record.data
+    if not own:
+        print_lines(
+            f"Note: this is not the data of the run ({recorded.name}, fingerprint {recorded.fingerprint[:12]}) but "
+            f"other data (fingerprint {used.fingerprint[:12]})."
+        )
+    if split == "train" and own:
+        print_lines("Note: the run was trained on these images; the accuracy says nothing of new ones.")
+    _print_headline(result, predictions)
+    if per_class:
+        _print_classes(predictions)
+    if calibration and calibrated:
+        _print_calibration(calibrated, predictions.coverage(), sets)
+    if written:
+        print_lines("", *written)
+
+
+def _print_headline(result: dict[str, Any], predictions: "Predictions") -> None:
+    from misread.analysis.calibration import expected_calibration_error
+
+    lines = [
+        f"Loss        {result['loss']:.4f}",
+        f"Accuracy    {result['accuracy']:.2%}  (95% interval "
+        f"{say_interval(result['accuracy_low'], result['accuracy_high'])})",
     ]
-    lines += [f"Top-{key.split('_')[1]}     {value:.2%}" for key, value in result.items() if key.startswith("top_")]
-    lines.append(f"Misread   {result['misread']:,} of {result['n']:,}")
+    lines += [f"Top-{key.split('_')[1]:<8}{value:.2%}" for key, value in result.items() if key.startswith("top_")]
+    lines.append(f"Misread     {result['misread']:,} of {result['n']:,}")
+    ece = expected_calibration_error(predictions.labels, predictions.probs)
+    lines.append(f"Confidence  {predictions.confidence.mean():.2%} on average; calibration error (ECE) {ece:.2%}")
+    pairs = predictions.confusion().to_dict()["pairs"][:3]
+    said = [f"{p['label']} as {p['prediction']} ({p['n']:,})" for p in pairs]
+    if said:
+        lines.append(f"Confused    {', '.join(said)}")
     print_lines(*lines)
+
+
+def _print_classes(predictions: "Predictions") -> None:
+    def share(value: float | None) -> str:
+        return "" if value is None else f"{value:.2%}"
+
+    found = predictions.per_class().to_dict()
+    rows = [
+        [c["class"], f"{c['support']:,}", share(c["recall"]), say_interval(c["recall_low"], c["recall_high"]),
+         f"{c['predicted']:,}", share(c["precision"]), say_interval(c["precision_low"], c["precision_high"]),
+         share(c["f1"])]
+        for c in found["classes"]
+    ]  # fmt: skip
+    means = found["means"]
+    rows.append(["(mean)", "", share(means["recall"]), "", "", share(means["precision"]), "", share(means["f1"])])
+    print_lines("")
+    print_table(
+        ["Class", "Images", "Recall", "95% interval", "Read as it", "Precision", "95% interval", "F1"], rows,
+        right=(1, 2, 3, 4, 5, 6, 7),
+    )  # fmt: skip
+    pairs = predictions.confusion().to_dict()["pairs"]
+    pair_rows = [
+        [p["label"], p["prediction"], f"{p['n']:,}", f"{p['share']:.2%}", say_interval(p["share_low"], p["share_high"])]
+        for p in pairs[:PAIRS]
+    ]
+    print_lines("", f"Most confused ({min(PAIRS, len(pairs))} of {len(pairs)} pairs)")
+    print_table(["Label", "Read as", "Images", "Of the label", "95% interval"], pair_rows, right=(2, 3, 4))
+
+
+def _print_calibration(calibrated: "Calibration", coverage: "Coverage", sets: "ConformalSets | None") -> None:
+    print_lines("", "When the least certain images are left to a person")
+    rows = [
+        [f"{1 - c['asked']:.1%}", f"{c['left']:,}", f"{c['threshold']:.4f}", f"{c['misread']:,} of {c['n']:,}",
+         f"{c['error']:.2%}", say_interval(c["error_low"], c["error_high"])]
+        for c in coverage.to_dict()["table"]
+    ]  # fmt: skip
+    header = ["Left", "Images", "Confidence from", "Misread of the rest", "Error", "95% interval"]
+    print_table(header, rows, right=range(6))
+    if calibrated.scaling is None or sets is None:
+        print_lines("", "Too few images to fit a temperature or prediction sets on some and measure on others.")
+        return
+    s = calibrated.scaling
+    bound = "; the images fitted on do not determine it: all or none were read right" if s.at_bound else ""
+    few = sets.n_fitted < sets.needed
+    small = f" (that takes {sets.needed:,} images to fit on: every set holds all classes)" if few else ""
+    sizes = ", ".join(f"{size} in {n:,}" for size, n in enumerate(sets.sizes) if n)
+    print_lines(
+        "",
+        f"Fitted on {s.n_fitted:,} images ({s.fitted_on}), measured on {s.n:,} ({s.measured_on})",
+        f"Temperature      {s.temperature:.3f}{bound}",
+        f"  ECE            {s.ece_before:.2%} before, {s.ece_after:.2%} after",
+        f"  Loss           {s.loss_before:.4f} before, {s.loss_after:.4f} after",
+        f"Prediction sets  error level {sets.error_level:.3g}{small}",
+        f"  Hold the label {sets.coverage:.2%}  (95% interval {say_interval(sets.coverage_low, sets.coverage_high)})",
+        f"  Classes        {sets.mean_size:.3f} on average: {sizes} sets",
+    )
+
+
+def _draw(predictions: "Predictions", calibrated: "Calibration", folder: Path) -> list[str]:
+    """Write the four pictures; returns a line for each."""
+    pictures = {
+        "confusion": predictions.confusion().figure(),
+        "per-class": predictions.per_class().figure(),
+        "reliability": calibrated.figure(),
+        "coverage": predictions.coverage().figure(),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written: {error.strerror}.") from None
+    for name, picture in pictures.items():
+        write_whole(folder / f"{name}.png", picture.save)
+    return [f"Picture: {folder / name}.png" for name in pictures]

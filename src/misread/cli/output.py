@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,6 @@ from misread.errors import RunError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from misread.figures.style import Picture
 
 
 def print_json(value: Any) -> None:
@@ -49,11 +48,22 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]], right: Seq
         sys.stdout.write(line.rstrip() + "\n")
 
 
-def save_picture(picture: "Picture", path: Path) -> None:
-    """Write a picture where the user asked for it. Raises RunError: another kind of file, or it cannot be written."""
-    if path.suffix.lower() not in (".png", ".svg"):
-        raise RunError(f"{path}: a picture is written as .png or .svg.")
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` write a file, which takes its name when it is whole. Raises RunError: it cannot be written."""
+    partial = path.with_name(f".partial-{path.name}")
     try:
-        picture.save(path)
+        write(partial)
+        partial.replace(path)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise RunError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def check_picture_name(path: Path | None) -> None:
+    """Raises RunError: the file of a picture is named as something else; said before any work is done."""
+    if path is not None and path.suffix.lower() not in (".png", ".svg"):
+        raise RunError(f"{path}: a picture is written as .png or .svg.")
+
+
+def say_interval(low: float, high: float, decimals: int = 2) -> str:
+    return f"{low:.{decimals}%} to {high:.{decimals}%}"

@@ -173,8 +173,8 @@ def build_image_set(
     where = f" ({location})" if location else ""
     images, labels, one_hot_width = {}, {}, 0
     for split, (raw_images, raw_labels) in parts.items():
-        images[split] = _checked_images(raw_images, f"{split} images{where}")
-        labels[split], width = _checked_labels(raw_labels, f"{split} labels{where}")
+        images[split] = checked_images(raw_images, f"{split} images{where}")
+        labels[split], width = checked_labels(raw_labels, f"{split} labels{where}")
         one_hot_width = max(one_hot_width, width)
         if len(images[split]) != len(labels[split]):
             raise DataError(
@@ -259,7 +259,8 @@ def _blocks(images: Images) -> Iterator[np.ndarray]:
         yield np.ascontiguousarray(images[start : start + step])
 
 
-def _checked_images(raw: Any, what: str) -> Images:
+def checked_images(raw: Any, what: str) -> Images:
+    """uint8 images (N, H, W, C). `what` names them in messages. Raises DataError: another shape, or other values."""
     images = np.asarray(raw)
     if images.ndim == 3:
         images = images[..., None]
@@ -285,8 +286,8 @@ def _checked_images(raw: Any, what: str) -> Images:
     )
 
 
-def _checked_labels(raw: Any, what: str) -> tuple[np.ndarray, int]:
-    """int64 labels (N,), and K where they came one-hot (N, K), else 0."""
+def checked_labels(raw: Any, what: str) -> tuple[np.ndarray, int]:
+    """int64 labels (N,), and K where they came one-hot (N, K), else 0. Raises DataError: no class numbers."""
     labels = np.asarray(raw)
     if labels.dtype.kind not in "iufb":
         raise DataError(f"{what}: {labels.dtype} values, not whole numbers. Give each class a number and name them.")

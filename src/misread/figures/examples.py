@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from misread.figures.style import Picture
-from misread.figures.tiles import tiles_figure, title_lines
+from misread.figures.wall import wall_figure, wrapped
 
 
 def examples_figure(images: np.ndarray, labels: Sequence[str], title: str) -> Picture:
     """Images (M, H, W, C) uint8 in their order, each under its label."""
-    return tiles_figure(images, _titles(labels), title)
+    return wall_figure([wrapped(label) for label in labels], images, title, empty="No images.")
 
 
 def augmented_figure(images: np.ndarray, varied: np.ndarray, labels: Sequence[str], title: str) -> Picture:
@@ -22,10 +22,7 @@ def augmented_figure(images: np.ndarray, varied: np.ndarray, labels: Sequence[st
     """
     rows = np.concatenate([images[:, None], varied], axis=1)
     titles = []
-    for name in _titles(labels):
+    for name in map(wrapped, labels):
         titles += [f"{name}\nas it is", *[name] * varied.shape[1]]
-    return tiles_figure(rows.reshape(-1, *images.shape[1:]), titles, title, columns=rows.shape[1])
-
-
-def _titles(labels: Sequence[str]) -> list[str]:
-    return ["\n".join(title_lines(label)) for label in labels]
+    shown = rows.reshape(-1, *images.shape[1:])
+    return wall_figure(titles, shown, title, empty="No images.", columns=rows.shape[1])

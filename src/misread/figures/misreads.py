@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from misread.figures.style import GREY, Picture
-from misread.figures.tiles import CHARACTERS, tiles_figure, title_lines
+from misread.figures.style import Picture
+from misread.figures.wall import LINE, wall_figure, wrapped
 
 
 def misreads_figure(table: pd.DataFrame, images: np.ndarray, title: str, columns: int | None = None) -> Picture:
@@ -16,9 +16,6 @@ def misreads_figure(table: pd.DataFrame, images: np.ndarray, title: str, columns
     """
     pairs = list(zip(table["label"], table["prediction"], strict=True))
     titles = [f"Label: {a}, Prediction: {b}" for a, b in pairs]
-    if any(len(t) > CHARACTERS for t in titles):
-        titles = ["\n".join([*title_lines(f"Label: {a}"), *title_lines(f"Prediction: {b}")]) for a, b in pairs]
-    picture = tiles_figure(images, titles, title, columns)
-    if not pairs:
-        picture.text(0.5, 0.5, "No image was misread.", ha="center", va="center", color=GREY)
-    return picture
+    if any(len(t) > LINE for t in titles):  # too wide for one line above its tile
+        titles = [f"{wrapped(f'Label: {a}')}\n{wrapped(f'Prediction: {b}')}" for a, b in pairs]
+    return wall_figure(titles, images, title, empty="No image was misread.", columns=columns)

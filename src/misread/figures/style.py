@@ -4,19 +4,25 @@ import io
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 # Okabe and Ito 2008, "Color Universal Design"
 BLUE, ORANGE, GREEN, VERMILLION, BLACK, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#1a1a1a", "#6b6b6b"
 DPI = 110
+MAX_PIXELS = 30_000  # a side of a picture; beyond it image viewers give up
 
 
 class Picture(Figure):
-    """A matplotlib figure that needs no pyplot: a notebook shows it, `show()` does anywhere, `save` writes it whole."""
+    """A matplotlib figure that needs no pyplot: a notebook shows it, `show()` does anywhere, `save` writes it whole.
+
+    width, height: inches, at `DPI`, or at as many as make no side longer than `MAX_PIXELS`.
+    """
 
     def __init__(self, width: float, height: float, **settings: Any) -> None:
-        super().__init__(figsize=(width, height), dpi=DPI, facecolor="white", **settings)
+        dpi = min(DPI, MAX_PIXELS / max(width, height))
+        super().__init__(figsize=(width, height), dpi=dpi, facecolor="white", **settings)
         FigureCanvasAgg(self)
 
     def png(self) -> bytes:
@@ -41,3 +47,15 @@ class Picture(Figure):
         partial = path.with_name(f".partial-{path.name}")
         self.savefig(partial, dpi="figure")
         partial.replace(path)
+
+
+def percent(share: float, position: float = 0) -> str:
+    """0.015 as `1.5%`, with as many digits as it takes: for the ticks of an axis."""
+    return f"{100 * share:.6g}%"
+
+
+def plain_axes(axes: Axes) -> None:
+    """The look of all diagrams: a light grid behind the data, no frame above and to the right."""
+    axes.grid(True, color=GREY, alpha=0.25)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -11,7 +11,12 @@ import pandas as pd
 import torch
 from torch import nn
 
+from misread.analysis.calibration import Calibration
+from misread.analysis.conformal import ConformalSets
+from misread.analysis.confusion import Confusion
+from misread.analysis.coverage import Coverage
 from misread.analysis.misreads import Misreads
+from misread.analysis.per_class import PerClass
 from misread.analysis.predictions import Predictions
 from misread.data.geometry import Geometry, fit_picture
 from misread.data.image_set import ImageSet, Split
@@ -158,9 +163,40 @@ class Run:
             arrays = read_npz(path)
             files = tuple(map(str, arrays["files"])) if "files" in arrays else None
             return Predictions(
-                arrays["labels"], arrays["probs"], record.class_names, arrays["index"], files=files, split=split
-            )
-        return self._predict_split(self.split(split), split)
+                arrays["labels"], arrays["probs"], record.class_names, arrays["index"], files, split,
+                name=self._name(record.name), images=lambda: self.split(split).images,
+            )  # fmt: skip
+        return self._predict_split(self.split(split), split, record.name)
+
+    def validation_for(self, split: str = "test") -> Predictions | None:
+        """Predictions on validation images, for methods that are fitted before they are measured on `split`.
+
+        None where there are none to be had honestly: the recipe shows the test split as validation, or `split` is not
+        test. The methods then fit on one half of the split and measure on the other.
+        """
+        if split != "test" or self.recipe.validation.name == "show-test":
+            return None
+        return self.predictions("val")
+
+    def confusion(self, split: str = "test") -> Confusion:
+        """Which class was read as which: the matrix, the most confused pairs, and the images behind each cell."""
+        return self.predictions(split).confusion()
+
+    def per_class(self, split: str = "test") -> PerClass:
+        """Support, recall, precision (with 95% Wilson intervals) and F1 of each class."""
+        return self.predictions(split).per_class()
+
+    def calibration(self, split: str = "test") -> Calibration:
+        """Whether the confidence can be believed, and temperature scaling fitted on `validation_for`."""
+        return self.predictions(split).calibration(self.validation_for(split))
+
+    def coverage(self, split: str = "test") -> Coverage:
+        """The error that remains when the least certain images are left to a person."""
+        return self.predictions(split).coverage()
+
+    def conformal(self, error_level: float = 0.01, split: str = "test") -> ConformalSets:
+        """Sets of classes that hold all but a share `error_level` of labels, fitted on `validation_for`."""
+        return self.predictions(split).conformal(error_level, self.validation_for(split))
 
     def evaluate(self, data: ImageSet | str | Path | None = None, split: str = "test") -> dict[str, Any]:
         """Metrics on a split of the run's data, or of other data with the same classes.
@@ -170,27 +206,33 @@ class Run:
         images may have trained the run, and then only the carved test split counts.
         Raises DataError: other classes, or images of another shape.
         """
-        predictions, other = self._predictions_on(data, split)
+        return self.scores(*self.predict_on(data, split))
+
+    def scores(self, predictions: Predictions, data: ImageSet) -> dict[str, Any]:
+        """What `evaluate` returns, of what `predict_on` returned."""
         return {
             "split": predictions.split,
             **predictions.metrics(self.recipe.top_k),
             "data": {
-                "name": other.name,
-                "fingerprint": other.fingerprint,
-                "same": other.fingerprint == self.record.data.fingerprint,
+                "name": data.name,
+                "fingerprint": data.fingerprint,
+                "same": data.fingerprint == self.record.data.fingerprint,
             },
         }
 
-    def _predictions_on(self, data: ImageSet | str | Path | None, split: str) -> tuple[Predictions, ImageSet]:
+    def predict_on(
+        self, data: ImageSet | str | Path | None = None, split: str = "test"
+    ) -> tuple[Predictions, ImageSet]:
+        """Predictions by the network as it is now, on the split that `evaluate` scores, and the data it is of."""
         if data is None:
-            return self._predict_split(self.split(split), split), self.data
+            return self._predict_split(self.split(split), split, self.data.name), self.data
         given = data if isinstance(data, ImageSet) else load(data, size=self.record.data.image_shape[:2])
         if given.fingerprint == self.record.data.fingerprint:
             self._data = given
-            return self._predict_split(self.split(split), split), given
+            return self._predict_split(self.split(split), split, given.name), given
         self._check_fits(given)
         split = "all" if split == "test" and given.carved_test else split
-        return self._predict_split(given.split(split), split), given
+        return self._predict_split(given.split(split), split, given.name), given
 
     def _check_fits(self, data: ImageSet) -> None:
         record = self.record.data
@@ -205,9 +247,15 @@ class Run:
                 f"the run in {self.folder} was trained on {record.image_shape}."
             )
 
-    def _predict_split(self, split: Split, name: str) -> Predictions:
+    def _predict_split(self, split: Split, split_name: str, data_name: str) -> Predictions:
         probs = predict_probs(self.network, split.images, self.device)
-        return Predictions(split.labels, probs, self.record.data.class_names, split.rows, split.files, name)
+        return Predictions(
+            split.labels, probs, self.record.data.class_names, split.rows, split.files, split_name,
+            name=self._name(data_name), images=split.images,
+        )  # fmt: skip
+
+    def _name(self, data_name: str) -> str:
+        return f"{self.record.recipe} on {data_name}"
 
     @property
     def misreads(self) -> Misreads:

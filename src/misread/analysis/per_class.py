@@ -1,0 +1,82 @@
+"""Precision, recall and F1 of each class."""
+
+import math
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from misread.analysis.intervals import wilson_intervals
+from misread.analysis.records import records
+
+if TYPE_CHECKING:
+    from misread.analysis.predictions import Predictions
+    from misread.figures.style import Picture
+
+
+def per_class_table(counts: np.ndarray, class_names: tuple[str, ...]) -> pd.DataFrame:
+    """One line a class, in class order.
+
+    counts: (K, K), rows true, columns predicted.
+    Columns: class; support (images with this label); recall (the share of them that was read right); predicted
+    (images read as this class); precision (the share of them that was right); f1. recall_low, recall_high,
+    precision_low, precision_high: 95% Wilson intervals; F1 is no proportion and has none.
+    What is not defined is NaN with the interval 0..1: recall without images, precision where nothing was read as it.
+    """
+    right, support, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    recall_low, recall_high = wilson_intervals(right, support)
+    precision_low, precision_high = wilson_intervals(right, predicted)
+    return pd.DataFrame(
+        {
+            "class": list(class_names),
+            "support": support,
+            "recall": _share(right, support),
+            "recall_low": recall_low,
+            "recall_high": recall_high,
+            "predicted": predicted,
+            "precision": _share(right, predicted),
+            "precision_low": precision_low,
+            "precision_high": precision_high,
+            "f1": _share(2 * right, support + predicted),
+        }
+    )
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+
+
+class PerClass:
+    """Precision, recall and F1 of each class of predictions."""
+
+    def __init__(self, predictions: "Predictions") -> None:
+        self.predictions = predictions
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One line a class, in class order; columns as `per_class_table` gives them."""
+        return per_class_table(self.predictions.confusion().counts, self.predictions.class_names)
+
+    @property
+    def means(self) -> dict[str, float | None]:
+        """The unweighted ("macro") means of recall, precision and f1 over the classes where each is defined."""
+        means = {name: float(self.table[name].mean()) for name in ("recall", "precision", "f1")}
+        return {name: None if math.isnan(mean) else mean for name, mean in means.items()}
+
+    def figure(self) -> "Picture":
+        """The classes' errors as bars with their intervals, the class most misread on top."""
+        from misread.figures.per_class import per_class_figure
+
+        return per_class_figure(self.table, self.predictions.title)
+
+    def to_dict(self) -> dict[str, Any]:
+        """classes (the table's lines) and means, as JSON takes them; what is not defined is None."""
+        return {"classes": records(self.table), "means": self.means}
+
+    def __repr__(self) -> str:
+        return f"PerClass({self.predictions.title})\n{self.table}"
+
+    def _repr_html_(self) -> str:
+        html: str = self.table.to_html(max_rows=120)
+        return f"<p>{self.predictions.title}</p>{html}"

@@ -1,0 +1,148 @@
+"""`misread compare`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from misread.cli import options
+from misread.cli.output import (
+    check_picture_name,
+    print_json,
+    print_lines,
+    print_table,
+    say_interval,
+    warn,
+    write_whole,
+)
+from misread.cli.runs import find_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from misread.analysis.comparison import Comparison
+
+LISTED = 10  # lines of each list that are printed; the CSV and the JSON have all
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="RUN_A", help="The run to compare with.", show_default=False)],
+    b: Annotated[Path, typer.Argument(metavar="RUN_B", help="The run that may be better.", show_default=False)],
+    split: options.Split = "test",
+    per_class: Annotated[bool, typer.Option("--per-class", help="Also what changed in each class.")] = False,
+    png: Annotated[
+        Path | None, typer.Option(help="Write a picture of both lists (PNG or SVG).", show_default=False)
+    ] = None,
+    grid: Annotated[int, typer.Option(min=1, help="How many images of each list the picture shows.")] = 16,
+    csv: Annotated[Path | None, typer.Option(help="Write the whole lists there.", show_default=False)] = None,
+    fail_if_worse: Annotated[
+        bool, typer.Option("--fail-if-worse", help="Exit with 1 if B is less accurate and p is at most --alpha.")
+    ] = False,
+    alpha: Annotated[
+        float, typer.Option(min=0, max=1, help="For --fail-if-worse; with 1, any lower accuracy fails.")
+    ] = 0.05,
+    no_new_misreads_of: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CLASS",
+            help="Exit with 1 if B newly misreads an image of this class; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """What B mends and what it breaks of what A read, on the same images."""
+    from misread.runs.compare import compare as compare_runs
+    from misread.runs.run import open_run
+
+    check_picture_name(png)
+    run_a, run_b = (open_run(find_run(run)) for run in (a, b))
+    found = compare_runs(run_a, run_b, split)
+    failures = _failures(found, alpha if fail_if_worse else None, no_new_misreads_of or [])
+    written = []
+    if csv:
+        write_whole(csv, lambda path: found.changes.to_csv(path, index=False))
+        written.append(f"Table: {csv}")
+    if png:
+        write_whole(png, lambda path: found.figure(grid).save(path))
+        written.append(f"Picture: {png}")
+    if json:
+        print_json({**found.to_dict(), "failures": failures})
+        warn(*written)
+    else:
+        if run_a.record.data.fingerprint != run_b.record.data.fingerprint:
+            print_lines(f"Note: A and B were trained on different data; their {split} images are the same.")
+        _print_comparison(found, per_class)
+        if written:
+            print_lines("", *written)
+    if failures:
+        warn(*failures)
+        sys.exit(1)
+
+
+def _failures(found: "Comparison", alpha: float | None, classes: list[str]) -> list[str]:
+    """Why the comparison is to end with exit code 1, a sentence each."""
+    failures = []
+    if alpha is not None and found.is_worse(alpha):
+        accuracy_a, accuracy_b = (1 - x.misread.mean() for x in (found.a, found.b))
+        failures.append(
+            f"Worse: B reads {accuracy_b:.2%} right, A {accuracy_a:.2%}; p = {found.p_value:.2g} is at most {alpha:g}."
+        )
+    for name in classes:
+        new = found.new_misreads_of([name])
+        if len(new):
+            rows = ", ".join(map(str, new["index"].head(LISTED))) + (", ..." if len(new) > LISTED else "")
+            failures.append(f"Newly misread: {len(new):,} images of class {name} (index {rows}).")
+    return failures
+
+
+def _print_comparison(found: "Comparison", per_class: bool) -> None:
+    rows = []
+    for letter, name, predictions in (("A", found.names[0], found.a), ("B", found.names[1], found.b)):
+        m = predictions.metrics()
+        interval = say_interval(m["accuracy_low"], m["accuracy_high"])
+        rows.append([letter, name, f"{m['accuracy']:.2%}", interval, f"{m['misread']:,}"])
+    print_table(["", "Run", "Accuracy", "95% interval", "Misread"], rows, right=(2, 3, 4))
+    low, high = found.interval
+    print_lines(
+        "",
+        f"{found.a.title}, {found.n:,} images" if found.a.title == found.b.title else found.title,
+        f"Newly broken     {found.n_broken:,}",
+        f"Fixed            {found.n_fixed:,}",
+        f"Misread by both  {found.n_both_wrong:,}",
+        f"B less A         {found.difference:+.2%}  (95% interval {low:+.2%} to {high:+.2%}), "
+        f"p = {found.p_value:.2g} (McNemar, exact)",
+    )
+    if per_class:
+        print_lines("")
+        header = ["Class", "Images", "Misread by A", "By B", "Newly broken", "Fixed", "B less A"]
+        print_table(
+            header,
+            [
+                [c["class"], f"{c['n']:,}", f"{c['misread_a']:,}", f"{c['misread_b']:,}", f"{c['broken']:,}",
+                 f"{c['fixed']:,}", "" if c["difference"] is None else f"{c['difference']:+.2%}"]
+                for c in found.to_dict()["per_class"]
+            ],
+            right=range(1, 7),
+        )  # fmt: skip
+    _print_list("Newly broken", found.broken)
+    _print_list("Fixed", found.fixed)
+
+
+def _print_list(what: str, table: "pd.DataFrame") -> None:
+    if table.empty:
+        return
+    count = f"{len(table):,}" if len(table) <= LISTED else f"{LISTED} of {len(table):,}; --csv and --json have all"
+    print_lines("", f"{what} ({count})")
+    with_files = bool(table["file"].any())
+    columns = [c for c in table.columns if c != "change" and (c != "file" or with_files)]
+    rows = [
+        [f"{v:.4f}" if isinstance(v, float) else v for v in row]
+        for row in table[columns]
+        .head(LISTED)
+        .astype({"confidence_a": float, "confidence_b": float})
+        .itertuples(index=False)
+    ]
+    numbers = [i for i, c in enumerate(columns) if c == "index" or c.startswith("confidence")]
+    print_table(columns, rows, right=numbers)
