@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from misread.cli import options
-from misread.cli.output import check_picture_name, print_json, print_lines, print_table, warn
+from misread.cli.output import check_picture_name, print_json, print_lines, print_table, warn, write_whole
 from misread.errors import DataError, RecipeError
 
 VERSIONS = 8  # of each image, in a picture of augmentation

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-
 def print_json(value: Any) -> None:
     """One JSON document to stdout. NaN and infinity, which JSON has not, never get here."""
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False, default=str) + "\n")
