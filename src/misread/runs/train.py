@@ -96,7 +96,7 @@ def train(
             predictions = _predict_test(net, images, chosen)
             evaluate_seconds = time.perf_counter() - evaluate_started
             run_recipe = resolved if network is None else resolved.model_copy(update={"layers": ()})
-            _write(folder, run_recipe, net, finished, predictions, splits)
+            _write(folder, run_recipe, net, finished, predictions, images.test.images, splits)
             timing = Timing(
                 load_seconds=images.load_seconds,
                 fit_seconds=prepare_seconds + finished.fit_seconds,
@@ -240,6 +240,7 @@ def _write(
     network: nn.Module,
     finished: Finished,
     predictions: Predictions,
+    test_images: np.ndarray,
     splits: TrainingSplits,
 ) -> None:
     import safetensors.torch as safetensors
@@ -257,7 +258,7 @@ def _write(
     if predictions.files is not None:
         arrays["files"] = np.array(predictions.files, dtype=str)
     np.savez_compressed(folder / run_folder.predictions_file("test"), **arrays)  # type: ignore[arg-type]
-    predictions.misreads().to_csv(folder / run_folder.misreads_file("test"), index=False)
+    predictions.misreads(test_images).to_csv(folder / run_folder.misreads_file("test"), index=False)
 
 
 def _draw(run: Run) -> None:
