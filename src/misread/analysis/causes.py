@@ -6,6 +6,7 @@ docs/causes.md says what each cause means, how often it is right, and where it i
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from statistics import NormalDist
 
 import numpy as np
 
@@ -15,8 +16,8 @@ from misread.names import nearest
 
 NEIGHBOURS = 5  # training images looked at, by features and by pixels each
 NEAR_CORRELATION = 0.996  # of two thumbnails: from here on the images are near-duplicates
-FARTHEST = 0.995  # of the usual images have a training image nearer than an unlike one has
-UNUSUAL = 0.05  # of the usual images are less confident, or have fewer neighbours of their class
+FARTHEST = 0.995  # of the usual images have a training image nearer than an unlike one
+UNUSUAL = 0.05  # of the usual images are read less confidently, or have fewer neighbours of their class
 
 
 class Cause(StrEnum):
@@ -60,6 +61,11 @@ class Witnesses:
         return self.probs.argmax(axis=1)
 
     @property
+    def distances(self) -> np.ndarray:
+        """(Q, 2) to the nearest training image by features and by thumbnails."""
+        return np.stack([self.by_features.distances[:, 0], self.by_thumbnails.distances[:, 0]], axis=1)
+
+    @property
     def look_alike(self) -> np.ndarray:
         """(Q, k) int64 labels of the nearest by thumbnails."""
         return self.training_labels[self.by_thumbnails.positions]
@@ -79,39 +85,37 @@ class Witnesses:
 class Usual:
     """What is usual for images that a network has not trained on and reads right.
 
-    distances:   two sorted arrays, to the nearest training image by features and by thumbnails.
-    pixels_vote: whether neighbours by thumbnails say anything of the class.
-    votes:       the share of neighbours of its own class that an image has; all but `UNUSUAL` of them have as many.
-    confidence:  the probability that an image is read with; all but `UNUSUAL` of them reach it.
+    middle, farthest: (2,) distance to the nearest training image by features and by thumbnails: the median, and what
+                      is exceeded by one image in 200.
+    pixels_vote:      whether neighbours by thumbnails say anything of the class.
+    votes:            the share of neighbours of its own class that all but `UNUSUAL` of them have.
+    confidence:       the probability that all but `UNUSUAL` of them are read with.
     """
 
-    distances: tuple[np.ndarray, np.ndarray]
+    middle: np.ndarray
+    farthest: np.ndarray
     pixels_vote: bool
     votes: float
     confidence: float
-
-    def nearer(self, images: Witnesses) -> np.ndarray:
-        """(Q, 2) in [0, 1], the share of the usual images that have a training image nearer than each of Q has."""
-        found = (images.by_features, images.by_thumbnails)
-        shares = [np.searchsorted(d, f.distances[:, 0]) / len(d) for d, f in zip(self.distances, found, strict=True)]
-        return np.stack(shares, axis=1)
 
 
 def measure_usual(held_out: Witnesses) -> Usual:
     """What is usual, from images held out of training: from those that were read right, or from all where none was.
 
-    Neighbours by thumbnails have a vote where more than half of them have the label of their image. Fewer than half
-    of the votes are never enough.
+    `farthest` is reached from the median and the 95th percentile as if distances were normal, so that some strange
+    images among those held out hide no others. Neighbours by thumbnails have a vote where more than half of them have
+    their image's label. Fewer than half of the votes are never enough.
     """
     pixels_vote = bool((held_out.look_alike == held_out.labels[:, None]).mean() > 0.5)
     right = held_out.predicted == held_out.labels
     right = right if right.any() else np.ones_like(right)
     votes = (held_out.voters(pixels_vote) == held_out.labels[:, None]).mean(axis=1)[right]
+    nearest_by = np.stack([found.distances[right, 0] for found in (held_out.by_features, held_out.by_thumbnails)])
+    middle, high = np.quantile(nearest_by, [0.5, 0.95], axis=1)
+    normal = NormalDist().inv_cdf
     return Usual(
-        distances=(
-            np.sort(held_out.by_features.distances[right, 0]),
-            np.sort(held_out.by_thumbnails.distances[right, 0]),
-        ),
+        middle=middle,
+        farthest=middle + (high - middle) * normal(FARTHEST) / normal(0.95),
         pixels_vote=pixels_vote,
         votes=max(0.5, float(np.quantile(votes, UNUSUAL, method="lower"))),
         confidence=float(np.quantile(held_out.probs.max(axis=1)[right], UNUSUAL)),
@@ -124,7 +128,7 @@ def assign_causes(images: Witnesses, usual: Usual) -> list[Cause]:
     DUPLICATE: a training image with nearly the same pixels has another label.
     MODEL:     as many neighbours as usual are of the label's class, or the other networks' mean is as confident as
                usual of it.
-    UNLIKE:    by features or by pixels the nearest training image is farther than nearly all usual images have theirs.
+    UNLIKE:    by features or by pixels its nearest training image is farther than that of nearly all usual images.
     LABEL:     the prediction is as confident as usual, by the other networks' mean too, and as many neighbours as usual
                are of the predicted class.
     AMBIGUOUS: none of these: the neighbours are of several classes, or the network hesitates.
@@ -132,7 +136,7 @@ def assign_causes(images: Witnesses, usual: Usual) -> list[Cause]:
     rows, voters = np.arange(len(images.labels)), images.voters(usual.pixels_vote)
     alike = images.correlations >= NEAR_CORRELATION
     duplicate = (alike & (images.look_alike != images.labels[:, None])).any(axis=1)
-    unlike = (usual.nearer(images) > FARTHEST).any(axis=1)
+    unlike = (images.distances > usual.farthest).any(axis=1)
     confident = images.probs.max(axis=1) >= usual.confidence
     contrary = (voters == images.predicted[:, None]).mean(axis=1) >= usual.votes
     as_labelled = (voters == images.labels[:, None]).mean(axis=1) >= usual.votes
@@ -171,9 +175,10 @@ def _evidence(images: Witnesses, usual: Usual, row: int, cause: Cause, names: Se
                 f"labelled {names[images.look_alike[row, at]]}, correlates {images.correlations[row, at]:.4f}"
             )
         case Cause.UNLIKE:
-            nearer = usual.nearer(images)[row]
-            how = ("features", "pixels")[int(nearer.argmax())]
-            return f"by {how} {nearer.max():.1%} of images read right are nearer to a training image"
+            distances = images.distances[row]
+            by = int(np.argmax(distances / usual.farthest))
+            usually = f"{distances[by]:.3g}, usually {usual.middle[by]:.3g}"
+            return f"distance to the nearest training image by {('features', 'pixels')[by]} {usually}"
         case Cause.LABEL:
             return f"read as {read_as(first)}; {neighbours(first)}"
         case Cause.MODEL:

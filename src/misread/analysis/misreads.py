@@ -1,13 +1,14 @@
 """The misread images: the table of them, a choice from it, why they were misread, and the pictures."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from misread.analysis.causes import find_cause
+from misread.analysis.causes import Cause, find_cause
 from misread.errors import DataError
 from misread.figures.style import Picture
 
@@ -34,7 +35,7 @@ class Misreads:
     total:       how many were misread in all, of `n` images.
     images_of:   rows (M,) int64 -> images (M, H, W, C) uint8; called only when a picture is wanted.
     explain_of:  rows (M,) int64 and other runs -> why these were misread; it takes seconds, so only when asked for.
-    explanation: what that gave, once asked.
+    explanation: what that gave, once asked. cause: the one that these were chosen by.
     """
 
     def __init__(
@@ -45,7 +46,6 @@ class Misreads:
         what: str,
         images_of: Callable[[np.ndarray], np.ndarray],
         explain_of: Callable[[np.ndarray, Sequence[Any]], Explanation] | None = None,
-        explanation: Explanation | None = None,
     ) -> None:
         self.table = table
         self.total = total
@@ -53,7 +53,8 @@ class Misreads:
         self.what = what
         self.images_of = images_of
         self.explain_of = explain_of
-        self.explanation = explanation
+        self.explanation: Explanation | None = None
+        self.cause: Cause | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -77,13 +78,13 @@ class Misreads:
         found = self._explanation(*others)
         reasons = found.reasons.set_index("index").loc[self.table["index"]]
         table = self.table.assign(cause=reasons["cause"].to_numpy(), evidence=reasons["evidence"].to_numpy())
-        return self._only(table, found)
+        return self._only(table, explanation=found)
 
     def with_cause(self, cause: str) -> "Misreads":
         """Those with this cause, explained first where they are not. Raises DataError: there is no such cause."""
         wanted = find_cause(cause)
         explained = self if "cause" in self.table else self.explain()
-        return explained._only(explained.table[explained.table["cause"] == wanted])
+        return explained._only(explained.table[explained.table["cause"] == wanted], cause=wanted)
 
     @property
     def neighbours(self) -> pd.DataFrame:
@@ -100,15 +101,15 @@ class Misreads:
         self.explanation = self.explanation if others else found
         return found
 
-    def _only(self, table: pd.DataFrame, explanation: Explanation | None = None) -> "Misreads":
-        return Misreads(
-            table.reset_index(drop=True), self.total, self.n, self.what, self.images_of, self.explain_of,
-            explanation or self.explanation,
-        )  # fmt: skip
+    def _only(self, table: pd.DataFrame, **changes: Any) -> "Misreads":
+        chosen = copy(self)
+        chosen.__dict__.update(changes, table=table.reset_index(drop=True))
+        return chosen
 
     @property
     def title(self) -> str:
-        return f"{len(self):,} of {self.total:,} misread ({self.what}, {self.n:,} images)"
+        cause = f", {self.cause}" if self.cause else ""
+        return f"{len(self):,} of {self.total:,} misread{cause} ({self.what}, {self.n:,} images)"
 
     def figure(self) -> Picture:
         """The wall: every image here with its label and prediction."""

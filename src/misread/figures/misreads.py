@@ -16,7 +16,7 @@ FONT = 8.5
 def misreads_figure(table: pd.DataFrame, images: np.ndarray, title: str, columns: int | None = None) -> Picture:
     """Every image of the table, in its order, each titled with its label and prediction.
 
-    table:   M lines with the columns label and prediction.
+    table:   M lines with the columns label and prediction, and cause where the titles shall tell it.
     images:  (M, H, W, C) uint8, the images of these lines.
     columns: tiles a row; without it the grid is as near square as can be, and no wider than 16.
     """
@@ -29,6 +29,8 @@ def misreads_figure(table: pd.DataFrame, images: np.ndarray, title: str, columns
             "\n".join([*_wrapped(f"Label: {a}"), *_wrapped(f"Prediction: {b}")])
             for a, b in zip(table["label"], table["prediction"], strict=True)
         ]
+    if "cause" in table:
+        titles = ["\n".join([t, *_wrapped(cause)]) for t, cause in zip(titles, table["cause"], strict=True)]
     lines = max((t.count("\n") + 1 for t in titles), default=1)
     head_inches = 0.09 + lines * FONT * 1.25 / 72
     gap = 0.12

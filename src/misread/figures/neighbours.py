@@ -43,7 +43,7 @@ def neighbours_figure(
         about = line in EXPLAINED
         write(width / 2, 0.12 + 0.2 * i, line, "center", "top", FONT if about else 12, GREY if about else BLACK)
     if not len(table):
-        write(width / 2, top + 0.1, "No image was misread.", "center", "top", color=GREY)
+        write(width / 2, top + 0.1, "There is none to show.", "center", "top", color=GREY)
     y = top
     for i, line in enumerate(table.itertuples(index=False)):
         write(GAP, y, "\n".join(reasons[i]), "left", "top")
@@ -53,7 +53,7 @@ def neighbours_figure(
         draw_tile(axes, images[i], GAP, y, TILE_INCHES)
         for place, at in enumerate(groups.get(line.index, ())):
             x, near = first + place * cell, neighbours.iloc[at]
-            said = f"{_short(near['training_label'])}\ndistance {near['distance']:.3g}"
+            said = f"Label: {_short(near['training_label'])}\ndistance {near['distance']:.3g}"
             write(x + TILE_INCHES / 2, y - 0.04, said, "center", "bottom", color=GREY)
             draw_tile(axes, training_images[at], x, y, TILE_INCHES)
         y += TILE_INCHES + 2 * GAP
