@@ -11,11 +11,11 @@ from statistics import NormalDist
 import numpy as np
 
 from misread.analysis.neighbours import Neighbours
+from misread.analysis.thumbnails import NEAR_DUPLICATE
 from misread.errors import DataError
 from misread.names import nearest
 
 NEIGHBOURS = 5  # training images looked at, by features and by pixels each
-NEAR_CORRELATION = 0.996  # of two thumbnails: from here on the images are near-duplicates
 FARTHEST = 0.995  # of the usual images have a training image nearer than an unlike one
 UNUSUAL = 0.05  # of the usual images are read less confidently, or have fewer neighbours of their class
 
@@ -134,7 +134,7 @@ def assign_causes(images: Witnesses, usual: Usual) -> list[Cause]:
     AMBIGUOUS: none of these: the neighbours are of several classes, or the network hesitates.
     """
     rows, voters = np.arange(len(images.labels)), images.voters(usual.pixels_vote)
-    alike = images.correlations >= NEAR_CORRELATION
+    alike = images.correlations >= NEAR_DUPLICATE
     duplicate = (alike & (images.look_alike != images.labels[:, None])).any(axis=1)
     unlike = (images.distances > usual.farthest).any(axis=1)
     confident = images.probs.max(axis=1) >= usual.confidence
@@ -168,7 +168,7 @@ def _evidence(images: Witnesses, usual: Usual, row: int, cause: Cause, names: Se
 
     match cause:
         case Cause.DUPLICATE:
-            other = (images.look_alike[row] != label) & (images.correlations[row] >= NEAR_CORRELATION)
+            other = (images.look_alike[row] != label) & (images.correlations[row] >= NEAR_DUPLICATE)
             at = int(np.argmax(other))
             return (
                 f"training image {called[images.by_thumbnails.positions[row, at]]}, "

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+NEAR_DUPLICATE = 0.996  # two images whose thumbnails correlate as much are near-duplicates; docs/data.md says why
 SIDE = 16  # pixels at most: averaging hides noise and compression, which no eye would take for another picture
 BLOCK = 1000
 FLAT = 1e-3  # grey levels; a thumbnail that varies less is a rounding of none at all

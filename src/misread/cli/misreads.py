@@ -1,13 +1,12 @@
 """`misread misreads`."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from misread.cli import options
-from misread.cli.output import print_json, print_lines, print_table, warn
+from misread.cli.output import check_picture, print_json, print_lines, print_table, warn, write_file
 from misread.cli.runs import find_run
 from misread.errors import MisreadError, RunError
 
@@ -46,8 +45,7 @@ def misreads(
     from misread.analysis.causes import find_cause
     from misread.runs.run import open_run
 
-    if png and png.suffix.lower() not in (".png", ".svg"):
-        raise RunError(f"{png}: a picture is written as .png or .svg.")
+    check_picture(png)
     if neighbours and not png:
         raise RunError("--neighbours is about the picture; say with --png where to write it.")
     if cause:
@@ -65,11 +63,11 @@ def misreads(
     found = found.with_cause(cause) if cause else found
     written = []
     if csv:
-        _write(csv, lambda path: found.table.to_csv(path, index=False))
+        write_file(csv, lambda path: found.table.to_csv(path, index=False))
         written.append(f"Table: {csv}")
     if png:
         shown = found.top(grid) if most_confident else found.sample(grid, seed)
-        _write(png, lambda path: (shown.neighbour_figure() if neighbours else shown.figure()).save(path))
+        write_file(png, lambda path: (shown.neighbour_figure() if neighbours else shown.figure()).save(path))
         written.append(f"Picture: {png}, {shown.title}")
     if json:
         print_json(_records(found))
@@ -93,13 +91,3 @@ def _records(found: "Misreads") -> list[dict[str, Any]]:
         return records
     near = {index: group.drop(columns="index").to_dict("records") for index, group in found.neighbours.groupby("index")}
     return [{**record, "neighbours": near[record["index"]]} for record in records]
-
-
-def _write(path: Path, write: Callable[[Path], None]) -> None:
-    partial = path.with_name(f".partial-{path.name}")
-    try:
-        write(partial)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise RunError(f"{path} cannot be written: {error.strerror}.") from None

@@ -2,8 +2,11 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from misread.errors import MisreadError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,3 +45,20 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]], right: Seq
             c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
         )
         sys.stdout.write(line.rstrip() + "\n")
+
+
+def check_picture(path: Path | None) -> None:
+    """Raises MisreadError: the path's ending is of no picture that can be written."""
+    if path and path.suffix.lower() not in (".png", ".svg"):
+        raise MisreadError(f"{path}: a picture is written as .png or .svg.")
+
+
+def write_file(path: Path, write: Callable[[Path], None]) -> None:
+    """The file whole or not at all: `write` gets a path beside it. Raises MisreadError: it cannot be written."""
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        write(partial)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise MisreadError(f"{path} cannot be written: {error.strerror}.") from None
