@@ -1,3 +1,4 @@
+import hashlib
 import math
 
 import numpy as np
@@ -67,13 +68,68 @@ def test_misreads_have_every_column_and_the_most_confident_first() -> None:
         files=("w.png", "x.png", "y.png", "z.png"),
     )
     table = found.misreads()
-    assert table.columns.tolist() == ["index", "file", "label", "prediction", "confidence", "margin", "loss"]
+    assert table.columns.tolist() == [
+        "index", "file", "label", "prediction", "confidence", "margin", "loss", "rank", "second", "second_probability",
+        "third", "third_probability",
+    ]  # fmt: skip
     assert table["index"].tolist() == [2, 1, 3]
     assert table["file"].tolist() == ["y.png", "x.png", "z.png"]
     assert table.loc[0, ["label", "prediction"]].tolist() == ["c", "b"]
     assert table["confidence"].tolist() == pytest.approx([0.9, 0.6, 0.4])
     assert table["margin"].tolist() == pytest.approx([0.85, 0.5, 0.2])
     assert table["loss"].tolist() == pytest.approx([-math.log(0.05), -math.log(0.1), -math.log(0.2)], rel=1e-6)
+    assert table["rank"].tolist() == [
+        3,
+        3,
+        3,
+    ]  # of equally probable classes the first in the list counts as the greater
+    assert table["second"].tolist() == ["a", "c", "c"]
+    assert table["second_probability"].tolist() == pytest.approx([0.05, 0.3, 0.4])
+    assert table["third"].tolist() == ["c", "b", "a"]
+    assert table["third_probability"].tolist() == pytest.approx([0.05, 0.1, 0.2])
+
+
+def test_two_classes_have_no_third() -> None:
+    table = predictions([1], [[0.7, 0.3]]).misreads()
+    assert table.loc[0, ["rank", "second", "second_probability"]].tolist() == [2, "b", pytest.approx(0.3)]
+    assert "third" not in table
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 30), st.integers(2, 5), st.integers(1, 9), st.integers(0, 1000))
+def test_the_table_is_complete_and_exact_whatever_the_batches_and_their_order(
+    n: int, k: int, batch: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    probs = (rng.multinomial(8, np.ones(k) / k, n) / 8).astype(np.float32)  # coarse, so that there are ties
+    labels, rows, names = rng.integers(0, k, n), rng.permutation(1000)[:n], "abcde"[:k]
+    images = rng.integers(0, 256, (n, 3, 2, 1), dtype=np.uint8)
+
+    def misreads_of(at: np.ndarray) -> pd.DataFrame:
+        part = Predictions(labels[at], probs[at], tuple(names), rows[at], tuple(f"{r}.png" for r in rows[at]))
+        return part.misreads(images[at])
+
+    whole = misreads_of(np.arange(n))
+    pd.testing.assert_frame_equal(misreads_of(rng.permutation(n)), whole)
+    parts = [misreads_of(at) for at in np.array_split(rng.permutation(n), range(batch, n, batch))]
+    joined = pd.concat(parts).sort_values(["confidence", "index"], ascending=[False, True], ignore_index=True)
+    pd.testing.assert_frame_equal(joined, whole, check_dtype=False)
+
+    place = {row: i for i, row in enumerate(rows)}
+    expected = {r for r, p, label in zip(rows, probs.tolist(), labels, strict=True) if p.index(max(p)) != label}
+    assert set(whole["index"]) == expected
+    assert len(whole) == len(expected)
+    for line in whole.to_dict("records"):
+        i = place[line["index"]]
+        ranked = sorted(range(k), key=lambda c: (-probs[i, c], c))
+        assert line["file"] == f"{line['index']}.png"
+        assert (line["label"], line["prediction"]) == (names[labels[i]], names[ranked[0]])
+        assert line["rank"] == ranked.index(labels[i]) + 1
+        for name, c in zip(("second", "third"), ranked[1:], strict=False):
+            assert (line[name], line[f"{name}_probability"]) == (names[c], probs[i, c])
+        assert line["confidence"] == probs[i, ranked[0]]
+        assert line["margin"] == probs[i, ranked[0]] - probs[i, labels[i]]
+        assert line["hash"] == hashlib.sha256(b"3x2x1:" + images[i].tobytes()).hexdigest()
 
 
 def test_a_label_given_no_probability_has_a_finite_loss() -> None:

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from misread.analysis.intervals import wilson_interval
+from misread.data.image_hash import image_hashes
 from misread.data.image_set import checked_images, checked_labels
+from misread.data.mapped_images import Images
 from misread.data.splits import carve
 from misread.errors import DataError
 from misread.names import nearest
@@ -180,25 +182,37 @@ class Predictions:
             metrics[f"top_{top_k}_accuracy"] = float((top == self.labels[:, None]).any(axis=1).mean())
         return metrics
 
-    def misreads(self) -> pd.DataFrame:
-        """One line for every misread image, the most confident mistake first; of equals the first in the data.
+    def misreads(self, images: Images | None = None) -> pd.DataFrame:
+        """One line for every misread image, the most confident mistake first; of equals the first in the source.
 
-        Columns: index (row in the source), file, label, prediction (names), confidence, margin, loss.
+        images: (N, H, W, C) uint8, the predicted images; without them there is no column hash.
+        Columns: index (row in the source), file, label, prediction (names), confidence, margin, loss, rank (of the
+        label among the classes, 1 the most probable), second, second_probability, third, third_probability (the next
+        two classes after the prediction; no third where there are two classes), hash (`image_hash`).
         """
         positions = np.flatnonzero(self.misread)
-        positions = positions[np.argsort(-self.confidence[positions], kind="stable")]
+        positions = positions[np.lexsort((self.rows[positions], -self.confidence[positions]))]
+        probs, labels = self.probs[positions], self.labels[positions]
+        order = np.argsort(-probs, axis=1, kind="stable")
         names = np.array(self.class_names, dtype=object)
-        return pd.DataFrame(
+        table = pd.DataFrame(
             {
                 "index": self.rows[positions],
                 "file": [self.files[i] for i in positions] if self.files is not None else "",
-                "label": names[self.labels[positions]],
-                "prediction": names[self.predicted[positions]],
+                "label": names[labels],
+                "prediction": names[order[:, 0]],
                 "confidence": self.confidence[positions],
                 "margin": self.margin[positions],
                 "loss": self.losses[positions],
+                "rank": (order == labels[:, None]).argmax(axis=1) + 1,
             }
         )
+        for place, name in enumerate(("second", "third")[: len(names) - 1], start=1):
+            table[name] = names[order[:, place]]
+            table[f"{name}_probability"] = np.take_along_axis(probs, order, axis=1)[:, place]
+        if images is not None:
+            table["hash"] = image_hashes(images[positions])
+        return table
 
     def misread_images(self) -> "Misreads":
         """The misread images: their table, and the wall of them where there are images to show."""

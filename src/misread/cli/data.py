@@ -1,7 +1,7 @@
 """`misread data list|info|get|check|show`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,6 +9,13 @@ from misread.cli import options
 from misread.cli.output import check_picture_name, print_json, print_lines, print_table, warn, write_whole
 from misread.errors import DataError, RecipeError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from misread.data.image_set import ImageSet
+    from misread.figures.style import Picture
+
+PAIRS_SHOWN, PAIRS_DRAWN = 20, 24
 VERSIONS = 8  # of each image, in a picture of augmentation
 
 app = typer.Typer(help="List, describe, fetch, check and show data sets.", no_args_is_help=True, rich_markup_mode=None)
@@ -54,7 +61,7 @@ def info(
     data: options.Data, size: options.Size = None, strict: options.Strict = False, json: options.Json = False
 ) -> None:
     """Splits, shape, classes and fingerprint of a data set."""
-    described = _describe(data, size, strict)
+    described = _describe(_load(data, size, strict))
     if json:
         print_json(described)
         return
@@ -78,21 +85,40 @@ def get(name: Annotated[str, typer.Argument(help="mnist, fashion-mnist or kmnist
 
 @app.command()
 def check(
-    data: options.Data, size: options.Size = None, strict: options.Strict = False, json: options.Json = False
+    data: options.Data,
+    size: options.Size = None,
+    strict: options.Strict = False,
+    csv: Annotated[Path | None, typer.Option(help="Write all pairs of duplicates there.", show_default=False)] = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Write a picture of the worst pairs there (PNG or SVG).", show_default=False)
+    ] = None,
+    json: options.Json = False,
 ) -> None:
     """Read all of a data set and report what is wrong with it: exit code 1 when something is."""
-    described = _describe(data, size, strict)
-    problems = list(described["skipped"])
-    for split, counts in described["counts"].items():
-        absent = [name for name, count in counts.items() if not count]
-        if absent:
-            problems.append(f"The {split} split has no image of {', '.join(map(repr, absent))}.")
+    from misread.analysis.data_check import check_data
+
+    check_picture_name(png)
+    images = _load(data, size, strict)
+    described, found = _describe(images), check_data(images)
+    pairs = found.duplicates
+    written = []
+    if csv:
+        write_whole(csv, lambda path: pairs.to_csv(path, index=False))
+        written.append(f"Table: {csv}")
+    if png:
+        write_whole(png, lambda path: _picture(images, pairs).save(path))
+        written.append(f"Picture: {png}")
     if json:
-        print_json({**described, "problems": problems})
+        tables = {"duplicates": pairs.to_dict("records"), "constant": found.constant.to_dict("records")}
+        print_json({**described, "problems": found.problems, "notes": found.notes, **tables})
+        warn(*written)
     else:
         _print_description(described)
-        print_lines("", *(f"Problem: {p}" for p in problems)) if problems else print_lines("", "No problems found.")
-    if problems:
+        problems = [f"Problem: {p}" for p in found.problems] or ["No problems found."]
+        print_lines("", *problems, *(f"Note: {n}" for n in found.notes))
+        _print_pairs(pairs)
+        print_lines(*written)
+    if found.problems:
         raise typer.Exit(1)
 
 
@@ -119,7 +145,6 @@ def show(
     import numpy as np
 
     from misread.data.examples import pick_examples
-    from misread.data.load import load
     from misread.figures.examples import augmented_figure, examples_figure
     from misread.training.recipe import load_recipe
 
@@ -129,7 +154,7 @@ def show(
             f"The recipe {recipe!r} augments nothing. Name another, or say how: --set augmentation.rotation=10"
         )
     check_picture_name(png)
-    images = load(data, size=options.parse_size(size), strict=strict, progress=lambda line: warn(line))
+    images = _load(data, size, strict)
     shown = images.split(split)
     shown = shown.take(pick_examples(shown.labels, grid or (10 if spec else 16), seed))
     labels = [images.class_names[k] for k in shown.labels]
@@ -152,13 +177,44 @@ def show(
         print_lines(f"Picture: {png}, {len(shown)} images of {title}" + (f"; {spec.said}" if spec else ""))
 
 
-def _describe(data: str, size: str | None, strict: bool) -> dict[str, Any]:
+def _picture(images: "ImageSet", pairs: "pd.DataFrame") -> "Picture":
+    from misread.analysis.duplicates import pair_images
+    from misread.figures.duplicates import duplicates_figure
+
+    worst = pairs.head(PAIRS_DRAWN)
+    title = f"{len(worst):,} of {len(pairs):,} pairs of duplicates in {images.name}"
+    return duplicates_figure(worst, *pair_images(images, worst), title)
+
+
+def _print_pairs(pairs: "pd.DataFrame") -> None:
+    if not len(pairs):
+        return
+    shown = pairs.head(PAIRS_SHOWN).to_dict("records")
+    lines = [
+        [p["kind"], f"{p['correlation']:.4f}", *(_place(p, which) for which in ("first", "second"))] for p in shown
+    ]
+    print_lines("")
+    print_table(["Kind", "Correlation", "First", "Second"], lines, right=[1])
+    if len(pairs) > len(shown):
+        print_lines(f"and {len(pairs) - len(shown):,} more pairs; --csv FILE has all of them")
+
+
+def _place(pair: dict[str, Any], which: str) -> str:
+    split, index, file, label = (pair[f"{which}_{key}"] for key in ("split", "index", "file", "label"))
+    return f"{split} {file or f'{index:,}'}, labelled {label}"
+
+
+def _load(data: str, size: str | None, strict: bool) -> "ImageSet":
+    from misread.data.load import load
+
+    return load(data, size=options.parse_size(size), strict=strict, progress=lambda line: warn(line))
+
+
+def _describe(images: "ImageSet") -> dict[str, Any]:
     import numpy as np
 
-    from misread.data.load import load
     from misread.data.named import NAMED
 
-    images = load(data, size=options.parse_size(size), strict=strict, progress=lambda line: warn(line))
     named = NAMED.get(images.name) if images.source == images.name else None
     counts = {
         name: dict(zip(images.class_names, np.bincount(s.labels, minlength=images.n_classes).tolist(), strict=True))

@@ -1,13 +1,20 @@
 """`misread misreads`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from misread.cli import options
 from misread.cli.output import check_picture_name, print_json, print_lines, print_table, warn, write_whole
 from misread.cli.runs import find_run
+from misread.errors import MisreadError, RunError
+
+if TYPE_CHECKING:
+    from misread.analysis.misreads import Misreads
+
+NUMBERS = ("index", "confidence", "rank")
+SHOWN = ("index", "file", "label", "prediction", "confidence", "rank", "cause", "evidence")  # csv and json have all
 
 
 def misreads(
@@ -17,34 +24,70 @@ def misreads(
     most_confident: Annotated[
         bool, typer.Option(help="Show the most confident mistakes, not a random choice.")
     ] = False,
+    neighbours: Annotated[
+        bool, typer.Option("--neighbours", help="Show in the picture the nearest training images beside each.")
+    ] = False,
+    cause: Annotated[
+        str | None, typer.Option(help="Only those with this cause, like label-doubtful.", show_default=False)
+    ] = None,
+    causes: Annotated[bool, typer.Option(help="Say why each was misread; needs the training images.")] = True,
+    other: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="RUN", help="A run on the same data whose opinion counts in causes; may be repeated.",
+                     show_default=False),
+    ] = None,
     png: Annotated[Path | None, typer.Option(help="Write the picture there (PNG or SVG).", show_default=False)] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the table there.", show_default=False)] = None,
     split: options.Split = "test",
     json: options.Json = False,
-) -> None:
-    """Every misread image, the most confident mistake first; and a picture of some."""
+) -> None:  # fmt: skip
+    """Every misread image, the most confident mistake first, and why it was misread; and a picture of some."""
+    from misread.analysis.causes import find_cause
     from misread.runs.run import open_run
 
     check_picture_name(png)
+    if neighbours and not png:
+        raise RunError("--neighbours is about the picture; say with --png where to write it.")
+    if cause:
+        find_cause(cause)  # a wrong name is refused before anything is computed
+    if not causes and (cause or neighbours or other):
+        raise RunError("--no-causes leaves nothing for --cause, --neighbours or --other to work on; drop one of them.")
     found = open_run(find_run(run)).misreads_of(split)
+    others = [open_run(find_run(path)) for path in other or ()]
+    try:
+        found = found.explain(*others) if causes else found
+    except MisreadError as error:
+        if cause or neighbours or others:
+            raise
+        warn(f"Without causes: {error}")
+    found = found.with_cause(cause) if cause else found
     written = []
     if csv:
         write_whole(csv, lambda path: found.table.to_csv(path, index=False))
         written.append(f"Table: {csv}")
     if png:
         shown = found.top(grid) if most_confident else found.sample(grid, seed)
-        write_whole(png, lambda path: shown.figure().save(path))
+        write_whole(png, lambda path: (shown.neighbour_figure() if neighbours else shown.figure()).save(path))
         written.append(f"Picture: {png}, {shown.title}")
     if json:
-        print_json(found.table.to_dict("records"))
+        print_json(_records(found))
         warn(*written)
         return
-    with_files = bool(found.table["file"].any())
-    columns = [c for c in found.table.columns if c != "file" or with_files]
-    shown_rows = [
-        [f"{v:.4f}" if isinstance(v, float) else v for v in row]
-        for row in found.table[columns].astype({"confidence": float, "margin": float}).itertuples(index=False)
-    ]
-    numbers = [i for i, c in enumerate(columns) if c in ("index", "confidence", "margin", "loss")]
-    print_table(columns, shown_rows, right=numbers)
-    print_lines("", found.title, *written)
+    columns = [c for c in SHOWN if c in found.table and (c != "file" or found.table["file"].any())]
+    lines = found.table[columns].astype({"confidence": float}).itertuples(index=False)
+    rows = [[f"{v:.4f}" if isinstance(v, float) else v for v in line] for line in lines]
+    print_table(columns, rows, right=[i for i, c in enumerate(columns) if c in NUMBERS])
+    print_lines("", found.title)
+    if "cause" in found.table and not cause:
+        counts = found.table["cause"].value_counts()
+        print_lines(*(f"{count:>5,}  {name}" for name, count in counts.items()))
+    print_lines(*written)
+
+
+def _records(found: "Misreads") -> list[dict[str, Any]]:
+    """The table's lines; once explained, with the nearest training images of each."""
+    records = found.table.to_dict("records")
+    if "cause" not in found.table:
+        return records
+    near = {index: group.drop(columns="index").to_dict("records") for index, group in found.neighbours.groupby("index")}
+    return [{**record, "neighbours": near[record["index"]]} for record in records]

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,14 @@ from misread.analysis.misreads import Misreads
 from misread.analysis.per_class import PerClass
 from misread.analysis.predictions import Predictions
 from misread.data.geometry import Geometry, fit_picture
+from misread.data.image_hash import image_hashes
 from misread.data.image_set import ImageSet, Split
 from misread.data.load import load
 from misread.data.picture import read_picture
 from misread.errors import DataError, RunError
 from misread.models.summary import Summary, summarise
 from misread.runs import run_folder
+from misread.runs.explain import explain
 from misread.runs.history import History
 from misread.runs.record import RunRecord
 from misread.training.device import pick_device
@@ -257,7 +259,7 @@ class Run:
     def _name(self, data_name: str) -> str:
         return f"{self.record.recipe} on {data_name}"
 
-    @property
+    @cached_property
     def misreads(self) -> Misreads:
         """The misread test images, the most confident mistake first."""
         return self.misreads_of("test")
@@ -266,13 +268,25 @@ class Run:
         """The misread images of a split."""
         predictions = self.predictions(split)
         table = predictions.misreads()
+        table["hash"] = self._misread_hashes(split, table["index"].to_numpy())
 
         def images_of(rows: np.ndarray) -> np.ndarray:
             images = self.split(split)
             return images.images[np.searchsorted(images.rows, rows)]
 
         what = f"{self.record.data.name} {split}"
-        return Misreads(table, len(table), len(predictions), what, images_of)
+        explain_of = partial(explain, self, split)
+        return Misreads(table, len(table), len(predictions), what, images_of, explain_of)
+
+    def _misread_hashes(self, split: str, rows: np.ndarray) -> list[str]:
+        """The hash of each misread image, from the run folder where it is there, so that the data need not be."""
+        path = self.folder / run_folder.misreads_file(split)
+        if path.is_file():
+            kept = pd.read_csv(path)
+            if "hash" in kept and kept["index"].tolist() == rows.tolist():
+                return kept["hash"].tolist()
+        images = self.split(split)
+        return image_hashes(images.images[np.searchsorted(images.rows, rows)])
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """probs (N, K) float32 of images (N, H, W) or (N, H, W, C) uint8 in the training shape."""

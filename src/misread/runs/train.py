@@ -18,6 +18,7 @@ from misread.analysis.predictions import Predictions
 from misread.data.geometry import measure_geometry
 from misread.data.image_set import ImageSet, Split, build_image_set
 from misread.data.load import load
+from misread.data.mapped_images import Images
 from misread.data.splits import carve
 from misread.errors import DataError, RecipeError
 from misread.models.network import network_logits
@@ -105,7 +106,7 @@ def train(
             run_recipe = resolved.model_copy(
                 update={"members": len(members(net))} if network is None else {"members": 1, "layers": ()}
             )
-            _write(folder, run_recipe, net, finished, predictions, splits)
+            _write(folder, run_recipe, net, finished, predictions, images.test.images, splits)
             timing = Timing(
                 load_seconds=images.load_seconds,
                 fit_seconds=prepare_seconds + finished.fit_seconds,
@@ -259,6 +260,7 @@ def _write(
     network: nn.Module,
     finished: Finished,
     predictions: Predictions,
+    test_images: Images,
     splits: TrainingSplits,
 ) -> None:
     import safetensors.torch as safetensors
@@ -276,7 +278,7 @@ def _write(
     if predictions.files is not None:
         arrays["files"] = np.array(predictions.files, dtype=str)
     np.savez_compressed(folder / run_folder.predictions_file("test"), **arrays)  # type: ignore[arg-type]
-    predictions.misreads().to_csv(folder / run_folder.misreads_file("test"), index=False)
+    predictions.misreads(test_images).to_csv(folder / run_folder.misreads_file("test"), index=False)
 
 
 def _draw(run: Run) -> None:

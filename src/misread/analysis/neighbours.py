@@ -1,0 +1,66 @@
+"""Nearest neighbours: an exact search by blocked matrix products."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+BLOCK = 4096  # queries and points multiplied at once: 64 MiB of distances
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The nearest points of Q queries, the nearest first.
+
+    positions: (Q, k) int64, each neighbour's place among the points.
+    distances: (Q, k) float32, Euclidean.
+    """
+
+    positions: np.ndarray
+    distances: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def without(self, own: np.ndarray) -> "Neighbours":
+        """One neighbour less each: without the point `own` (Q,), or the last where that is none of them."""
+        keep = self.positions != own[:, None]
+        keep[keep.all(axis=1), -1] = False
+        shape = (len(self), max(self.positions.shape[1] - 1, 0))
+        return Neighbours(self.positions[keep].reshape(shape), self.distances[keep].reshape(shape))
+
+    def __getitem__(self, queries: slice) -> "Neighbours":
+        return Neighbours(self.positions[queries], self.distances[queries])
+
+
+def nearest(
+    queries: np.ndarray | Tensor, points: np.ndarray | Tensor | Iterable[np.ndarray | Tensor], k: int
+) -> Neighbours:
+    """The k nearest points of every query by Euclidean distance; all points where there are fewer than k.
+
+    queries: (Q, D) floats. points: (N, D), or blocks of them one after the other, of which one is held at a time.
+    Every distance is computed, as |q|² - 2qp + |p|² in the arrays' precision: of points whose distances differ by
+    less than its rounding any may come first.
+    """
+    asked = torch.as_tensor(queries)
+    squares = asked.new_full((len(asked), k), torch.inf)
+    found = torch.full((len(asked), k), -1, device=asked.device)
+    start = 0
+    for block in [points] if isinstance(points, np.ndarray | Tensor) else points:
+        for piece in torch.as_tensor(block).to(asked.device).split(BLOCK):
+            for first in range(0, len(asked), BLOCK):
+                rows = slice(first, first + BLOCK)
+                better, where = _squared_distances(asked[rows], piece).topk(min(k, len(piece)), largest=False)
+                merged = torch.cat([squares[rows], better], dim=1)
+                squares[rows], order = merged.topk(k, largest=False)
+                found[rows] = torch.cat([found[rows], where + start], dim=1).gather(1, order)
+            start += len(piece)
+    k = min(k, start)
+    return Neighbours(found[:, :k].cpu().numpy(), squares[:, :k].clamp(min=0).sqrt().float().cpu().numpy())
+
+
+def _squared_distances(queries: Tensor, points: Tensor) -> Tensor:
+    products = torch.addmm(points.square().sum(dim=1), queries, points.T, alpha=-2)
+    return products.add_(queries.square().sum(dim=1, keepdim=True))
