@@ -18,6 +18,7 @@ _HOME = {
     "Run": "misread.runs.run",
     "RunError": "misread.errors",
     "TrainingError": "misread.errors",
+    "cross_validate": "misread.runs.held_out",
     "load": "misread.data.load",
     "load_recipe": "misread.training.recipe",
     "open_run": "misread.runs.run",
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from misread.errors import RecipeError as RecipeError
     from misread.errors import RunError as RunError
     from misread.errors import TrainingError as TrainingError
+    from misread.runs.held_out import cross_validate as cross_validate
     from misread.runs.run import Run as Run
     from misread.runs.run import open_run as open_run
     from misread.runs.train import train as train

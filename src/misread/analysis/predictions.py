@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from misread.analysis.intervals import wilson_interval
 from misread.errors import DataError
+
+if TYPE_CHECKING:
+    from misread.analysis.label_issues import LabelIssues
 
 SMALLEST = float(np.finfo(np.float32).tiny)  # stands for a probability too small for float32, so that losses are finite
 
@@ -102,3 +106,12 @@ class Predictions:
                 "loss": self.losses[positions],
             }
         )
+
+    def label_issues(self, method: str = "self-confidence") -> "LabelIssues":
+        """One line for every image, the most doubtful label first, by one of `label_issues.METHODS`.
+
+        Means something only where the model did not train on these images.
+        """
+        from misread.analysis.label_issues import label_issue_table
+
+        return label_issue_table(self, method)

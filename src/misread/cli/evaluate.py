@@ -15,6 +15,7 @@ def evaluate(
         str | None, typer.Argument(help="Other data; the run's own by default.", show_default=False)
     ] = None,
     split: options.Split = "test",
+    labels: options.Labels = None,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
@@ -22,7 +23,7 @@ def evaluate(
     from misread.runs.run import open_run
 
     opened = open_run(find_run(run), device=device)
-    result = opened.evaluate(data, split)
+    result = opened.evaluate(data, split, labels)
     if json:
         print_json(result)
         return
@@ -43,4 +44,8 @@ def evaluate(
     ]
     lines += [f"Top-{key.split('_')[1]}     {value:.2%}" for key, value in result.items() if key.startswith("top_")]
     lines.append(f"Misread   {result['misread']:,} of {result['n']:,}")
+    if labels:
+        from misread.progress import accuracy_line
+
+        lines += ["", f"On the fixed labels: {accuracy_line(result['fixed'])}", *result["label_patch"]["notes"]]
     print_lines(*lines)

@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 
 from misread.cli import options
-from misread.cli.output import print_json, print_lines, print_table, save_picture, warn
+from misread.cli.output import check_picture_name, print_json, print_lines, print_table, save_picture, warn, write_whole
 from misread.cli.runs import find_run
-from misread.errors import RunError
 
 
 def misreads(
@@ -26,10 +25,11 @@ def misreads(
     """Every misread image, the most confident mistake first; and a picture of some."""
     from misread.runs.run import open_run
 
+    check_picture_name(png)
     found = open_run(find_run(run)).misreads_of(split)
     written = []
     if csv:
-        _write(csv, lambda path: found.table.to_csv(path, index=False))
+        write_whole(csv, lambda path: found.table.to_csv(path, index=False))
         written.append(f"Table: {csv}")
     if png:
         shown = found.top(grid) if most_confident else found.sample(grid, seed)
@@ -48,13 +48,3 @@ def misreads(
     numbers = [i for i, c in enumerate(columns) if c in ("index", "confidence", "margin", "loss")]
     print_table(columns, shown_rows, right=numbers)
     print_lines("", found.title, *written)
-
-
-def _write(path: Path, write: object) -> None:
-    partial = path.with_name(f".partial-{path.name}")
-    try:
-        write(partial)  # type: ignore[operator]
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise RunError(f"{path} cannot be written: {error.strerror}.") from None

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,11 +49,24 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]], right: Seq
         sys.stdout.write(line.rstrip() + "\n")
 
 
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` write a file, which takes its name when it is whole. Raises RunError: it cannot be written."""
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        write(partial)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RunError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def check_picture_name(path: Path | None) -> None:
+    """Raises RunError: the file of a picture is named as something else; said before any work is done."""
+    if path is not None and path.suffix.lower() not in (".png", ".svg"):
+        raise RunError(f"{path}: a picture is written as .png or .svg.")
+
+
 def save_picture(picture: "Picture", path: Path) -> None:
     """Write a picture where the user asked for it. Raises RunError: another kind of file, or it cannot be written."""
-    if path.suffix.lower() not in (".png", ".svg"):
-        raise RunError(f"{path}: a picture is written as .png or .svg.")
-    try:
-        picture.save(path)
-    except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror}.") from None
+    check_picture_name(path)
+    write_whole(path, picture.save)

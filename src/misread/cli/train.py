@@ -17,6 +17,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order and dropout.", show_default=False)] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs to train.", show_default=False)] = None,
     set: options.Set = None,
+    labels: options.Labels = None,
     size: options.Size = None,
     strict: options.Strict = False,
     device: options.Device = "auto",
@@ -37,8 +38,8 @@ def train(
     warn(*(f"Skipped: {line}" for line in images.skipped))
     listener = pick_listener(quiet=quiet, console=console(json))
     run = train_run(
-        images, recipe, seed=seed, epochs=epochs, settings=set or [], out=out, device=device, threads=threads,
-        progress=listener,
+        images, recipe, labels=labels, seed=seed, epochs=epochs, settings=set or [], out=out, device=device,
+        threads=threads, progress=listener,
     )  # fmt: skip
     if json:
         print_json({"folder": str(run.folder), **run.record.model_dump(mode="json")})

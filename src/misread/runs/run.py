@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,20 @@ import pandas as pd
 import torch
 from torch import nn
 
+from misread.analysis.label_issues import LabelIssues, label_issue_table
 from misread.analysis.misreads import Misreads
 from misread.analysis.predictions import Predictions
 from misread.data.geometry import Geometry, fit_picture
+from misread.data.image_hash import image_hashes
 from misread.data.image_set import ImageSet, Split
+from misread.data.label_patch import read_patch
 from misread.data.load import load
 from misread.data.picture import read_picture
 from misread.errors import DataError, RunError
 from misread.models.summary import Summary, summarise
 from misread.runs import run_folder
 from misread.runs.history import History
-from misread.runs.record import RunRecord
+from misread.runs.record import RunRecord, label_patch_record
 from misread.training.device import pick_device
 from misread.training.evaluate import predict_probs
 from misread.training.networks import predictor, recipe_network
@@ -140,13 +144,17 @@ class Run:
 
     def split(self, name: str) -> Split:
         """The images of a split as the run used it: a validation split carved from train is the same one."""
+        return self._split_of(self.data, name)
+
+    def _split_of(self, data: ImageSet, name: str) -> Split:
+        """data: the run's own images, with these or other labels."""
         carved = np.load(self.folder / run_folder.SPLITS) if (self.folder / run_folder.SPLITS).is_file() else {}
         if name in ("train", "val") and f"{name}_rows" in carved:
-            train = self.data.train
+            train = data.train
             return train.take(np.searchsorted(train.rows, carved[f"{name}_rows"]))
         if name == "val" and self.recipe.validation.name == "show-test":
-            return self.data.test
-        return self.data.split(name)
+            return data.test
+        return data.split(name)
 
     def predictions(self, split: str = "test") -> Predictions:
         """Labels and predicted probabilities of a split; those of test are in the run folder."""
@@ -162,35 +170,41 @@ class Run:
             )
         return self._predict_split(self.split(split), split)
 
-    def evaluate(self, data: ImageSet | str | Path | None = None, split: str = "test") -> dict[str, Any]:
+    def evaluate(
+        self, data: ImageSet | str | Path | None = None, split: str = "test", labels: str | Path | None = None
+    ) -> dict[str, Any]:
         """Metrics on a split of the run's data, or of other data with the same classes.
 
         Returns the keys of `run.json`'s metrics, and `data`: its name, fingerprint, and whether it is the run's own.
+        labels: a label patch; the metrics are on the labels as loaded all the same, and `fixed` has them on the fixed
+        labels, `label_patch` what was fixed.
         A set whose test split was carved by misread is evaluated whole, unless it is the run's own: its
         images may have trained the run, and then only the carved test split counts.
-        Raises DataError: other classes, or images of another shape.
+        Raises DataError: other classes, images of another shape, or a patch that cannot be used.
         """
-        predictions, other = self._predictions_on(data, split)
-        return {
-            "split": predictions.split,
-            **predictions.metrics(self.recipe.top_k),
-            "data": {
-                "name": other.name,
-                "fingerprint": other.fingerprint,
-                "same": other.fingerprint == self.record.data.fingerprint,
-            },
-        }
+        scored = self._scored_data(data)
+        same = scored.fingerprint == self.record.data.fingerprint
+        split = "all" if split == "test" and scored.carved_test and not same else split
+        split_of = self._split_of if same else ImageSet.split
+        predictions = self._predict_split(split_of(scored, split), split)
+        about = {"name": scored.name, "fingerprint": scored.fingerprint, "same": same}
+        result: dict[str, Any] = {"split": split, **predictions.metrics(self.recipe.top_k), "data": about}
+        if labels is not None:
+            fixed = read_patch(labels).fix(scored)
+            on_fixed = replace(predictions, labels=split_of(fixed.data, split).labels)
+            result["fixed"] = on_fixed.metrics(self.recipe.top_k)
+            result["label_patch"] = label_patch_record(fixed).model_dump()
+        return result
 
-    def _predictions_on(self, data: ImageSet | str | Path | None, split: str) -> tuple[Predictions, ImageSet]:
+    def _scored_data(self, data: ImageSet | str | Path | None) -> ImageSet:
         if data is None:
-            return self._predict_split(self.split(split), split), self.data
+            return self.data
         given = data if isinstance(data, ImageSet) else load(data, size=self.record.data.image_shape[:2])
         if given.fingerprint == self.record.data.fingerprint:
             self._data = given
-            return self._predict_split(self.split(split), split), given
-        self._check_fits(given)
-        split = "all" if split == "test" and given.carved_test else split
-        return self._predict_split(given.split(split), split), given
+        else:
+            self._check_fits(given)
+        return given
 
     def _check_fits(self, data: ImageSet) -> None:
         record = self.record.data
@@ -225,6 +239,24 @@ class Run:
 
         what = f"{self.record.data.name} {split}"
         return Misreads(table, len(table), len(predictions), what, images_of)
+
+    def label_issues(self, split: str = "test", method: str = "self-confidence") -> LabelIssues:
+        """The images of a split as a DataFrame, the most doubtful label first; by `analysis.label_issues.METHODS`.
+
+        Raises RunError: the run trained on this split, so that its probabilities say nothing of the labels there.
+        """
+        if split not in ("test", "val"):
+            raise RunError(
+                f"The run in {self.folder} trained on its {split} images, and repeats their labels, wrong ones too.\n"
+                "`misread labels DATA` (misread.cross_validate in Python) asks networks that did not see them."
+            )
+        images = self.split(split)
+        table = label_issue_table(
+            self.predictions(split), method, split=[split] * len(images), hash=image_hashes(images.images)
+        )
+        table.title = f"{self.record.data.name} {split} by {self.record.recipe}, {method}"
+        table.images_of = lambda lines: images.images[np.searchsorted(images.rows, lines["index"])]
+        return table
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """probs (N, K) float32 of images (N, H, W) or (N, H, W, C) uint8 in the training shape."""
