@@ -38,6 +38,7 @@ def evaluate(
     figures: Annotated[
         Path | None, typer.Option(help="Write pictures of all this into this folder.", show_default=False)
     ] = None,
+    labels: options.Labels = None,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
@@ -46,7 +47,7 @@ def evaluate(
 
     opened = open_run(find_run(run), device=device)
     predictions, used = opened.predict_on(data, split)
-    result = opened.scores(predictions, used)
+    result = opened.scores(predictions, used, labels)
     own = result["data"]["same"]
     calibrated, sets = None, None
     if calibration or figures or json:
@@ -78,6 +79,10 @@ def evaluate(
     if split == "train" and own:
         print_lines("Note: the run was trained on these images; the accuracy says nothing of new ones.")
     _print_headline(result, predictions)
+    if labels:
+        from misread.progress import accuracy_line
+
+        print_lines("", f"On the fixed labels: {accuracy_line(result['fixed'])}", *result["label_patch"]["notes"])
     if per_class:
         _print_classes(predictions)
     if calibration and calibrated:

@@ -78,6 +78,7 @@ def train_seeds(
     recipe: str | Path | Recipe = "tutorial-mlp",
     *,
     seeds: int = 5,
+    labels: str | Path | None = None,
     seed: int | None = None,
     epochs: int | None = None,
     settings: Sequence[str] = (),
@@ -104,6 +105,7 @@ def train_seeds(
             train(
                 images,
                 resolved,
+                labels=labels,
                 seed=resolved.seed + len(runs) * resolved.members,
                 epochs=epochs,
                 out=out,
