@@ -61,7 +61,10 @@ def test_augmentation_follows_recipe_and_seed(cli: Callable[..., Result], idx_fo
     ],
 )
 def test_what_cannot_be_shown_is_said(
-    cli: Callable[..., Result], idx_folder: Path, arguments: tuple[str, ...], message: str  # noqa: F811
+    cli: Callable[..., Result],
+    idx_folder: Path,
+    arguments: tuple[str, ...],
+    message: str,  # noqa: F811
 ) -> None:
     done = cli("data", "show", idx_folder, *arguments)
     assert done.code == 2

@@ -10,7 +10,7 @@ LABELS = np.random.default_rng(0).choice([0, 1, 2, 5], 200, p=[0.7, 0.2, 0.08, 0
 def test_classes_take_turns_for_as_long_as_they_have_images(count: int) -> None:
     picked = pick_examples(LABELS, count, seed=1)
     assert len(picked) == len(set(picked.tolist())) == min(count, 200)
-    left = {label: int((LABELS == label).sum()) for label in (0, 1, 2, 5)}
+    left = {label: int((label == LABELS).sum()) for label in (0, 1, 2, 5)}
     expected: list[int] = []
     while len(expected) < len(picked):
         for label in (0, 1, 2, 5):
