@@ -73,8 +73,10 @@ def recipe_tables(recipe: str, measurements: list[Measurement], results: Results
         },
         runs,
     )
+    notes = dict.fromkeys(f"{m['contestant']}: {m['note']}" for m in measurements if m.get("note"))
     failures = dict.fromkeys(f"{m['contestant']} failed: {m['failed']}" for m in measurements if "failed" in m)
-    return "\n\n".join([f"**{recipe}**, {counts} runs of each", training, predicting, *failures])
+    remarks = [f"{remark}." for remark in (*notes, *failures)]
+    return "\n\n".join([f"**{recipe}**, {counts} runs of each", training, predicting, *remarks])
 
 
 def table(

@@ -50,6 +50,7 @@ class Outcome:
     fit_seconds:   from arrays in memory to final weights, set-up and compilation included, validation excluded.
     test_accuracy: in [0, 1], after the last epoch.
     predict:       the fastest way to predict many images that the library documents.
+    note:          what else whoever reads the numbers should know.
     """
 
     epoch_seconds: list[float]
@@ -58,6 +59,7 @@ class Outcome:
     versions: dict[str, str]
     n_test: int
     predict: Predict
+    note: str = ""
 
 
 def contest(train: Callable[[Lesson], Outcome]) -> None:
@@ -69,6 +71,7 @@ def contest(train: Callable[[Lesson], Outcome]) -> None:
         fit_seconds=outcome.fit_seconds,
         test_accuracy=outcome.test_accuracy,
         peak_rss_bytes=peak_rss_bytes(),
+        note=outcome.note,
         versions={**outcome.versions, "python": platform.python_version()},
     )
     answer(**time_predict(outcome.predict, outcome.n_test))

@@ -23,6 +23,7 @@ def train(lesson: Lesson) -> Outcome:
             progress=False,
         )
         epoch_seconds = [float(s) for s in run.history["seconds"]]
+    engine = run.record.engine
     return Outcome(
         epoch_seconds=epoch_seconds,
         fit_seconds=run.record.timing.fit_seconds,
@@ -30,6 +31,7 @@ def train(lesson: Lesson) -> Outcome:
         versions={"misread": misread.__version__, "torch": torch.__version__, "numpy": np.__version__},
         n_test=len(data.test),
         predict=in_batches(run.predict, data.test.images),
+        note=f"trained by {engine.name} in {engine.precision} {engine.note}".strip(),
     )
 
 

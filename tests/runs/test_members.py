@@ -19,6 +19,7 @@ from misread.models.views import MeanOverViews
 from misread.progress import Silent
 from misread.runs.train import train
 from misread.training.events import EpochEnded, Event
+from misread.training.recipe import load_recipe
 
 SMALL = [
     'layers=[{type="Flatten"}, {type="Dense", units=8, activation="relu"}, {type="Dense", units="classes"}]',
@@ -33,8 +34,8 @@ def small(data: ImageSet, *more: str, **settings: Any) -> misread.Run:
 
 
 def test_an_ensemble_is_the_mean_of_the_runs_with_its_members_seeds(block_set: ImageSet) -> None:
-    ensemble = small(block_set, "members=3", seed=5)
-    alone = [small(block_set, seed=seed) for seed in (5, 6, 7)]
+    ensemble = small(block_set, "members=3", seed=2)
+    alone = [small(block_set, seed=seed) for seed in (6, 7, 8)]
     images = block_set.test.images
     mean = np.mean([run.predict(images).astype(np.float64) for run in alone], axis=0)
     np.testing.assert_allclose(ensemble.predict(images), mean, atol=1e-6)
@@ -138,3 +139,10 @@ def test_an_augmented_training_learns_to_find_what_was_moved(block_set: ImageSet
     )
     run = small(far, "augmentation.shift=0.2", epochs=15, network=network)
     assert run.metrics["test"]["accuracy"] > 0.9
+
+
+def test_ensembles_of_different_seeds_share_no_member() -> None:
+    seeds = [load_recipe("fast", [f"seed={s}", "members=3"]).member_seed(k) for s in (0, 1, 2) for k in range(3)]
+    assert seeds == list(range(9))
+    assert 0 <= load_recipe("fast", [f"seed={2**63 - 1}", "members=5"]).member_seed(4) < 2**63
+    assert load_recipe("fast", ["seed=11"]).member_seed(0) == 11

@@ -52,7 +52,7 @@ class Predictions:
         split: str = "test",
         *,
         name: str = "",
-        images: Any | Callable[[], np.ndarray] | None = None,
+        images: Any | Callable[[], Images] | None = None,
     ) -> None:
         self.probs = _checked_probs(probs)
         n, k = self.probs.shape
@@ -67,7 +67,9 @@ class Predictions:
         self.files = None if files is None else tuple(files)
         self.split = split
         self.name = name
-        self._images = images if images is None or callable(images) else checked_images(images, "images")
+        self._images: Images | Callable[[], Images] | None = (
+            images if images is None or callable(images) else checked_images(images, "images")
+        )
         lengths = {"labels": len(self.labels), "probs": n, "rows": len(self.rows)}
         lengths |= {"files": len(self.files)} if self.files is not None else {}
         lengths |= {} if self._images is None or callable(self._images) else {"images": len(self._images)}
@@ -121,20 +123,21 @@ class Predictions:
         return self.class_names.index(str(name))
 
     @cached_property
-    def images(self) -> np.ndarray:
-        """(N, H, W, C) uint8. Raises DataError: these predictions were made without their images."""
+    def images(self) -> Images:
+        """(N, H, W, C) uint8, in memory or in a file. Raises DataError: the predictions came without images."""
         if self._images is None:
             raise DataError(
                 "These predictions have no images to show. Give them: Predictions(labels, probs, images=...)."
             )
-        return self._images() if callable(self._images) else self._images
+        found: Images = self._images() if callable(self._images) else self._images
+        return found
 
     @property
     def has_images(self) -> bool:
         return self._images is not None
 
     def _with(self, **changed: Any) -> "Predictions":
-        kept = {
+        kept: dict[str, Any] = {
             "labels": self.labels, "probs": self.probs, "class_names": self.class_names, "rows": self.rows,
             "files": self.files, "split": self.split, "name": self.name, "images": self._images,
         }  # fmt: skip
@@ -220,9 +223,11 @@ class Predictions:
         from misread.analysis.misreads import Misreads
 
         table, position = self.misreads(), {int(row): i for i, row in enumerate(self.rows)}
-        return Misreads(
-            table, len(table), len(self), self.title, lambda rows: self.images[[position[int(row)] for row in rows]]
-        )
+
+        def images_of(rows: np.ndarray) -> np.ndarray:
+            return np.asarray(self.images[np.array([position[int(row)] for row in rows], dtype=np.int64)])
+
+        return Misreads(table, len(table), len(self), self.title, images_of)
 
     def confusion(self) -> "Confusion":
         """Which class was read as which: the matrix, the most confused pairs, and the images behind each cell."""

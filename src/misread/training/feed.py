@@ -22,10 +22,8 @@ class Feed:
 
     def shuffle(self) -> None:
         """Begin an epoch, in an order of its own."""
-        order = torch.randperm(len(self.rows), generator=self._generator)
-        self._rows = self.rows[
-            order.to(self.rows.device)
-        ]  # those not yet taken; with augmentation, those not yet augmented
+        order = torch.randperm(len(self.rows), generator=self._generator).to(self.rows.device)
+        self._rows = self.rows[order]  # those not yet taken; with augmentation, those not yet augmented
         self._images, self._labels = self.images[:0], self.labels[:0]  # augmented and not yet taken
 
     def take(self, count: int) -> tuple[Tensor, Tensor, Tensor]:

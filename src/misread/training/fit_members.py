@@ -14,7 +14,7 @@ from misread.training.recipe import Recipe
 def fit_members(
     networks: Sequence[nn.Module], recipe: Recipe, train: Examples, val: Examples, n_classes: int
 ) -> Generator[Event, str | None, None]:
-    """`fit` for each network, with the seeds `recipe.seed`, `recipe.seed + 1`, ...; of one it is `fit` itself.
+    """`fit` for each network with its member's seed; of one it is `fit` itself.
 
     The epochs are numbered through. `Finished` comes once: after STOP with the networks that had all their epochs,
     though with the first in any case.
@@ -23,7 +23,7 @@ def fit_members(
     answer: str | None = None
     while len(finished) < len(networks) and answer != STOP:
         before = len(finished) * recipe.epochs
-        member = recipe.model_copy(update={"seed": recipe.seed + len(finished)})
+        member = recipe.model_copy(update={"seed": recipe.member_seed(len(finished))})
         events = fit(networks[len(finished)], member, train, val, n_classes)
         answer = None
         while not isinstance(event := events.send(answer), Finished):

@@ -14,13 +14,14 @@ from misread.training.recipe import Recipe
 def recipe_network(recipe: Recipe, image_shape: tuple[int, int, int], n_classes: int) -> nn.Module:
     """A network with the weights that its training begins with, or an `Ensemble` of the recipe's members.
 
-    Member k, from 0, has the weights of a recipe whose seed is k more. torch's global generator is left as it is.
+    Each member has the weights that a single network with its seed begins with. torch's global generator is left as
+    it is.
     Raises RecipeError, naming the layer: see `build_network`.
     """
     networks = []
     with torch.random.fork_rng(devices=[]):
         for k in range(recipe.members):
-            torch.manual_seed(recipe.seed + k)
+            torch.manual_seed(recipe.member_seed(k))
             networks.append(build_network(recipe.layers, image_shape, n_classes))
     return joined(networks)
 

@@ -164,7 +164,7 @@ class Recipe(Spec):
     target_accuracy: Annotated[float, Field(gt=0, le=1)] | None = None  # on validation: the epoch reaching it ends it
     weight_averaging: WeightAveraging | None = None
     test_time_augmentation: ViewAveraging | None = None
-    members: Positive = 1  # networks trained with the seeds seed, seed + 1, ..., whose probabilities are averaged
+    members: Positive = 1  # networks whose probabilities are averaged
     layers: tuple[LayerSpec, ...] = ()
 
     def model_post_init(self, context: Any, /) -> None:
@@ -182,6 +182,10 @@ class Recipe(Spec):
             raise ValueError(
                 "seconds: members and weight_averaging need a training of known length; leave them out, or set epochs"
             )
+
+    def member_seed(self, member: int) -> int:
+        """The seed of a member of the ensemble, from 0: no two recipes that differ by their seed alone share one."""
+        return (self.seed * self.members + member) % 2**63
 
     def to_toml(self) -> str:
         """The recipe as TOML, every field written out."""
