@@ -8,36 +8,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import pytest
 from PIL import Image
 
 import misread
-from conftest import blocks, write_idx_folder
-from misread.cli.main import main
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    def call(*arguments: object) -> Result:
-        capsys.readouterr()
-        try:
-            main([str(a) for a in arguments])
-            code = 0
-        except SystemExit as leave:
-            code = int(leave.code or 0)
-        out, err = capsys.readouterr()
-        return Result(code, out, err)
-
-    return call
+from conftest import Result, blocks, write_idx_folder
 
 
 @pytest.fixture(scope="session")
@@ -247,7 +223,7 @@ def test_compare_refuses_different_images_and_notes_other_training_data(
     assert done.out.startswith("Note: A and B were trained on different data; their test images are the same.\n")
 
 
-def test_misreads_prints_the_full_table_and_writes_what_is_asked(
+def test_misreads_prints_every_one_with_its_cause_and_writes_what_is_asked(
     cli: Callable[..., Result], shared: tuple[Path, Path], tmp_path: Path
 ) -> None:
     run = shared[1]
@@ -255,17 +231,62 @@ def test_misreads_prints_the_full_table_and_writes_what_is_asked(
     assert total > 5
     done = cli("misreads", run, "--grid", 5, "--png", tmp_path / "wall.png", "--csv", tmp_path / "all.csv")
     lines = done.out.splitlines()
-    assert lines[0].split() == ["index", "label", "prediction", "confidence", "margin", "loss"]
+    assert lines[0].split() == ["index", "label", "prediction", "confidence", "rank", "cause", "evidence"]
     confidences = [float(line.split()[3]) for line in lines[1 : total + 1]]
     assert len(confidences) == total
     assert confidences == sorted(confidences, reverse=True)
     assert f"5 of {total} misread" in done.out
-    assert (tmp_path / "all.csv").read_text() == (run / "misreads-test.csv").read_text()
     with Image.open(tmp_path / "wall.png") as picture:
         assert picture.width > 300
     rows = json.loads(cli("misreads", run, "--json").out)
     assert [row["index"] for row in rows] == [int(line.split()[0]) for line in lines[1 : total + 1]]
-    assert set(rows[0]) == {"index", "file", "label", "prediction", "confidence", "margin", "loss"}
+    table = misread.open_run(run).misreads.explain().table
+    assert list(rows[0]) == [*table.columns, "neighbours"]
+    assert [row["cause"] for row in rows] == table["cause"].tolist()
+    assert [near["place"] for near in rows[0]["neighbours"]] == [1, 2, 3, 4, 5]
+    assert (tmp_path / "all.csv").read_text() == table.to_csv(index=False)
+    counted = [line.split(maxsplit=1) for line in lines[total + 3 : -2]]
+    assert {name: int(count) for count, name in counted} == table["cause"].value_counts().to_dict()
+
+
+def test_misreads_of_one_cause_and_their_neighbours(
+    cli: Callable[..., Result], shared: tuple[Path, Path], tmp_path: Path
+) -> None:
+    rows = json.loads(cli("misreads", shared[1], "--json").out)
+    cause = rows[0]["cause"]
+    wanted = [row for row in rows if row["cause"] == cause]
+    options = ("--cause", cause.replace(" ", "-"), "--neighbours", "--most-confident", "--grid", 2)
+    done = cli("misreads", shared[1], *options, "--png", tmp_path / "near.png", "--json")
+    assert json.loads(done.out) == wanted
+    assert f"2 of {len(rows)} misread, {cause}" in done.err
+    with Image.open(tmp_path / "near.png") as picture:
+        assert picture.width > 900
+    other = cli("misreads", shared[1], "--other", shared[1], "--json")
+    assert "other runs" in other.out
+    for arguments, message in (
+        (("--cause", "labl-doubtful"), "There is no cause 'labl-doubtful'. Did you mean 'label doubtful'?"),
+        (("--neighbours",), "say with --png where to write it"),
+        (("--no-causes", "--cause", "ambiguous"), "--no-causes leaves nothing for --cause"),
+    ):
+        refused = cli("misreads", shared[1], *arguments)
+        assert (refused.code, refused.out) == (2, "")
+        assert message in refused.err
+
+
+def test_misreads_need_no_data_but_for_their_causes(
+    cli: Callable[..., Result], shared: tuple[Path, Path], tmp_path: Path
+) -> None:
+    data = write_idx_folder(tmp_path / "gone", blocks(320), blocks(80, seed=1))
+    run = misread.train(data, epochs=1, settings=[SMALL[1]], out=tmp_path, progress=False).folder
+    (data / "train-images-idx3-ubyte").unlink()
+    done = cli("misreads", run)
+    assert done.code == 0
+    assert done.out.split("\n")[0].split() == ["index", "label", "prediction", "confidence", "rank"]
+    assert done.err.startswith("Without causes: ")
+    plain = cli("misreads", run, "--no-causes", "--csv", tmp_path / "all.csv")
+    assert (plain.code, plain.err) == (0, "")
+    assert (tmp_path / "all.csv").read_text() == (run / "misreads-test.csv").read_text()
+    assert cli("misreads", run, "--cause", "ambiguous").code == 2
 
 
 def test_misreads_writes_only_pictures_as_pictures(
@@ -341,20 +362,36 @@ def test_data_list_info_get_and_check(cli: Callable[..., Result], shared: tuple[
     got = cli("data", "get", "digits")
     assert (got.code, "Verified" in got.out) == (0, True)
     assert "Did you mean 'kmnist'" in cli("data", "get", "kminst").err
-    assert cli("data", "check", shared[0]).code == 0
+    checked = cli("data", "check", shared[0])
+    assert (checked.code, checked.out.splitlines()[-1]) == (0, "No problems found.")
 
 
 def test_data_check_finds_what_is_wrong(cli: Callable[..., Result], tmp_path: Path) -> None:
-    for name in "ab":
-        (tmp_path / name).mkdir()
-        for i in range(4):
-            Image.fromarray(np.full((4, 4), 9 * i, np.uint8)).save(tmp_path / name / f"{i}.png")
-    (tmp_path / "a" / "broken.png").write_text("")
-    done = cli("data", "check", tmp_path)
+    data = tmp_path / "set"
+    for label, name in enumerate("ab"):
+        (data / name).mkdir(parents=True)
+        for i, image in enumerate(blocks(8, seed=label)[0]):
+            Image.fromarray(image[..., 0]).save(data / name / f"{i}.png")
+    (data / "a" / "broken.png").write_text("")
+    (data / "b" / "copy.png").write_bytes((data / "a" / "0.png").read_bytes())
+    options = ("--csv", tmp_path / "pairs.csv", "--png", tmp_path / "pairs.png")
+    done = cli("data", "check", data, *options)
     assert done.code == 1
-    assert "Problem: " in done.out
-    assert "broken.png is not an image" in done.out
-    assert cli("data", "check", tmp_path, "--strict").code == 2
+    assert "a/broken.png is not an image that can be read" in done.out
+    assert "Problem: Pairs of exact copies with different labels: 1." in done.out
+    line = next(line for line in done.out.splitlines() if line.startswith("exact "))
+    assert line.split(maxsplit=2)[:2] == ["exact", "1.0000"]
+    assert {"a/0.png, labelled a", "b/copy.png, labelled b"} <= {p.strip()[6:].strip() for p in line[20:].split("  ")}
+    with Image.open(tmp_path / "pairs.png") as picture:
+        assert picture.width > 300
+    as_json = cli("data", "check", data, *options, "--json")
+    assert as_json.code == 1
+    [pair] = json.loads(as_json.out)["duplicates"]
+    assert {pair["first_file"], pair["second_file"]} == {"a/0.png", "b/copy.png"}
+    assert (tmp_path / "pairs.csv").read_text().splitlines()[0] == ",".join(pair)
+    assert "Picture: " in as_json.err
+    assert cli("data", "check", data, "--strict").code == 2
+    assert "a picture is written as .png or .svg" in cli("data", "check", data, "--png", "pairs.doc").err
 
 
 def test_demo_without_mnist_trains_on_digits_and_says_why(

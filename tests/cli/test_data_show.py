@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_cli import Result, cli  # noqa: F401  the fixture
 
+from conftest import Result
 from misread.data.load import load
 
 
@@ -17,7 +17,7 @@ def pixels(path: Path) -> np.ndarray:
         return np.asarray(picture.convert("L"))
 
 
-def test_it_shows_each_class_in_turn(cli: Callable[..., Result], idx_folder: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_it_shows_each_class_in_turn(cli: Callable[..., Result], idx_folder: Path, tmp_path: Path) -> None:
     done = cli("data", "show", idx_folder, "--png", tmp_path / "a.png", "--grid", 6, "--json")
     shown = json.loads(done.out)
     assert shown["labels"] == ["0", "1", "2", "3", "0", "1"]
@@ -27,7 +27,7 @@ def test_it_shows_each_class_in_turn(cli: Callable[..., Result], idx_folder: Pat
     assert pixels(tmp_path / "a.png").shape[1] > 400
 
 
-def test_without_a_name_the_picture_goes_into_this_folder(cli: Callable[..., Result], idx_folder: Path) -> None:  # noqa: F811
+def test_without_a_name_the_picture_goes_into_this_folder(cli: Callable[..., Result], idx_folder: Path) -> None:
     done = cli("data", "show", idx_folder, "--split", "test")
     assert done.code == 0
     assert done.out == "Picture: idx-test.png, 16 images of idx test\n"
@@ -37,7 +37,7 @@ def test_without_a_name_the_picture_goes_into_this_folder(cli: Callable[..., Res
     assert done.out.endswith("flip True\n")
 
 
-def test_augmentation_follows_recipe_and_seed(cli: Callable[..., Result], idx_folder: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_augmentation_follows_recipe_and_seed(cli: Callable[..., Result], idx_folder: Path, tmp_path: Path) -> None:
     def picture(name: str, *more: object) -> np.ndarray:
         png = tmp_path / f"{name}.png"
         done = cli("data", "show", idx_folder, "--augmented", "--grid", 3, "--png", png, *more)
@@ -64,7 +64,7 @@ def test_what_cannot_be_shown_is_said(
     cli: Callable[..., Result],
     idx_folder: Path,
     arguments: tuple[str, ...],
-    message: str,  # noqa: F811
+    message: str,
 ) -> None:
     done = cli("data", "show", idx_folder, *arguments)
     assert done.code == 2

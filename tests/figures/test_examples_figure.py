@@ -19,8 +19,9 @@ def test_each_row_is_an_image_and_then_its_versions(versions: int) -> None:
     images = np.stack([np.full((8, 8, 3), v, np.uint8) for v in (10, 20, 30)])
     varied = np.stack([np.stack([image + 1 + v for v in range(versions)]) for image in images])
     picture = augmented_figure(images, varied, ["ant", "bee", "cow"], "blocks train, augmented")
-    shown = [int(tile.get_array()[0, 0, 0]) for tile in picture.axes[0].images]
-    rows = [[value for value in shown if value // 10 == start // 10] for start in (10, 20, 30)]
+    tiles = picture.axes[0].images
+    shown = [(round(t.get_extent()[3]), t.get_extent()[0], int(t.get_array()[0, 0, 0])) for t in tiles]
+    rows = [[value for _, _, value in shown if value // 10 == start // 10] for start in (10, 20, 30)]
     assert rows == [[start + v for v in range(versions + 1)] for start in (10, 20, 30)]
     for start in (10, 20, 30):  # side by side, from left to right, on one height
         places = [(top, left) for top, left, value in shown if value // 10 == start // 10]

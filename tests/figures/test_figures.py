@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from misread.figures.duplicates import duplicates_figure
 from misread.figures.history import history_figure
 from misread.figures.misreads import misreads_figure
+from misread.figures.neighbours import neighbours_figure
 from misread.figures.style import Picture
 from misread.runs.history import History
 
@@ -37,6 +39,52 @@ def pixels(picture: Picture) -> np.ndarray:
 def test_no_title_on_the_wall_covers_another(count: int, pair: tuple[str, str]) -> None:
     picture = misreads_figure(table([pair] * count), np.zeros((count, 28, 28, 1), np.uint8), f"{count} of 999 misread")
     assert overlapping(picture) == []
+
+
+def test_the_wall_tells_causes_where_they_are_known() -> None:
+    known = table([("4", "9"), ("1", "7")]).assign(cause=["ambiguous", "unlike anything in training"])
+    picture = misreads_figure(known, np.zeros((2, 8, 8, 1), np.uint8), "2 of 2")
+    said = [t.get_text() for t in picture.axes[0].texts]
+    assert said[0] == "Label: 4, Prediction: 9\nambiguous"
+    assert said[1] == "Label: 1, Prediction: 7\nunlike anything in\ntraining"
+    assert overlapping(picture) == []
+
+
+LONG = "a class with a rather long name that nobody would type twice"
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 16])
+@pytest.mark.parametrize("name", ["4", "Ankle boot", LONG, "$x_1$"])
+def test_neighbours_stand_beside_their_image_and_no_text_covers_another(count: int, name: str) -> None:
+    evidence = f"read as {name} 51.0%; nearest training images {name} (10 of 10)"
+    misread = pd.DataFrame({"index": 10 + np.arange(count), "label": name, "prediction": name})
+    misread = misread.assign(cause="ambiguous", evidence=evidence)
+    near = pd.DataFrame({"index": np.repeat(misread["index"], 5), "training_label": name, "distance": 12.345})
+    shown = (np.full((n, 8, 8, 1), v, np.uint8) for n, v in ((count, 9), (5 * count, 200)))
+    picture = neighbours_figure(misread, next(shown), near, next(shown), f"{count} of 999 misread")
+    assert overlapping(picture) == []
+    tiles = picture.axes[0].images
+    assert [int(t.get_array()[0, 0]) for t in tiles] == [9, 200, 200, 200, 200, 200] * count
+    texts = [t.get_text() for t in picture.axes[0].texts]
+    assert sum(t.endswith("distance 12.3") for t in texts) == 5 * count
+    picture.png()
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 24])
+@pytest.mark.parametrize("name", ["4", LONG])
+def test_duplicates_stand_side_by_side_and_no_text_covers_another(count: int, name: str) -> None:
+    image = {"split": "train", "index": 59_999, "file": name if name == LONG else "", "label": name}
+    both = {f"{which}_{key}": value for which in ("first", "second") for key, value in image.items()}
+    pair = {"kind": "near", "correlation": 0.9971, "conflict": True, **both}
+    pairs = pd.DataFrame([pair] * count, columns=list(pair))
+    images = np.zeros((count, 8, 8, 1), np.uint8)
+    picture = duplicates_figure(pairs, images, images, f"{count} of {count} pairs of duplicates in {name}")
+    assert overlapping(picture) == []
+    assert len(picture.axes[0].images) == 2 * count
+    if count and name == "4":
+        assert [t.get_text() for t in picture.axes[0].texts][1:4] == [
+            "correlation 0.9971", "train 59,999\nLabel: 4", "train 59,999\nLabel: 4",
+        ]  # fmt: skip
 
 
 def test_each_tile_is_titled_with_its_label_and_prediction() -> None:

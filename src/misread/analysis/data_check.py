@@ -39,7 +39,7 @@ def check_data(data: ImageSet) -> DataCheck:
         if pairs["conflict"].any():
             problems.append(f"Pairs of {plural.lower()} with different labels: {pairs['conflict'].sum():,}.")
         for (first, second), leaked in pairs[pairs["leak"]].groupby(["first_split", "second_split"], sort=False):
-            count, of = leaked["second_index"].nunique(), len(data.splits[second])
+            count, of = leaked["second_index"].nunique(), len(data.splits[str(second)])
             line = f"{plural} of {first} images in {second}: {count:,} of {of:,} ({count / of:.2%})."
             (problems if kind == "exact" or count >= LEAK * of else notes).append(line)
         for split, within in pairs[~pairs["leak"]].groupby("first_split", sort=False):

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from misread.analysis.conformal import ConformalSets
     from misread.analysis.confusion import Confusion
     from misread.analysis.coverage import Coverage
-    from misread.analysis.label_issues import LabelIssues
     from misread.analysis.misreads import Misreads
     from misread.analysis.per_class import PerClass
 
@@ -309,12 +308,3 @@ def _checked_labels(raw: Any, names: list[Any]) -> np.ndarray:
             f"labels has {indices[row]} at row {row:,}, outside 0..{len(names) - 1} for the {len(names)} classes."
         )
     return indices
-
-    def label_issues(self, method: str = "self-confidence") -> "LabelIssues":
-        """One line for every image, the most doubtful label first, by one of `label_issues.METHODS`.
-
-        Means something only where the model did not train on these images.
-        """
-        from misread.analysis.label_issues import label_issue_table
-
-        return label_issue_table(self, method)

@@ -27,10 +27,10 @@ def thumbnails(images: Images) -> np.ndarray:
 
 def thumbnail_blocks(images: Images) -> Iterator[np.ndarray]:
     """`thumbnails` a block of images at a time."""
-    size = [math.ceil(side / math.ceil(side / SIDE)) for side in images.shape[1:3]]
+    height, width = (math.ceil(side / math.ceil(side / SIDE)) for side in images.shape[1:3])
     for start in range(0, len(images), BLOCK):
         pixels = torch.tensor(images[start : start + BLOCK]).movedim(-1, 1).float()
-        small = F.adaptive_avg_pool2d(pixels, size).flatten(1)
+        small = F.adaptive_avg_pool2d(pixels, (height, width)).flatten(1)
         small -= small.mean(dim=1, keepdim=True)
         length = small.norm(dim=1, keepdim=True)
         yield torch.where(length > FLAT * math.sqrt(small.shape[1]), small / length, 0).numpy()

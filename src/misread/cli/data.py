@@ -1,5 +1,6 @@
 """`misread data list|info|get|check|show`."""
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -117,7 +118,8 @@ def check(
         problems = [f"Problem: {p}" for p in found.problems] or ["No problems found."]
         print_lines("", *problems, *(f"Note: {n}" for n in found.notes))
         _print_pairs(pairs)
-        print_lines(*written)
+        if written:
+            print_lines("", *written)
     if found.problems:
         raise typer.Exit(1)
 
@@ -199,7 +201,7 @@ def _print_pairs(pairs: "pd.DataFrame") -> None:
         print_lines(f"and {len(pairs) - len(shown):,} more pairs; --csv FILE has all of them")
 
 
-def _place(pair: dict[str, Any], which: str) -> str:
+def _place(pair: dict[Hashable, Any], which: str) -> str:
     split, index, file, label = (pair[f"{which}_{key}"] for key in ("split", "index", "file", "label"))
     return f"{split} {file or f'{index:,}'}, labelled {label}"
 

@@ -1,5 +1,6 @@
 """`misread misreads`."""
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,14 +78,11 @@ def misreads(
     lines = found.table[columns].astype({"confidence": float}).itertuples(index=False)
     rows = [[f"{v:.4f}" if isinstance(v, float) else v for v in line] for line in lines]
     print_table(columns, rows, right=[i for i, c in enumerate(columns) if c in NUMBERS])
-    print_lines("", found.title)
-    if "cause" in found.table and not cause:
-        counts = found.table["cause"].value_counts()
-        print_lines(*(f"{count:>5,}  {name}" for name, count in counts.items()))
-    print_lines(*written)
+    counts = found.table["cause"].value_counts() if "cause" in found.table and not cause else {}
+    print_lines("", found.title, *(f"{count:>7,}  {name}" for name, count in counts.items()), *written)
 
 
-def _records(found: "Misreads") -> list[dict[str, Any]]:
+def _records(found: "Misreads") -> list[dict[Hashable, Any]]:
     """The table's lines; once explained, with the nearest training images of each."""
     records = found.table.to_dict("records")
     if "cause" not in found.table:

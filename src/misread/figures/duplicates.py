@@ -11,7 +11,7 @@ from misread.figures.tiles import blank_page, draw_tile
 
 TILE_INCHES, GAP, SEAM = 1.2, 0.14, 0.03
 FONT = 8
-LETTERS = 22  # that fit above a tile
+LETTERS = 17  # that fit above a tile
 
 
 def duplicates_figure(pairs: pd.DataFrame, first: np.ndarray, second: np.ndarray, title: str) -> Picture:

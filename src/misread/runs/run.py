@@ -224,7 +224,7 @@ class Run:
         """What `evaluate` returns, of what `predict_on` returned."""
         same = data.fingerprint == self.record.data.fingerprint
         about = {"name": data.name, "fingerprint": data.fingerprint, "same": same}
-        scores = {"split": predictions.split, **predictions.metrics(self.recipe.top_k), "data": about}
+        scores: dict[str, Any] = {"split": predictions.split, **predictions.metrics(self.recipe.top_k), "data": about}
         if labels is not None:
             fixed = read_patch(labels).fix(data)
             split_of = self._split_of if same else ImageSet.split
