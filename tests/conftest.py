@@ -1,11 +1,14 @@
 """Small data sets that tests make for themselves, and the real MNIST where it is on the machine."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
+from misread.cli.main import main
 from misread.data.idx import idx_bytes
 from misread.data.image_set import ImageSet
 
@@ -63,3 +66,26 @@ def write_idx_folder(folder: Path, train: tuple[np.ndarray, np.ndarray], test: t
 @pytest.fixture
 def idx_folder(tmp_path: Path) -> Path:
     return write_idx_folder(tmp_path / "idx", blocks(40), blocks(20, seed=1))
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """The command line as a person or a script calls it."""
+
+    def call(*arguments: object) -> Result:
+        capsys.readouterr()
+        try:
+            main([str(a) for a in arguments])
+            code = 0
+        except SystemExit as leave:
+            code = int(leave.code or 0)
+        out, err = capsys.readouterr()
+        return Result(code, out, err)
+
+    return call

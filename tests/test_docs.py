@@ -9,7 +9,7 @@ import typer
 from misread.cli.main import app
 from misread.data.named import NAMED
 from misread.models import layer_specs, layers
-from misread.runs import record
+from misread.runs import held_out, record
 from misread.training import recipe
 
 ROOT = Path(__file__).parent.parent
@@ -47,9 +47,16 @@ def test_every_recipe_setting_is_documented() -> None:
 
 def test_every_key_of_the_record_is_documented() -> None:
     text = (DOCS / "run-folder.md").read_text()
-    for part in (record.RunRecord, record.DataRecord, record.ModelRecord, record.EngineRecord, record.Timing):
+    parts = (record.RunRecord, record.DataRecord, record.ModelRecord, record.EngineRecord, record.LabelPatchRecord)
+    for part in (*parts, record.Timing):
         for field in part.model_fields:
             assert f"`{field}" in text, field
+
+
+def test_every_key_of_held_out_predictions_is_documented() -> None:
+    text = (DOCS / "labels.md").read_text()
+    for field in held_out.HeldOutRecord.model_fields:
+        assert f"`{field}`" in text, field
 
 
 def test_every_named_set_is_documented() -> None:

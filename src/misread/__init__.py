@@ -19,6 +19,7 @@ _HOME = {
     "RunError": "misread.errors",
     "TrainingError": "misread.errors",
     "compare": "misread.runs.compare",
+    "cross_validate": "misread.runs.held_out",
     "load": "misread.data.load",
     "load_recipe": "misread.training.recipe",
     "open_run": "misread.runs.run",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from misread.errors import RunError as RunError
     from misread.errors import TrainingError as TrainingError
     from misread.runs.compare import compare as compare
+    from misread.runs.held_out import cross_validate as cross_validate
     from misread.runs.run import Run as Run
     from misread.runs.run import open_run as open_run
     from misread.runs.seeds import train_seeds as train_seeds

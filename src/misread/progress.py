@@ -2,6 +2,7 @@
 
 import html
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from misread.notebook import in_notebook
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from misread.data.image_set import ImageSet
     from misread.models.summary import Summary
     from misread.runs.run import Run
+    from misread.training.cross_validation import NetworkTried
     from misread.training.events import Event, HistoryRow
     from misread.training.recipe import Recipe
 
@@ -91,12 +93,18 @@ def result_lines(run: "Run") -> list[str]:
         f"Trained in {timing.fit_seconds:.2f} s (validation {timing.validate_seconds:.2f} s, all told "
         f"{timing.total_seconds:.2f} s) on {record.environment.device}, {threads} thread{'s' if threads > 1 else ''}"
     )
-    lines.append(
-        f"Test accuracy {test['accuracy']:.2%} (95% interval {test['accuracy_low']:.2%} to "
-        f"{test['accuracy_high']:.2%}), loss {test['loss']:.4f}: {test['misread']:,} of {test['n']:,} misread"
-    )
+    lines.append(f"Test {accuracy_line(test)}")
+    if "test_fixed" in run.metrics:
+        lines.append(f"On the fixed labels: {accuracy_line(run.metrics['test_fixed'])}")
+    lines += record.label_patch.notes if record.label_patch else ()
     lines.append(f"Run: {run.folder}")
     return lines
+
+
+def accuracy_line(metrics: Mapping[str, float | int]) -> str:
+    interval = f"{metrics['accuracy_low']:.2%} to {metrics['accuracy_high']:.2%}"
+    misread = f"{metrics['misread']:,} of {metrics['n']:,} misread"
+    return f"accuracy {metrics['accuracy']:.2%} (95% interval {interval}), loss {metrics['loss']:.4f}: {misread}"
 
 
 def _target_line(run: "Run") -> str:
@@ -109,6 +117,8 @@ def _target_line(run: "Run") -> str:
 
 class ConsoleListener:
     """A bar within the epoch where there is a terminal; a line an epoch everywhere."""
+
+    before_epoch = ""  # what the bar says before the epoch
 
     def __init__(self, console: "Console") -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -148,7 +158,8 @@ class ConsoleListener:
             self.bar.start()
             self.task = self.bar.add_task("", total=event.steps, state="")
         self.bar.update(
-            self.task, description=f"epoch {event.epoch}/{event.epochs}", completed=event.step, refresh=True,
+            self.task, completed=event.step, refresh=True,
+            description=f"{self.before_epoch}epoch {event.epoch}/{event.epochs}",
             state=f"accuracy {event.accuracy:.4f}  loss {event.loss:.4f}",
         )  # fmt: skip
 
@@ -161,6 +172,43 @@ class ConsoleListener:
     def finished(self, run: "Run") -> None:
         for line in result_lines(run):
             self.print(line)
+
+
+class FoldListener(ConsoleListener):
+    """Told of a cross-validation: a bar within the epoch where there is a terminal; a line a network everywhere."""
+
+    number = trainings = 0
+
+    def begin(self, trainings: int) -> None:
+        self.number, self.trainings = 0, trainings
+        self._next()
+
+    def event(self, event: "Event | NetworkTried") -> None:
+        from misread.training.cross_validation import NetworkTried
+        from misread.training.events import EpochEnded, Progress
+
+        match event:
+            case Progress():
+                self._show(event)
+            case EpochEnded():
+                self._hide()
+            case NetworkTried():
+                self.print(
+                    f"{self.before_epoch}{event.n_train:,} images in {event.fit_seconds:.2f} s: accuracy "
+                    f"{event.accuracy:.2%} on {event.n_held:,} held out"
+                )
+                self._next()
+
+    def _next(self) -> None:
+        self.number += 1
+        self.before_epoch = f"training {self.number}/{self.trainings}, "
+
+
+def pick_fold_listener(quiet: bool = False, console: "Console | None" = None) -> FoldListener:
+    """The listener for a cross-validation; `console` is where its lines go, standard output by itself."""
+    from rich.console import Console
+
+    return FoldListener(console or Console(file=sys.stdout, quiet=quiet))
 
 
 class NotebookListener:

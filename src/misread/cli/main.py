@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import typer
 
 from misread import __version__
-from misread.cli import compare, data, demo, evaluate, misreads, predict, recipes, runs, summary, train
+from misread.cli import compare, data, demo, evaluate, labels, misreads, predict, recipes, runs, summary, train
 from misread.errors import MisreadError
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("misreads")(misreads.misreads)
 app.command("compare")(compare.compare)
+app.add_typer(labels.app, name="labels")
 app.command("runs")(runs.runs)
 app.command("summary")(summary.summary)
 app.command("recipes")(recipes.recipes)

@@ -27,6 +27,10 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe's setting, like optimizer.learning_rate=0.01.",
                  show_default=False),
 ]  # fmt: skip
+Labels = Annotated[
+    Path | None,
+    typer.Option(metavar="PATCH", help="Fix labels by this patch; see misread labels.", show_default=False),
+]
 Split = Annotated[str, typer.Option(help="train, val or test.")]
 
 

@@ -30,6 +30,7 @@ def train(
         int | None, typer.Option(min=2, help="Train so often, each with its own seed.", show_default=False)
     ] = None,
     set: options.Set = None,
+    labels: options.Labels = None,
     size: options.Size = None,
     strict: options.Strict = False,
     device: options.Device = "auto",
@@ -54,14 +55,14 @@ def train(
     listener = pick_listener(quiet=quiet, console=console(json))
     if seeds is not None:
         several = train_seeds(
-            images, recipe, seeds=seeds, seed=seed, epochs=epochs, settings=settings, out=out, device=device,
-            threads=threads, progress=listener,
+            images, recipe, seeds=seeds, labels=labels, seed=seed, epochs=epochs, settings=settings, out=out,
+            device=device, threads=threads, progress=listener,
         )  # fmt: skip
         _print_seeds(several, quiet, json)
         sys.exit(1 if several.interrupted else 0)
     run = train_run(
-        images, recipe, seed=seed, epochs=epochs, settings=settings, out=out, device=device, threads=threads,
-        progress=listener,
+        images, recipe, labels=labels, seed=seed, epochs=epochs, settings=settings, out=out, device=device,
+        threads=threads, progress=listener,
     )  # fmt: skip
     if json:
         print_json({"folder": str(run.folder), **run.record.model_dump(mode="json")})

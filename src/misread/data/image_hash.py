@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 
+from misread.data.mapped_images import Images
 from misread.errors import DataError
 
 
@@ -15,7 +16,7 @@ def image_hash(image: np.ndarray) -> str:
     return image_hashes(image[None])[0]
 
 
-def image_hashes(images: np.ndarray) -> list[str]:
+def image_hashes(images: Images) -> list[str]:
     """`image_hash` of each of images (N, H, W, C) uint8. Raises DataError: other images."""
     if images.dtype != np.uint8 or images.ndim != 4:
         raise DataError(f"Images to hash are {images.dtype} {images.shape}; needed is uint8 (N, H, W, C).")

@@ -17,3 +17,14 @@ def carve(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, n
         held.append(positions[:count])
     held_out = np.sort(np.concatenate(held)) if held else np.empty(0, np.int64)
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
+
+
+def stratified_folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """(N,) int64, the fold 0..folds-1 of each image, drawn by the seed.
+
+    labels: (N,) int64. Folds differ by at most one image, in all and within each class.
+    """
+    chance = np.random.default_rng(seed).random(len(labels))
+    folds_of = np.empty(len(labels), np.int64)
+    folds_of[np.lexsort((chance, labels))] = np.arange(len(labels)) % folds  # class by class, dealt out like cards
+    return folds_of

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from misread.data.label_patch import FixedLabels
+
 FORMAT = 1
 
 
@@ -41,6 +43,22 @@ class ModelRecord(_Part):
     parameters: int
     trainable: int
     bytes: int
+
+
+class LabelPatchRecord(_Part):
+    """The label patch that a run trained with; the run folder has a copy of it.
+
+    file: as it was given. sha256: of its contents. fixes: how many it has in force; found: how many of these are for
+    images of the data. changed: how many labels of each split it changed, copies of an image counted each. notes:
+    this in words, and what else there was to say of the patch.
+    """
+
+    file: str
+    sha256: str
+    fixes: int
+    found: int
+    changed: dict[str, int]
+    notes: tuple[str, ...]
 
 
 class Environment(_Part):
@@ -79,7 +97,8 @@ class RunRecord(_Part):
 
     status: `complete`, or `interrupted` where the training was ended by hand. `best_epoch` is the epoch whose weights
     were kept by early stopping, else None. `target_reached`: whether the last epoch reached the recipe's target
-    accuracy; None where it has none.
+    accuracy; None where it has none. `metrics.test` is on the labels as they were loaded; with a label patch
+    `metrics.test_fixed` is on the fixed ones.
     """
 
     format: int = FORMAT
@@ -95,7 +114,20 @@ class RunRecord(_Part):
     environment: Environment
     engine: EngineRecord = EngineRecord(name="torch", precision="float32", note="")
     timing: Timing
+    label_patch: LabelPatchRecord | None = None
     metrics: dict[str, dict[str, float | int]]
+
+
+def label_patch_record(fixed: FixedLabels) -> LabelPatchRecord:
+    patch = fixed.patch
+    return LabelPatchRecord(
+        file=patch.where,
+        sha256=patch.sha256,
+        fixes=len(patch.fixes),
+        found=fixed.found,
+        changed=fixed.changed,
+        notes=tuple(fixed.messages()),
+    )
 
 
 def this_environment(threads: int, device: str) -> Environment:

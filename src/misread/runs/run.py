@@ -15,18 +15,20 @@ from misread.analysis.calibration import Calibration
 from misread.analysis.conformal import ConformalSets
 from misread.analysis.confusion import Confusion
 from misread.analysis.coverage import Coverage
+from misread.analysis.label_issues import LabelIssues
 from misread.analysis.misreads import Misreads
 from misread.analysis.per_class import PerClass
 from misread.analysis.predictions import Predictions
 from misread.data.geometry import Geometry, fit_picture
 from misread.data.image_set import ImageSet, Split
+from misread.data.label_patch import read_patch
 from misread.data.load import load
 from misread.data.picture import read_picture
 from misread.errors import DataError, RunError
 from misread.models.summary import Summary, summarise
 from misread.runs import run_folder
 from misread.runs.history import History
-from misread.runs.record import RunRecord
+from misread.runs.record import RunRecord, label_patch_record
 from misread.training.device import pick_device
 from misread.training.evaluate import predict_probs
 from misread.training.networks import predictor, recipe_network
@@ -145,13 +147,17 @@ class Run:
 
     def split(self, name: str) -> Split:
         """The images of a split as the run used it: a validation split carved from train is the same one."""
+        return self._split_of(self.data, name)
+
+    def _split_of(self, data: ImageSet, name: str) -> Split:
+        """data: the run's own images, with these or other labels."""
         carved = np.load(self.folder / run_folder.SPLITS) if (self.folder / run_folder.SPLITS).is_file() else {}
         if name in ("train", "val") and f"{name}_rows" in carved:
-            train = self.data.train
+            train = data.train
             return train.take(np.searchsorted(train.rows, carved[f"{name}_rows"]))
         if name == "val" and self.recipe.validation.name == "show-test":
-            return self.data.test
-        return self.data.split(name)
+            return data.test
+        return data.split(name)
 
     def predictions(self, split: str = "test") -> Predictions:
         """Labels and predicted probabilities of a split; those of test are in the run folder."""
@@ -198,15 +204,21 @@ class Run:
         """Sets of classes that hold all but a share `error_level` of labels, fitted on `validation_for`."""
         return self.predictions(split).conformal(error_level, self.validation_for(split))
 
-    def evaluate(self, data: ImageSet | str | Path | None = None, split: str = "test") -> dict[str, Any]:
+    def evaluate(
+        self, data: ImageSet | str | Path | None = None, split: str = "test", labels: str | Path | None = None
+    ) -> dict[str, Any]:
         """Metrics on a split of the run's data, or of other data with the same classes.
 
         Returns the keys of `run.json`'s metrics, and `data`: its name, fingerprint, and whether it is the run's own.
+        labels: a label patch; the metrics are on the labels as loaded all the same, and `fixed` has them on the fixed
+        labels, `label_patch` what was fixed.
         A set whose test split was carved by misread is evaluated whole, unless it is the run's own: its
         images may have trained the run, and then only the carved test split counts.
-        Raises DataError: other classes, or images of another shape.
+        Raises DataError: other classes, images of another shape, or a patch that cannot be used.
         """
-        return self.scores(*self.predict_on(data, split))
+        predictions, scored = self.predict_on(data, split)
+        fixed = {} if labels is None else self.fixed_scores(predictions, scored, labels)
+        return {**self.scores(predictions, scored), **fixed}
 
     def scores(self, predictions: Predictions, data: ImageSet) -> dict[str, Any]:
         """What `evaluate` returns, of what `predict_on` returned."""
@@ -218,6 +230,16 @@ class Run:
                 "fingerprint": data.fingerprint,
                 "same": data.fingerprint == self.record.data.fingerprint,
             },
+        }
+
+    def fixed_scores(self, predictions: Predictions, data: ImageSet, labels: str | Path) -> dict[str, Any]:
+        """What a label patch adds to `scores`: the metrics on the fixed labels, and what was fixed."""
+        fixed = read_patch(labels).fix(data)
+        same = data.fingerprint == self.record.data.fingerprint
+        split = (self._split_of if same else ImageSet.split)(fixed.data, predictions.split)
+        return {
+            "fixed": predictions.with_labels(split.labels).metrics(self.recipe.top_k),
+            "label_patch": label_patch_record(fixed).model_dump(),
         }
 
     def predict_on(
@@ -273,6 +295,18 @@ class Run:
 
         what = f"{self.record.data.name} {split}"
         return Misreads(table, len(table), len(predictions), what, images_of)
+
+    def label_issues(self, split: str = "test", method: str = "self-confidence") -> LabelIssues:
+        """The images of a split as a DataFrame, the most doubtful label first; by `analysis.label_issues.METHODS`.
+
+        Raises RunError: the run trained on this split, so that its probabilities say nothing of the labels there.
+        """
+        if split not in ("test", "val"):
+            raise RunError(
+                f"The run in {self.folder} trained on its {split} images, and repeats their labels, wrong ones too.\n"
+                "`misread labels DATA` (misread.cross_validate in Python) asks networks that did not see them."
+            )
+        return self.predictions(split).label_issues(method)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """probs (N, K) float32 of images (N, H, W) or (N, H, W, C) uint8 in the training shape."""

@@ -79,6 +79,7 @@ def train_seeds(
     *,
     seeds: int = 5,
     seed: int | None = None,
+    labels: str | Path | None = None,
     epochs: int | None = None,
     settings: Sequence[str] = (),
     out: str | Path = "runs",
@@ -104,6 +105,7 @@ def train_seeds(
             train(
                 images,
                 resolved,
+                labels=labels,
                 seed=resolved.seed + len(runs) * resolved.members,
                 epochs=epochs,
                 out=out,

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from misread.analysis.predictions import Predictions
 from misread.data.geometry import measure_geometry
 from misread.data.image_set import ImageSet, Split, build_image_set
+from misread.data.label_patch import read_patch
 from misread.data.load import load
 from misread.data.splits import carve
 from misread.errors import DataError, RecipeError
@@ -25,7 +26,15 @@ from misread.models.summary import Summary, summarise
 from misread.progress import Listener, pick_listener
 from misread.runs import run_folder
 from misread.runs.history import COLUMNS, History
-from misread.runs.record import DataRecord, EngineRecord, ModelRecord, RunRecord, Timing, this_environment
+from misread.runs.record import (
+    DataRecord,
+    EngineRecord,
+    ModelRecord,
+    RunRecord,
+    Timing,
+    label_patch_record,
+    this_environment,
+)
 from misread.runs.run import Run
 from misread.training.device import pick_device, using_threads
 from misread.training.early_stopping import BestWeights, TargetAccuracy
@@ -45,6 +54,7 @@ def train(
     recipe: str | Path | Recipe = "tutorial-mlp",
     *,
     network: nn.Module | None = None,
+    labels: str | Path | None = None,
     seed: int | None = None,
     epochs: int | None = None,
     settings: Sequence[str] = (),
@@ -60,6 +70,8 @@ def train(
     recipe:   a named recipe, a TOML file, or a Recipe; `seed`, `epochs` and `settings` ("key=value") override it.
     network:  any module that takes (B, C, H, W) float32 in [0, 1] and gives logits (B, K); it is trained in place,
               instead of the recipe's layers; a recipe of several members takes none.
+    labels:   a label patch: training and validation take the labels fixed by it, the test score is given on the
+              labels as loaded, and on the fixed ones too.
     out:      the folder that gets the run folder `<time>-<recipe>`.
     progress: True shows it where it belongs (terminal, notebook, plain lines), False shows nothing.
     Raises DataError, RecipeError, RunError: before training, for what cannot be used as it is.
@@ -73,7 +85,8 @@ def train(
     images = as_image_set(data)
     resolved = resolved.model_copy(update={"loss": resolve_loss(resolved.loss, images.one_hot)})
     listener = progress if not isinstance(progress, bool) else pick_listener(quiet=not progress)
-    splits = training_splits(images, resolved)
+    fixed = read_patch(labels).fix(images) if labels is not None else None
+    splits = training_splits(images, resolved, fixed.data if fixed else None)
     created = time.strftime("%Y%m%d-%H%M%S")
     with using_threads(threads) as thread_count, torch.random.fork_rng(devices=[]):
         torch.manual_seed(resolved.seed)
@@ -106,6 +119,11 @@ def train(
                 update={"members": len(members(net))} if network is None else {"members": 1, "layers": ()}
             )
             _write(folder, run_recipe, net, finished, predictions, splits)
+            metrics = {"test": predictions.metrics(resolved.top_k)}
+            if fixed:
+                (folder / run_folder.LABEL_PATCH).write_bytes(fixed.patch.contents)
+                on_fixed = predictions.with_labels(fixed.data.test.labels)
+                metrics["test_fixed"] = on_fixed.metrics(resolved.top_k)
             timing = Timing(
                 load_seconds=images.load_seconds,
                 fit_seconds=prepare_seconds + finished.fit_seconds,
@@ -126,7 +144,8 @@ def train(
                 environment=this_environment(thread_count, str(chosen)),
                 engine=EngineRecord(**asdict(finished.engine)),
                 timing=timing,
-                metrics={"test": predictions.metrics(resolved.top_k)},
+                label_patch=label_patch_record(fixed) if fixed else None,
+                metrics=metrics,
             )
             run = Run(folder, record, data=images, device=device)
             run.network = predictor(net, resolved).eval()
@@ -164,12 +183,16 @@ class TrainingSplits:
     carved: bool
 
 
-def training_splits(data: ImageSet, recipe: Recipe) -> TrainingSplits:
-    """What trains and what chooses, by the recipe's validation setting."""
+def training_splits(data: ImageSet, recipe: Recipe, fixed: ImageSet | None = None) -> TrainingSplits:
+    """What trains and what chooses, by the recipe's validation setting.
+
+    fixed: the same data with the labels to train on, where these are not its own. What is carved stays the same.
+    """
+    told = fixed or data
     if recipe.validation.name == "show-test":
-        return TrainingSplits(data.train, data.test, "the test split, shown; nothing is chosen on it", False)
-    if data.val is not None:
-        return TrainingSplits(data.train, data.val, "the data's own validation split", False)
+        return TrainingSplits(told.train, told.test, "the test split, shown; nothing is chosen on it", False)
+    if told.val is not None:
+        return TrainingSplits(told.train, told.val, "the data's own validation split", False)
     kept, held = carve(data.train.labels, recipe.validation.fraction, recipe.seed)
     if not len(held):
         raise DataError(
@@ -177,7 +200,7 @@ def training_splits(data: ImageSet, recipe: Recipe) -> TrainingSplits:
             'Add images, or use a recipe with validation.name = "show-test".'
         )
     said = f"{recipe.validation.fraction:.0%} of each class, carved from train by seed {recipe.seed}"
-    return TrainingSplits(data.train.take(kept), data.train.take(held), said, True)
+    return TrainingSplits(told.train.take(kept), told.train.take(held), said, True)
 
 
 def _checked_network(network: nn.Module | None, data: ImageSet, recipe: Recipe) -> nn.Module:

@@ -1,0 +1,232 @@
+"""How well doubtful labels are found: wrong labels planted in train, ranked by held-out probabilities.
+
+Run it as `.venv/bin/python benchmarks/planted_labels.py --recipe fast`. For every kind, rate and seed a share of the
+training labels is exchanged for others, networks are trained in folds on what is then there, pruned and not, and
+each method ranks all labels by the same probabilities. cleanlab ranks them too where it is there
+(`make .venv-peers/done`).
+"""
+
+import argparse
+import itertools
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import average_precision_score
+
+import misread
+from machine import measure_machine
+from misread.analysis.label_issues import METHODS, flagged_issues, label_issues
+from misread.data.image_set import ImageSet
+from misread.runs.held_out import HeldOut, cross_validate
+from results_file import RESULTS, write_json
+
+ROOT = Path(__file__).parent.parent
+PEER_SCRIPT = Path(__file__).parent / "peers" / "cleanlab_scores.py"
+CONFUSED = {2: 7, 3: 8, 5: 6, 6: 5, 7: 1}  # Patrini et al. 2017, arXiv 1609.03683, for MNIST
+
+
+def flip_uniformly(labels: np.ndarray, count: int, n_classes: int, rng: np.random.Generator) -> np.ndarray:
+    """(N,) labels of which `count`, drawn from all, became one of the other classes, each as likely as the next."""
+    flipped = labels.copy()
+    chosen = rng.choice(len(labels), count, replace=False)
+    flipped[chosen] = (labels[chosen] + rng.integers(1, n_classes, count)) % n_classes
+    return flipped
+
+
+def flip_by_class(labels: np.ndarray, count: int, n_classes: int, rng: np.random.Generator) -> np.ndarray:
+    """(N,) labels of which `count`, drawn from the classes of `CONFUSED`, became the class it is confused with."""
+    flipped = labels.copy()
+    chosen = rng.choice(np.flatnonzero(np.isin(labels, list(CONFUSED))), count, replace=False)
+    flipped[chosen] = [CONFUSED[int(label)] for label in labels[chosen]]
+    return flipped
+
+
+KINDS: dict[str, Callable[..., np.ndarray]] = {"uniform": flip_uniformly, "by class": flip_by_class}
+
+
+def main() -> int:
+    args = parse_arguments()
+    try:
+        data = first_images(misread.load(args.data), args.limit)
+        results = {
+            "date": time.strftime("%Y-%m-%d"),
+            "data": data.name,
+            "n_train": len(data.train),
+            "recipe": args.recipe,
+            "settings": args.set,
+            "folds": args.folds,
+            "machine": measure_machine(),
+            "trials": plant_and_find(data, args),
+            "timings": [] if args.no_timings else time_whole_rankings(data, args),
+        }
+    except misread.MisreadError as error:
+        print(error, file=sys.stderr)
+        return 2
+    write_json(args.out or RESULTS / f"planted-{args.recipe}-{results['date']}.json", results)
+    print("\n".join(table_lines(results)))
+    return 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Plant wrong labels and see how well each method finds them.")
+    parser.add_argument("--recipe", default="fast", help="a recipe's name or TOML file")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the recipe")
+    parser.add_argument("--data", default="mnist", help="a data set's name or path; `by class` is meant for MNIST")
+    parser.add_argument("--rates", nargs="+", type=float, default=[0.01, 0.05, 0.1], help="shares of planted labels")
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--seeds", type=int, default=3, metavar="K", help="the seeds are 0 to K-1")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--limit", type=int, help="take the first so many training images only, for a trial")
+    parser.add_argument(
+        "--peer-python", type=Path, default=ROOT / ".venv-peers/bin/python", help="the one with cleanlab"
+    )
+    parser.add_argument("--no-timings", action="store_true", help="leave out the timed rankings of train and of all")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="in place of benchmarks/results/planted-...")
+    return parser.parse_args()
+
+
+def first_images(data: ImageSet, limit: int | None) -> ImageSet:
+    if limit is None:
+        return data
+    return replace(data, splits={name: split.take(np.arange(limit)) for name, split in data.splits.items()})
+
+
+def plant_and_find(data: ImageSet, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """One entry for every kind, rate and seed: how well each method found what was planted."""
+    trials, planted = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for kind, rate, seed, prune in itertools.product(args.kinds, args.rates, range(args.seeds), (False, True)):
+            count = round(rate * len(data.train))
+            labels = KINDS[kind](data.train.labels, count, data.n_classes, np.random.default_rng([seed, count]))
+            planted.append(labels != data.train.labels)
+            flawed = replace(data, splits={**data.splits, "train": replace(data.train, labels=labels)})
+            held_out = cross_validated(flawed, args, seed, prune)
+            probs, record = held_out.predictions.probs, held_out.record
+            np.savez(Path(folder) / f"{len(trials):04}.npz", labels=labels, probs=probs)
+            trial = {"kind": kind, "rate": rate, "seed": seed, "prune": prune, "planted": count}
+            trial |= {"accuracy": record.metrics["accuracy"], "seconds": record.total_seconds}
+            trials.append({**trial, "found": found_by_misread(labels, probs, planted[-1])})
+            report(trials[-1])
+        if not args.peer_python.is_file():
+            print(f"No cleanlab: there is no {args.peer_python}.", file=sys.stderr)
+            return trials
+        subprocess.run([args.peer_python, "-W", "ignore", PEER_SCRIPT, folder], check=True)
+        for number, trial in enumerate(trials):
+            with np.load(Path(folder) / f"{number:04}.scores.npz") as scores:
+                trial["found"] |= found_by_cleanlab(dict(scores), planted[number])
+    return trials
+
+
+def cross_validated(data: ImageSet, args: argparse.Namespace, seed: int, prune: bool, split: str = "train") -> HeldOut:
+    with tempfile.TemporaryDirectory() as out:
+        return cross_validate(
+            data, args.recipe, split=split, folds=args.folds, prune=prune, seed=seed, settings=args.set,
+            out=out, progress=False,
+        )  # fmt: skip
+
+
+def found_by_misread(labels: np.ndarray, probs: np.ndarray, planted: np.ndarray) -> dict[str, dict[str, float]]:
+    found = {f"misread {method}": ranking_quality(label_issues(labels, probs, method), planted) for method in METHODS}
+    found["misread flagged"] = flag_quality(flagged_issues(labels, probs.astype(np.float64)), planted)
+    return found
+
+
+def found_by_cleanlab(scores: dict[str, np.ndarray], planted: np.ndarray) -> dict[str, dict[str, float]]:
+    found = {}
+    for name, values in scores.items():
+        if name.startswith("flagged_"):
+            found[f"cleanlab {name.replace('_', ' ', 1).replace('_', '-')}"] = flag_quality(values, planted)
+        else:
+            order = np.argsort(values, kind="stable")
+            found[f"cleanlab {name.replace('_', '-')}"] = ranking_quality(order, planted)
+    return found
+
+
+def ranking_quality(order: np.ndarray, planted: np.ndarray) -> dict[str, float]:
+    """Average precision, and precision among as many of the first as were planted."""
+    hits = planted[order]
+    return {
+        "average_precision": float(average_precision_score(hits, -np.arange(len(hits)))),
+        "precision_at_planted": float(hits[: int(planted.sum())].mean()),
+    }
+
+
+def flag_quality(flagged: np.ndarray, planted: np.ndarray) -> dict[str, float]:
+    return {
+        "flagged": int(flagged.sum()),
+        "precision": float(planted[flagged].mean()) if flagged.any() else 0.0,
+        "recall": float(flagged[planted].mean()),
+    }
+
+
+def time_whole_rankings(data: ImageSet, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """From arrays in memory to the ordered table, of train and of all splits, on the labels as they are."""
+    timings = []
+    for split, prune in itertools.product(("train", "all"), (False, True)):
+        started = time.perf_counter()
+        held_out = cross_validated(data, args, 0, prune, split)
+        trained = time.perf_counter()
+        table = held_out.label_issues()
+        seconds = time.perf_counter() - started
+        timing = {"split": split, "prune": prune, "images": len(table), "seconds": seconds}
+        timing |= {"table_seconds": time.perf_counter() - trained, "fit_seconds": held_out.record.fit_seconds}
+        timings.append({**timing, "accuracy": held_out.record.metrics["accuracy"]})
+    return timings
+
+
+def report(trial: dict[str, Any]) -> None:
+    precision = trial["found"]["misread self-confidence"]["average_precision"]
+    print(
+        f"{trial['kind']}, {trial['rate']:.0%}, seed {trial['seed']}, {said(trial['prune'])}: held-out accuracy "
+        f"{trial['accuracy']:.2%}, average precision of self-confidence {precision:.4f}, {trial['seconds']:.1f} s",
+        file=sys.stderr,
+    )
+
+
+def said(prune: bool) -> str:
+    return "pruned" if prune else "not pruned"
+
+
+def table_lines(results: dict[str, Any]) -> Iterable[str]:
+    """The results as Markdown: a row a method, a column a kind and rate; means over seeds, in percent."""
+    trials = results["trials"]
+    seeds = len({t["seed"] for t in trials})
+    yield f"{results['n_train']:,} images, {results['folds']} folds of {results['recipe']}, seeds: {seeds}."
+    for prune in (False, True):
+        of_kind = [t for t in trials if t["prune"] == prune]
+        yield from method_table(of_kind, ("average_precision", "precision_at_planted"), (
+            f"Trainings {said(prune)}: average precision / precision at the planted count"))  # fmt: skip
+        yield from method_table(of_kind, ("precision", "recall"), (
+            f"Trainings {said(prune)}: precision / recall of what is flagged"))  # fmt: skip
+    yield ""
+    for timing in results["timings"]:
+        yield (
+            f"{timing['images']:,} labels ({timing['split']}, {said(timing['prune'])}) ranked in "
+            f"{timing['seconds']:.2f} s, of which training {timing['fit_seconds']:.2f} s; held-out accuracy "
+            f"{timing['accuracy']:.2%}."
+        )
+
+
+def method_table(trials: list[dict[str, Any]], measures: tuple[str, str], title: str) -> Iterable[str]:
+    groups = list(dict.fromkeys((t["kind"], t["rate"]) for t in trials))
+    yield from ("", f"{title}, %, mean over seeds:", "")
+    yield "| method | " + " | ".join(f"{kind} {rate:.0%}" for kind, rate in groups) + " |"
+    yield "|---|" + "---:|" * len(groups)
+    for method in (m for m, found in trials[0]["found"].items() if measures[0] in found):
+        cells = []
+        for group in groups:
+            found = [t["found"][method] for t in trials if (t["kind"], t["rate"]) == group]
+            cells.append(" / ".join(f"{100 * statistics.fmean(f[m] for f in found):.2f}" for m in measures))
+        yield f"| {method} | " + " | ".join(cells) + " |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,373 @@
+"""`misread labels DATA`, and `misread labels apply|revert|merge|show`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from misread.cli import options
+from misread.cli.output import (
+    check_picture_name,
+    console,
+    print_json,
+    print_lines,
+    print_table,
+    save_picture,
+    warn,
+    write_whole,
+)
+from misread.cli.runs import find_run
+from misread.errors import DataError, RunError
+
+if TYPE_CHECKING:
+    from misread.analysis.label_issues import LabelIssues
+    from misread.data.image_set import ImageSet
+    from misread.data.label_patch import Fix, LabelPatch
+
+
+class FindByDefault(TyperGroup):
+    """`misread labels DATA` is `misread labels find DATA`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, "--help"):
+            args = ["find", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=FindByDefault,
+    help="Find doubtful labels (misread labels DATA, see misread labels find --help), and fix them in a patch file.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Patch = Annotated[Path, typer.Argument(metavar="PATCH", help="A patch file, JSON lines.", show_default=False)]
+By = Annotated[str | None, typer.Option(help="Who decided; your user name by default.", show_default=False)]
+Note = Annotated[str, typer.Option(help="Why.", show_default=False)]
+Png = Annotated[Path | None, typer.Option(help="Write the picture there (PNG or SVG).", show_default=False)]
+
+
+@app.command()
+def find(
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA|RUN",
+            help="A name or a path: networks are trained in folds. Or a run: its test split is ranked by its network.",
+            show_default=False,
+        ),
+    ],
+    split: Annotated[
+        str | None, typer.Option(help="train, test or all; of a run test or val.", show_default=False)
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="self-confidence, normalised-margin or confident-learning.")
+    ] = "self-confidence",
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", "-r", help="What trains; fast by default.", show_default=False)
+    ] = None,
+    set: options.Set = None,
+    folds: Annotated[int | None, typer.Option(help="How many folds; 5 by default.", show_default=False)] = None,
+    prune: Annotated[
+        bool | None,
+        typer.Option(
+            "--prune/--no-prune",
+            help="Leave labels that look wrong out of training, found by networks of their own; on by default.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of folds and trainings.", show_default=False)] = None,
+    out: Annotated[Path, typer.Option(help="Keep predictions in this folder, and take them from it.")] = Path(
+        "held-out"
+    ),
+    labels: options.Labels = None,
+    top: Annotated[int, typer.Option(min=1, help="How many to print, and to write as CSV.")] = 20,
+    csv: Annotated[Path | None, typer.Option(help="Write them there, to be reviewed.", show_default=False)] = None,
+    png: Png = None,
+    grid: Annotated[int, typer.Option(min=1, help="How many images the picture shows.")] = 20,
+    size: options.Size = None,
+    strict: options.Strict = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """The most doubtful labels of a data set, by networks that did not train on the images."""
+    from misread.analysis.label_issues import check_method
+
+    check_method(method)
+    check_picture_name(png)
+    if _is_run(data):
+        given = {"recipe": recipe, "set": set, "folds": folds, "prune": prune, "seed": seed, "labels": labels}
+        _refuse_for_a_run(data, [f"--{name}" for name, value in given.items() if value is not None])
+        found, said = _of_run(data, split, method, device)
+    else:
+        from misread.progress import FoldListener
+        from misread.runs.held_out import cross_validate
+
+        images = _load(data, size, strict, quiet)
+        if labels:
+            images = _fixed(images, labels)
+        held_out = cross_validate(
+            images, recipe or "fast", split=split or "train", folds=folds or 5, prune=prune is not False, seed=seed,
+            settings=set or [], out=out, device=device, threads=threads,
+            progress=FoldListener(console(json)) if not quiet else False,
+        )  # fmt: skip
+        found = held_out.label_issues(method)
+        accuracy = f"{held_out.record.metrics['accuracy']:.2%} of the held-out images were read as labelled"
+        said = f"{'Taken from' if held_out.reused else 'Kept in'} {held_out.folder}; {accuracy}"
+    _show_issues(found, top, grid, csv, png, json, said)
+
+
+def _is_run(data: str) -> bool:
+    from misread.runs.run_folder import RECORD
+
+    return data == "last" or (find_run(Path(data)) / RECORD).is_file()
+
+
+def _refuse_for_a_run(run: str, given: list[str]) -> None:
+    if given:
+        raise RunError(f"{run} is a run, and is not trained again: {', '.join(given)} would mean nothing. Name data.")
+
+
+def _of_run(run: str, split: str | None, method: str, device: str) -> tuple["LabelIssues", str]:
+    from misread.runs.run import open_run
+
+    opened = open_run(find_run(Path(run)), device=device)
+    found = opened.label_issues(split or "test", method)
+    return found, f"By the network of {opened.folder}, which did not train on these images"
+
+
+def _show_issues(
+    found: "LabelIssues", top: int, grid: int, csv: Path | None, png: Path | None, json: bool, said: str
+) -> None:
+    lines = [
+        f"The {min(top, len(found)):,} most doubtful of {len(found):,} labels ({found.title}); "
+        f"{int(found['flagged'].sum()):,} are flagged by confident learning",
+        said,
+    ]
+    shown = found.head(top)
+    if csv:
+        reviewed = shown.copy()
+        reviewed.insert([*shown.columns].index("suggested") + 1, "new", "")
+        write_whole(csv, lambda path: reviewed.to_csv(path, index=False))
+        lines.append(f"Table: {csv}. Fill in its column new, then: misread labels apply PATCH DATA --from {csv}")
+    if png:
+        save_picture(found.wall(grid), png)
+        lines.append(f"Picture: {png}")
+    if json:
+        print_json(shown.to_dict("records"))
+        warn(*lines)
+        return
+    columns = {
+        "split": [*shown["split"]] if found["split"].nunique() > 1 else None,
+        "index": [*shown["index"]],
+        "file": [*shown["file"]] if found["file"].any() else None,
+        "label": [*shown["label"]],
+        "suggested": [*shown["suggested"]],
+        "self_confidence": [f"{v:.4f}" for v in shown["self_confidence"]],
+        "margin": [f"{v:.4f}" for v in shown["margin"]],
+        "flagged": ["yes" if v else "no" for v in shown["flagged"]],
+        "hash": [_short(v) for v in shown["hash"]],
+    }
+    present = {name: values for name, values in columns.items() if values is not None}
+    numbers = [i for i, name in enumerate(present) if name in ("index", "self_confidence", "margin")]
+    print_table([*present], zip(*present.values(), strict=True), right=numbers)
+    print_lines("", *lines)
+
+
+@app.command()
+def apply(
+    patch: Patch,
+    data: options.Data,
+    reviewed: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="A reviewed table of labels (CSV or JSON): its column new counts.", show_default=False
+        ),
+    ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Take the suggested label where the table's column new is empty.")
+    ] = False,
+    fix: Annotated[
+        list[str] | None, typer.Option(metavar="HASH=NEW", help="Fix one label; may be repeated.", show_default=False)
+    ] = None,
+    by: By = None,
+    note: Note = "",
+    size: options.Size = None,
+    strict: options.Strict = False,
+    json: options.Json = False,
+) -> None:
+    """Add fixes to a patch file; images and their original labels are not touched."""
+    from misread.data.label_patch import add_fixes, read_patch
+    from misread.data.reviewed_labels import read_reviewed
+
+    wanted = read_reviewed(reviewed, accept) if reviewed else {}
+    for text in fix or []:
+        image, equals, new = text.partition("=")
+        if not equals or not image or not new:
+            raise DataError(f"The fix {text!r} is not of the form HASH=NEW, like 3fa91c02=9.")
+        wanted[image.strip().lower()] = new.strip()
+    if not wanted:
+        raise DataError("There is nothing to add: give --from FILE or --fix HASH=NEW.")
+    added = add_fixes(patch, _load(data, size, strict, quiet=True), wanted, by=by, note=note)
+    without = len(wanted) - len(added)
+    lines = [f"{len(added):,} added to {patch}" + (f"; {without:,} had that label already" if without else "")]
+    _print_fixes(added, json, [*lines, *read_patch(patch).cut_off])
+
+
+@app.command()
+def revert(
+    patch: Patch,
+    images: Annotated[list[str], typer.Argument(metavar="HASH...", help="Hashes of images; they may be cut short.")],
+    by: By = None,
+    note: Note = "",
+    json: options.Json = False,
+) -> None:
+    """Undo fixes, by a line more for each: the patch keeps what was."""
+    from misread.data.label_patch import read_patch, revert_fixes
+
+    added = revert_fixes(patch, [image.lower() for image in images], by=by, note=note)
+    _print_fixes(added, json, [f"{len(added):,} reverted in {patch}", *read_patch(patch).cut_off])
+
+
+@app.command()
+def merge(
+    patches: Annotated[list[Path], typer.Argument(metavar="PATCH...", help="Two patch files or more.")],
+    out: Annotated[Path, typer.Option(help="The merged patch, a new file.", show_default=False)],
+    json: options.Json = False,
+) -> None:
+    """All fixes of several patches in one; where they contradict each other nothing is written (exit code 1)."""
+    from misread.data.label_patch import merge_patches, read_patch, write_patch
+
+    read = [read_patch(path) for path in patches]
+    lines, conflicts = merge_patches(read)
+    notes = [note for patch in read for note in patch.cut_off]
+    if not conflicts:
+        write_patch(out, lines)
+    if json:
+        told = [
+            {"hash": c.image, "fixes": [{"patch": where, **vars(fix)} for where, fix in c.fixes]} for c in conflicts
+        ]
+        print_json({"lines": len(lines), "out": None if conflicts else str(out), "conflicts": told})
+        warn(*notes)
+    else:
+        warn(*notes)
+        for conflict in conflicts:
+            said = "; ".join(f"{where} says {fix.new}{_signed(fix)}" for where, fix in conflict.fixes)
+            print_lines(f"Conflict: {_short(conflict.image)}: {said}")
+        if not conflicts:
+            print_lines(f"{len(lines):,} lines of {len(read)} patches in {out}")
+    if conflicts:
+        warn(
+            f"Error: the patches contradict each other for {len(conflicts)} image{'s' * (len(conflicts) > 1)}; nothing "
+            "was written.\nDecide in one of them (misread labels apply or revert) until all say the same."
+        )
+        sys.exit(1)
+
+
+@app.command()
+def show(
+    patch: Patch,
+    data: Annotated[
+        str | None, typer.Argument(help="The data it is for: shows where each image lies.", show_default=False)
+    ] = None,
+    png: Png = None,
+    size: options.Size = None,
+    strict: options.Strict = False,
+    json: options.Json = False,
+) -> None:
+    """The fixes of a patch that are in force; with DATA, where each image lies, and a picture of them."""
+    from misread.data.label_patch import read_patch
+
+    check_picture_name(png)
+    if png and data is None:
+        raise DataError("A picture needs the images: misread labels show PATCH DATA --png FILE.")
+    read = read_patch(patch)
+    undone = len({line.image for line in read.lines}) - len(read.fixes)
+    lines = [f"{len(read.fixes):,} in force in {patch}, {undone:,} undone; {len(read.lines):,} lines"]
+    if data is None:
+        _print_fixes(list(read.fixes.values()), json, [*lines, *read.cut_off])
+        return
+    images = _load(data, size, strict, quiet=True)
+    lines += read.fix(images).messages()
+    rows, picture = _located(read, images)
+    if png:
+        save_picture(picture(), png)
+        lines.append(f"Picture: {png}")
+    _print_rows(rows, json, lines)
+
+
+def _located(patch: "LabelPatch", images: "ImageSet") -> tuple[list[dict[str, Any]], Any]:
+    """A row for every image that has a fix, with where it lies; and what draws them."""
+    found = patch.find_in(images)
+    rows = []
+    for name, position, fix in found:
+        split = images.splits[name]
+        file = split.files[position] if split.files is not None else ""
+        rows.append({"split": name, "index": int(split.rows[position]), "file": file, **_row(fix)})
+
+    def picture() -> Any:
+        import numpy as np
+        import pandas as pd
+
+        from misread.figures.label_issues import label_issues_figure
+
+        table = pd.DataFrame(rows).rename(columns={"old": "label", "new": "suggested"})
+        pixels = np.stack([images.splits[name].images[position] for name, position, _ in found])
+        return label_issues_figure(table, pixels, f"{len(rows):,} labels of {images.name} fixed by {patch.where}")
+
+    return rows, picture
+
+
+def _print_fixes(fixes: list["Fix"], json: bool, lines: list[str]) -> None:
+    _print_rows([_row(fix) for fix in fixes], json, lines)
+
+
+def _row(fix: "Fix") -> dict[str, Any]:
+    return {"hash": fix.image, "old": fix.old, "new": fix.new, "by": fix.by, "at": fix.at, "note": fix.note}
+
+
+def _print_rows(rows: list[dict[str, Any]], json: bool, lines: list[str]) -> None:
+    if json:
+        print_json(rows)
+        warn(*lines)
+        return
+    if rows:
+        columns = [c for c in rows[0] if any(row[c] != "" for row in rows)]
+        numbers = [i for i, c in enumerate(columns) if c == "index"]
+        shown = [[_short(row[c]) if c == "hash" else row[c] for c in columns] for row in rows]
+        print_table(columns, shown, right=numbers)
+        print_lines("")
+    print_lines(*lines)
+
+
+def _signed(fix: "Fix") -> str:
+    said = ", ".join(part for part in (fix.by, fix.at, fix.note) if part)
+    return f" ({said})" if said else ""
+
+
+def _short(image: str) -> str:
+    from misread.data.label_patch import SHOWN
+
+    return image[:SHOWN]
+
+
+def _fixed(images: "ImageSet", labels: Path) -> "ImageSet":
+    from misread.data.label_patch import read_patch
+
+    fixed = read_patch(labels).fix(images)
+    warn(*fixed.messages())
+    return fixed.data
+
+
+def _load(data: str, size: str | None, strict: bool, quiet: bool) -> "ImageSet":
+    from misread.data.load import load
+
+    images = load(
+        data, size=options.parse_size(size), strict=strict, progress=lambda line: None if quiet else warn(line)
+    )
+    warn(*(f"Skipped: {line}" for line in images.skipped))
+    return images

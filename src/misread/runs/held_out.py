@@ -1,0 +1,261 @@
+"""`cross_validate`: every image of a split predicted by networks that did not train on it, kept in a folder."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from misread.analysis.label_issues import LabelIssues, flagged_issues, label_issue_table
+from misread.analysis.predictions import Predictions
+from misread.data.image_set import SPLITS, ImageSet, Split
+from misread.data.npz import read_npz
+from misread.data.splits import stratified_folds
+from misread.errors import DataError, RecipeError
+from misread.progress import FoldListener, pick_fold_listener
+from misread.runs import run_folder
+from misread.runs.record import Environment, this_environment
+from misread.runs.train import as_image_set
+from misread.training.cross_validation import HeldOutProbs, NetworkTried, predict_folds
+from misread.training.device import pick_device, using_threads
+from misread.training.events import Event
+from misread.training.losses import resolve_loss
+from misread.training.recipe import Recipe, load_recipe
+
+FORMAT = 1
+RECORD, PREDICTIONS = "held-out.json", "predictions.npz"
+HELD_OUT = ("train", "test", "all")
+
+
+class HeldOutRecord(BaseModel):
+    """The whole of `held-out.json`.
+
+    fit_seconds: of all trainings together. metrics: of the held-out predictions.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    format: int = FORMAT
+    created: str
+    data: str
+    source: str
+    fingerprint: str
+    class_names: tuple[str, ...]
+    split: str
+    folds: int
+    prune: bool
+    recipe: str
+    seed: int
+    environment: Environment
+    fit_seconds: float
+    total_seconds: float
+    metrics: dict[str, float | int]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out predictions: no network that had a part in an image's probabilities trained on it.
+
+    predictions: of N images; `rows` are those in the source of the split that `splits` names for each.
+    folds_of:    (N,) int64, the fold of each image.
+    reused:      they were found in the folder, and nothing was trained.
+    """
+
+    folder: Path
+    record: HeldOutRecord
+    data: ImageSet
+    predictions: Predictions
+    splits: np.ndarray
+    folds_of: np.ndarray
+    reused: bool = False
+
+    def __repr__(self) -> str:
+        said = self.record
+        return (
+            f"HeldOut({self.folder}: {said.data} {said.split}, {said.folds} folds of {said.recipe}, "
+            f"accuracy {said.metrics['accuracy']:.2%} of {said.metrics['n']:,})"
+        )
+
+    def label_issues(self, method: str = "self-confidence") -> LabelIssues:
+        """The images as a DataFrame, the most doubtful label first."""
+        return label_issue_table(self.predictions, method, self.splits)
+
+
+def cross_validate(
+    data: Any,
+    recipe: str | Path | Recipe = "fast",
+    *,
+    split: str = "train",
+    folds: int = 5,
+    prune: bool = True,
+    seed: int | None = None,
+    settings: Sequence[str] = (),
+    out: str | Path = "held-out",
+    device: str = "auto",
+    threads: int | None = None,
+    progress: FoldListener | bool = True,
+) -> HeldOut:
+    """Train networks in folds and keep what each says of the images held out from it.
+
+    data, recipe, settings, device, threads: as `train` takes them.
+    split:  `train`: stratified folds over train. `all`: over all splits together. `test`: one training on train.
+    prune:  labels that look wrong to other networks (see `predict_folds` and `flagged_issues`) do not train: it takes
+            F (F + 1) / 2 trainings for F folds instead of F, and finds far more of what is wrong in a systematic way.
+            `test` is never pruned.
+    seed:   of folds, weights and order; the recipe's by default.
+    out:    the folder that gets the folder of predictions. Where it holds those of the same data, split, recipe,
+            folds, prune and seed, they are taken and nothing is trained.
+    Raises DataError, RecipeError, RunError: for what cannot be used, before training.
+    Raises TrainingError: a loss is no longer finite; nothing is kept then.
+    """
+    started = time.perf_counter()
+    images = as_image_set(data)
+    resolved = load_recipe(recipe, [*settings, *([] if seed is None else [f"seed={seed}"])])
+    resolved = resolved.model_copy(update={"loss": resolve_loss(resolved.loss, images.one_hot)})
+    if not resolved.layers:
+        raise RecipeError(f"The recipe {resolved.name!r} has no layers, so there is no network to train for a fold.")
+    chosen = pick_device(device)
+    trains, holds = pooled_splits(images, split)
+    folds, prune = (1, False) if split == "test" else (folds, prune)
+    kept = _find(Path(out), images, resolved, split, folds, prune)
+    if kept:
+        return kept
+    pool, splits = _pool(images, (*trains, *holds))
+    held = np.isin(splits, holds)
+    folds_of = _draw_folds(pool.labels, held, folds, resolved.seed, prune)
+    listener = progress if not isinstance(progress, bool) else pick_fold_listener(quiet=not progress)
+    name = f"{images.name}-{split}-{resolved.name}-seed{resolved.seed}"
+    with run_folder.new_run_folder(Path(out), name, 8 * len(pool) * images.n_classes) as writing:
+        with using_threads(threads) as thread_count, torch.random.fork_rng(devices=[]):
+            listener.begin(folds * (folds + 1) // 2 if prune else folds)
+            events = predict_folds(
+                pool, folds_of, resolved, images.n_classes, chosen, flagged_issues if prune else None
+            )
+            probs, fit_seconds = _listen(events, listener)
+        told = pool.take(np.flatnonzero(held))
+        predictions = _predictions(images, split, resolved.name, told.labels, probs[held], told.rows, told.files)
+        record = HeldOutRecord(
+            created=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            data=images.name,
+            source=images.source,
+            fingerprint=images.fingerprint,
+            class_names=images.class_names,
+            split=split,
+            folds=folds,
+            prune=prune,
+            recipe=resolved.name,
+            seed=resolved.seed,
+            environment=this_environment(thread_count, str(chosen)),
+            fit_seconds=fit_seconds,
+            total_seconds=time.perf_counter() - started,
+            metrics=predictions.metrics(),
+        )
+        held_out = HeldOut(writing.path, record, images, predictions, splits[held], folds_of[held])
+        _write(held_out, resolved)
+    return replace(held_out, folder=writing.path)
+
+
+def _listen(events: Iterable[Event | NetworkTried | HeldOutProbs], listener: FoldListener) -> tuple[np.ndarray, float]:
+    """The probabilities that come last, and the seconds of all trainings."""
+    fit_seconds = 0.0
+    try:
+        for event in events:
+            match event:
+                case HeldOutProbs():
+                    return event.probs, fit_seconds
+                case NetworkTried():
+                    fit_seconds += event.fit_seconds
+            listener.event(event)
+    finally:
+        listener.close()
+    raise AssertionError("unreachable: the probabilities are the last event")
+
+
+def pooled_splits(data: ImageSet, split: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The splits that only train, and those whose images are held out. Raises DataError: no such choice."""
+    if split not in HELD_OUT:
+        raise DataError(f"There is no choice {split!r} of what to hold out. Known: {', '.join(HELD_OUT)}.")
+    if split == "test":
+        return ("train",), ("test",)
+    return (), ("train",) if split == "train" else tuple(s for s in SPLITS if s in data.splits)
+
+
+def _pool(data: ImageSet, names: tuple[str, ...]) -> tuple[Split, np.ndarray]:
+    """The images of these splits after one another, and the split that each is from."""
+    parts = [data.splits[name] for name in names]
+    files = tuple(f for p in parts for f in p.files or ()) if all(p.files is not None for p in parts) else None
+    images = parts[0].images if len(parts) == 1 else np.concatenate([np.asarray(p.images) for p in parts])
+    labels, rows = np.concatenate([p.labels for p in parts]), np.concatenate([p.rows for p in parts])
+    return Split(images, labels, rows, files), np.repeat(names, [len(p) for p in parts])
+
+
+def _predictions(
+    data: ImageSet,
+    split: str,
+    recipe: str,
+    labels: np.ndarray,
+    probs: np.ndarray,
+    rows: np.ndarray,
+    files: tuple[str, ...] | None,
+) -> Predictions:
+    holds = pooled_splits(data, split)[1]
+    return Predictions(
+        labels, probs, data.class_names, rows, files, split,
+        name=f"{recipe} on {data.name}, held out", images=lambda: _pool(data, holds)[0].images,
+    )  # fmt: skip
+
+
+def _draw_folds(labels: np.ndarray, held: np.ndarray, folds: int, seed: int, prune: bool) -> np.ndarray:
+    """(N,) int64: -1 for an image that only trains."""
+    count = int(held.sum())
+    if folds < 1 or (folds < 2 and held.all()):
+        raise DataError(f"{folds} folds hold out everything or nothing; ask for 2 or more.")
+    if prune and folds < 3:
+        raise DataError(f"Pruning holds out two folds at a time, which leaves nothing of {folds}; ask for 3 or more.")
+    if folds > count:
+        raise DataError(f"{count:,} images cannot make {folds} folds; ask for fewer.")
+    folds_of = np.full(len(labels), -1)
+    folds_of[held] = stratified_folds(labels[held], folds, seed)
+    return folds_of
+
+
+def _write(held_out: HeldOut, recipe: Recipe) -> None:
+    folder, predictions = held_out.folder, held_out.predictions
+    arrays = {
+        "labels": predictions.labels,
+        "probs": predictions.probs,
+        "index": predictions.rows,
+        "split": held_out.splits,
+        "fold": held_out.folds_of,
+    }
+    if predictions.files is not None:
+        arrays["files"] = np.array(predictions.files, dtype=str)
+    np.savez_compressed(folder / PREDICTIONS, **arrays)  # type: ignore[arg-type]
+    run_folder.write_text(folder / run_folder.RECIPE, recipe.to_toml())
+    run_folder.write_text(folder / RECORD, held_out.record.model_dump_json(indent=2) + "\n")
+
+
+def _find(out: Path, data: ImageSet, recipe: Recipe, split: str, folds: int, prune: bool) -> HeldOut | None:
+    """The newest whole folder that holds just these predictions."""
+    wanted = (FORMAT, data.fingerprint, split, folds, prune)
+    found = []
+    for path in out.glob(f"*/{RECORD}"):
+        try:
+            record = HeldOutRecord.model_validate_json(path.read_bytes())
+            recipe_kept = (path.parent / run_folder.RECIPE).read_text(encoding="utf-8")
+        except (OSError, ValidationError):
+            continue  # not ours, or damaged: then it is trained again
+        said = (record.format, record.fingerprint, record.split, record.folds, record.prune)
+        if said == wanted and recipe_kept == recipe.to_toml():
+            found.append((record.created, path.parent, record))
+    if not found:
+        return None
+    _, folder, record = max(found, key=lambda f: f[:2])
+    arrays = read_npz(folder / PREDICTIONS)
+    files = tuple(map(str, arrays["files"])) if "files" in arrays else None
+    predictions = _predictions(data, split, recipe.name, arrays["labels"], arrays["probs"], arrays["index"], files)
+    return HeldOut(folder, record, data, predictions, arrays["split"], arrays["fold"], reused=True)

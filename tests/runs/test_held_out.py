@@ -1,0 +1,195 @@
+"""Held-out predictions: by networks that never saw the image, kept whole or not at all."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from conftest import blocks
+from misread import ImageSet
+from misread.analysis.label_issues import flagged_issues
+from misread.data.image_hash import image_hash
+from misread.errors import DataError, RecipeError, TrainingError
+from misread.progress import FoldListener
+from misread.runs.held_out import HeldOut, cross_validate
+from misread.runs.train import train
+
+LAYERS = 'layers=[{type="Flatten"}, {type="Dense", units=16, activation="relu"}, {type="Dense", units="classes"}]'
+FEW = [LAYERS, "epochs=3", "batch_size=32", "optimizer.learning_rate=0.01"]
+
+
+def held_out(data: Any, more: tuple[str, ...] = (), **settings: Any) -> HeldOut:
+    settings = {"folds": 3, "progress": False, **settings}
+    return cross_validate(data, "tutorial-mlp", settings=[*FEW, *more], **settings)
+
+
+def test_noise_that_can_be_memorised_is_read_by_chance_where_it_was_held_out() -> None:
+    """Each noise image is there twice, in a random class: a network that saw it, or its copy, would know it."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (100, 8, 8), dtype=np.uint8), rng.integers(0, 4, 100)
+    data = ImageSet.from_arrays(np.tile(images, (2, 1, 1)), np.tile(labels, 2), test=(images[:8], labels[:8]))
+    memorise = ["epochs=60", "optimizer.name=adam", "optimizer.learning_rate=0.01", "batch_size=32", LAYERS]
+    run = train(data, settings=memorise, progress=False)
+    assert run.evaluate(split="train")["accuracy"] > 0.95  # those it trained on it knows by heart
+    assert run.metrics["test"]["accuracy"] == 1.0  # and their copies too
+    held = cross_validate(data, "tutorial-mlp", settings=memorise, progress=False, split="train")
+    assert held.record.metrics["accuracy"] < 0.4  # chance is 0.25, with a standard error of 0.043
+
+
+def test_probabilities_are_those_of_trainings_on_what_other_networks_did_not_flag(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A plain version: each network is trained by `train` and predicts the images held out as its test split."""
+    monkeypatch.setattr("misread.runs.train._draw", lambda run: None)  # its pictures would take most of the time
+    images, labels = blocks(240)
+    truth = labels.copy()
+    labels[:24] = (labels[:24] + 1) % 4
+    more = ("epochs=12", "validation.name=show-test")
+    result = held_out(ImageSet.from_arrays(images, labels, test=blocks(8, seed=1)), more, seed=4)
+
+    def probs_of(held: np.ndarray, kept: np.ndarray) -> np.ndarray:
+        part = ImageSet.from_arrays(images[kept], labels[kept], test=(images[held], labels[held]))
+        return train(part, settings=[*FEW, *more], seed=4, progress=False).predictions().probs
+
+    where = [np.flatnonzero(result.folds_of == fold) for fold in range(3)]
+    assert [len(w) for w in where] == [80, 80, 80]
+    for fold, held in enumerate(where):
+        others = np.setdiff1d(np.arange(240), held)
+        without = np.zeros((240, 4))
+        for other in {0, 1, 2} - {fold}:
+            pair = np.sort(np.concatenate([held, where[other]]))
+            without[where[other]] = probs_of(pair, np.setdiff1d(others, pair))[np.isin(pair, where[other])]
+        flagged = others[flagged_issues(labels[others], without[others])]
+        assert set(flagged) & set(range(24))
+        np.testing.assert_allclose(
+            result.predictions.probs[held], probs_of(held, np.setdiff1d(others, flagged)), atol=1e-4
+        )
+    np.testing.assert_array_equal(result.predictions.labels, labels)
+    first = result.label_issues()["index"].head(24)
+    assert (truth != labels)[first].mean() > 0.9
+
+
+def test_the_test_split_is_held_out_as_by_a_run(block_set: ImageSet) -> None:
+    result = held_out(block_set, split="test")
+    run = train(block_set, settings=[*FEW, "validation.name=show-test"], progress=False)
+    np.testing.assert_allclose(result.predictions.probs, run.predictions().probs, atol=1e-6)
+    assert result.record.metrics == pytest.approx(run.metrics["test"])
+
+
+def test_the_folder_can_be_read_without_misread(block_set: ImageSet) -> None:
+    result = held_out(block_set, split="all")
+    assert {p.name for p in result.folder.iterdir()} == {"held-out.json", "predictions.npz", "recipe.toml"}
+    record = json.loads((result.folder / "held-out.json").read_text())
+    assert (record["split"], record["folds"], record["prune"], record["fingerprint"]) == (
+        "all", 3, True, block_set.fingerprint,
+    )  # fmt: skip
+    with np.load(result.folder / "predictions.npz") as saved:
+        assert saved["split"].tolist() == ["train"] * 320 + ["test"] * 80
+        assert saved["index"].tolist() == [*range(320), *range(80)]
+        assert saved["fold"].shape == (400,)
+        correct = (saved["probs"].argmax(axis=1) == saved["labels"]).sum()
+    assert record["metrics"]["misread"] == 400 - correct
+
+
+def test_what_is_in_the_folder_is_not_trained_again(block_set: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = held_out(block_set, split="all")
+    assert not first.reused
+    monkeypatch.setattr("misread.runs.held_out.predict_folds", None)
+    again = held_out(block_set, split="all")
+    assert again.reused
+    monkeypatch.undo()
+    assert again.label_issues().equals(first.label_issues())
+    others = [{"seed": 1}, {"folds": 4}, {"prune": False}, {"split": "train"}, {"more": ("epochs=2",)}]
+    for other in others:
+        assert not held_out(block_set, **{"split": "all", **other}).reused
+    images = block_set.train.images.copy()
+    images[0, 0, 0, 0] ^= 1
+    changed = ImageSet.from_arrays(images, block_set.train.labels, test=blocks(80, seed=1))
+    assert not held_out(changed, split="all").reused
+
+
+def test_damaged_leftovers_are_passed_over(block_set: ImageSet) -> None:
+    first = held_out(block_set)
+    (first.folder / "held-out.json").write_text("{")
+    assert not held_out(block_set).reused
+
+
+def test_the_table_names_split_row_and_contents_of_every_image(block_set: ImageSet) -> None:
+    result = held_out(block_set, split="all")
+    table = result.label_issues("normalised-margin")
+    assert len(table) == 400
+    assert (table["margin"].diff().dropna() <= 0).all()
+    for line, image in zip(table.head(30).to_dict("records"), result.images_of(table.head(30)), strict=True):
+        np.testing.assert_array_equal(image, block_set.split(line["split"]).images[line["index"]])
+        assert line["hash"] == image_hash(image)
+
+
+class InterruptAfter(FoldListener):
+    """Presses Ctrl-C at the n-th event."""
+
+    left = 0
+
+    def event(self, event: object) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_what_breaks_half_way_leaves_nothing(block_set: ImageSet) -> None:
+    listener = InterruptAfter(Console(quiet=True))
+    listener.left = 5
+    with pytest.raises(KeyboardInterrupt):
+        held_out(block_set, progress=listener)
+    with pytest.raises(TrainingError, match="no longer finite"):
+        held_out(block_set, ("optimizer.name=sgd", "optimizer.learning_rate=1e6", "layers.1.activation=linear"))
+    assert list(Path("held-out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"split": "val"}, DataError, "no choice 'val' of what to hold out. Known: train, test, all"),
+        ({"folds": 1}, DataError, "1 folds hold out everything or nothing; ask for 2 or more"),
+        ({"folds": 321}, DataError, "320 images cannot make 321 folds"),
+        (
+            {"folds": 2},
+            DataError,
+            "Pruning holds out two folds at a time, which leaves nothing of 2; ask for 3 or more",
+        ),
+        ({"folds": 0, "prune": False}, DataError, "0 folds hold out everything or nothing"),
+        ({"more": ("layers=[]",)}, RecipeError, "has no layers"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(
+    block_set: ImageSet, settings: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        held_out(block_set, **settings)
+    assert not Path("held-out").exists()
+
+
+def test_copies_of_one_image_cannot_be_held_out() -> None:
+    same = ImageSet.from_arrays(np.zeros((8, 4, 4), np.uint8), np.arange(8) % 2, test=blocks(4, side=4, classes=2))
+    with pytest.raises(DataError, match="No image is left to train on when"):
+        held_out(same)
+
+
+def test_a_line_says_what_each_network_gave(block_set: ImageSet, capsys: pytest.CaptureFixture[str]) -> None:
+    result = held_out(block_set, progress=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines] == [f"training {i}/6" for i in range(1, 7)]
+    assert "106 images in" in lines[0]
+    assert "on 214 held out" in lines[0]
+    assert "on 107 held out" in lines[3]
+    assert result.record.metrics["n"] == 320
+    plain = held_out(block_set, progress=True, prune=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" images")[0] for line in lines] == [
+        "training 1/3, 213", "training 2/3, 213", "training 3/3, 214",
+    ]  # fmt: skip
+    assert len(plain.predictions) == 320
