@@ -1,8 +1,9 @@
 """How well doubtful labels are found: wrong labels planted in train, ranked by held-out probabilities.
 
-Run it as `.venv/bin/python benchmarks/planted_labels.py --recipe fast`. For every kind, rate and seed a share
-of the training labels is exchanged for others, networks are trained in folds on what is then there, and each method
-ranks all labels by the same probabilities. cleanlab ranks them too where it is there (`make .venv-peers/done`).
+Run it as `.venv/bin/python benchmarks/planted_labels.py --recipe fast`. For every kind, rate and seed a share of the
+training labels is exchanged for others, networks are trained in folds on what is then there, pruned and not, and
+each method ranks all labels by the same probabilities. cleanlab ranks them too where it is there
+(`make .venv-peers/done`).
 """
 
 import argparse
@@ -62,7 +63,6 @@ def main() -> int:
             "recipe": args.recipe,
             "settings": args.set,
             "folds": args.folds,
-            "rounds": args.rounds,
             "machine": measure_machine(),
             "trials": plant_and_find(data, args),
             "timings": [] if args.no_timings else time_whole_rankings(data, args),
@@ -84,7 +84,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--seeds", type=int, default=3, metavar="K", help="the seeds are 0 to K-1")
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=2, help="as `misread labels --rounds`")
     parser.add_argument("--limit", type=int, help="take the first so many training images only, for a trial")
     parser.add_argument(
         "--peer-python", type=Path, default=ROOT / ".venv-peers/bin/python", help="the one with cleanlab"
@@ -104,15 +103,15 @@ def plant_and_find(data: ImageSet, args: argparse.Namespace) -> list[dict[str, A
     """One entry for every kind, rate and seed: how well each method found what was planted."""
     trials, planted = [], []
     with tempfile.TemporaryDirectory() as folder:
-        for kind, rate, seed in itertools.product(args.kinds, args.rates, range(args.seeds)):
+        for kind, rate, seed, prune in itertools.product(args.kinds, args.rates, range(args.seeds), (False, True)):
             count = round(rate * len(data.train))
             labels = KINDS[kind](data.train.labels, count, data.n_classes, np.random.default_rng([seed, count]))
             planted.append(labels != data.train.labels)
             flawed = replace(data, splits={**data.splits, "train": replace(data.train, labels=labels)})
-            held_out = cross_validated(flawed, args, seed)
+            held_out = cross_validated(flawed, args, seed, prune)
             probs, record = held_out.predictions.probs, held_out.record
             np.savez(Path(folder) / f"{len(trials):04}.npz", labels=labels, probs=probs)
-            trial = {"kind": kind, "rate": rate, "seed": seed, "planted": count}
+            trial = {"kind": kind, "rate": rate, "seed": seed, "prune": prune, "planted": count}
             trial |= {"accuracy": record.metrics["accuracy"], "seconds": record.total_seconds}
             trials.append({**trial, "found": found_by_misread(labels, probs, planted[-1])})
             report(trials[-1])
@@ -126,10 +125,10 @@ def plant_and_find(data: ImageSet, args: argparse.Namespace) -> list[dict[str, A
     return trials
 
 
-def cross_validated(data: ImageSet, args: argparse.Namespace, seed: int, split: str = "train") -> HeldOut:
+def cross_validated(data: ImageSet, args: argparse.Namespace, seed: int, prune: bool, split: str = "train") -> HeldOut:
     with tempfile.TemporaryDirectory() as out:
         return cross_validate(
-            data, args.recipe, split=split, folds=args.folds, rounds=args.rounds, seed=seed, settings=args.set,
+            data, args.recipe, split=split, folds=args.folds, prune=prune, seed=seed, settings=args.set,
             out=out, progress=False,
         )  # fmt: skip
 
@@ -171,54 +170,62 @@ def flag_quality(flagged: np.ndarray, planted: np.ndarray) -> dict[str, float]:
 def time_whole_rankings(data: ImageSet, args: argparse.Namespace) -> list[dict[str, Any]]:
     """From arrays in memory to the ordered table, of train and of all splits, on the labels as they are."""
     timings = []
-    for split in ("train", "all"):
+    for split, prune in itertools.product(("train", "all"), (False, True)):
         started = time.perf_counter()
-        held_out = cross_validated(data, args, 0, split)
+        held_out = cross_validated(data, args, 0, prune, split)
         trained = time.perf_counter()
         table = held_out.label_issues()
         seconds = time.perf_counter() - started
-        timings.append(
-            {"split": split, "images": len(table), "seconds": seconds, "table_seconds": time.perf_counter() - trained}
-        )
-        timings[-1] |= {"fit_seconds": held_out.record.fit_seconds, "accuracy": held_out.record.metrics["accuracy"]}
+        timing = {"split": split, "prune": prune, "images": len(table), "seconds": seconds}
+        timing |= {"table_seconds": time.perf_counter() - trained, "fit_seconds": held_out.record.fit_seconds}
+        timings.append({**timing, "accuracy": held_out.record.metrics["accuracy"]})
     return timings
 
 
 def report(trial: dict[str, Any]) -> None:
     precision = trial["found"]["misread self-confidence"]["average_precision"]
     print(
-        f"{trial['kind']}, {trial['rate']:.0%}, seed {trial['seed']}: held-out accuracy {trial['accuracy']:.2%}, "
-        f"average precision of self-confidence {precision:.4f}, {trial['seconds']:.1f} s",
+        f"{trial['kind']}, {trial['rate']:.0%}, seed {trial['seed']}, {said(trial['prune'])}: held-out accuracy "
+        f"{trial['accuracy']:.2%}, average precision of self-confidence {precision:.4f}, {trial['seconds']:.1f} s",
         file=sys.stderr,
     )
+
+
+def said(prune: bool) -> str:
+    return "pruned" if prune else "not pruned"
 
 
 def table_lines(results: dict[str, Any]) -> Iterable[str]:
     """The results as Markdown: a row a method, a column a kind and rate; means over seeds, in percent."""
     trials = results["trials"]
-    groups = list(dict.fromkeys((t["kind"], t["rate"]) for t in trials))
-    header = ["method", *(f"{kind} {rate:.0%}" for kind, rate in groups)]
     seeds = len({t["seed"] for t in trials})
-    how = f"{results['rounds']} rounds of {results['folds']} folds of {results['recipe']}"
-    yield f"{results['n_train']:,} images, {how}, seeds: {seeds}."
-    for measures, said in (
-        (("average_precision", "precision_at_planted"), "average precision / precision at the planted count"),
-        (("precision", "recall"), "precision / recall of what is flagged"),
-    ):
-        yield from ("", f"{said}, %, mean over seeds:", "", "| " + " | ".join(header) + " |")
-        yield "|---|" + "---:|" * len(groups)
-        for method in (m for m, found in trials[0]["found"].items() if measures[0] in found):
-            cells = []
-            for group in groups:
-                found = [t["found"][method] for t in trials if (t["kind"], t["rate"]) == group]
-                cells.append(" / ".join(f"{100 * statistics.fmean(f[m] for f in found):.2f}" for m in measures))
-            yield f"| {method} | " + " | ".join(cells) + " |"
+    yield f"{results['n_train']:,} images, {results['folds']} folds of {results['recipe']}, seeds: {seeds}."
+    for prune in (False, True):
+        of_kind = [t for t in trials if t["prune"] == prune]
+        yield from method_table(of_kind, ("average_precision", "precision_at_planted"), (
+            f"Trainings {said(prune)}: average precision / precision at the planted count"))  # fmt: skip
+        yield from method_table(of_kind, ("precision", "recall"), (
+            f"Trainings {said(prune)}: precision / recall of what is flagged"))  # fmt: skip
     yield ""
     for timing in results["timings"]:
         yield (
-            f"{timing['images']:,} labels ({timing['split']}) ranked in {timing['seconds']:.2f} s, of which training "
-            f"{timing['fit_seconds']:.2f} s; held-out accuracy {timing['accuracy']:.2%}."
+            f"{timing['images']:,} labels ({timing['split']}, {said(timing['prune'])}) ranked in "
+            f"{timing['seconds']:.2f} s, of which training {timing['fit_seconds']:.2f} s; held-out accuracy "
+            f"{timing['accuracy']:.2%}."
         )
+
+
+def method_table(trials: list[dict[str, Any]], measures: tuple[str, str], title: str) -> Iterable[str]:
+    groups = list(dict.fromkeys((t["kind"], t["rate"]) for t in trials))
+    yield from ("", f"{title}, %, mean over seeds:", "")
+    yield "| method | " + " | ".join(f"{kind} {rate:.0%}" for kind, rate in groups) + " |"
+    yield "|---|" + "---:|" * len(groups)
+    for method in (m for m, found in trials[0]["found"].items() if measures[0] in found):
+        cells = []
+        for group in groups:
+            found = [t["found"][method] for t in trials if (t["kind"], t["rate"]) == group]
+            cells.append(" / ".join(f"{100 * statistics.fmean(f[m] for f in found):.2f}" for m in measures))
+        yield f"| {method} | " + " | ".join(cells) + " |"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from misread.data.image_set import ImageSet
     from misread.models.summary import Summary
     from misread.runs.run import Run
-    from misread.training.cross_validation import FoldPredicted
+    from misread.training.cross_validation import NetworkTried
     from misread.training.events import Event, HistoryRow
     from misread.training.recipe import Recipe
 
@@ -101,6 +101,12 @@ def result_lines(run: "Run") -> list[str]:
     return lines
 
 
+def accuracy_line(metrics: Mapping[str, float | int]) -> str:
+    interval = f"{metrics['accuracy_low']:.2%} to {metrics['accuracy_high']:.2%}"
+    misread = f"{metrics['misread']:,} of {metrics['n']:,} misread"
+    return f"accuracy {metrics['accuracy']:.2%} (95% interval {interval}), loss {metrics['loss']:.4f}: {misread}"
+
+
 def _target_line(run: "Run") -> str:
     target, accuracies = run.recipe.target_accuracy, run.history["val_accuracy"]
     if run.record.target_reached:
@@ -175,7 +181,7 @@ class ConsoleListener:
 
 
 class FoldListener(ConsoleListener):
-    """Told of a cross-validation: a bar within the epoch where there is a terminal; a line a fold everywhere."""
+    """Told of a cross-validation: a bar within the epoch where there is a terminal; a line a network everywhere."""
 
     number = trainings = 0
 
@@ -183,8 +189,8 @@ class FoldListener(ConsoleListener):
         self.number, self.trainings = 0, trainings
         self._next()
 
-    def event(self, event: "Event | FoldPredicted") -> None:
-        from misread.training.cross_validation import FoldPredicted
+    def event(self, event: "Event | NetworkTried") -> None:
+        from misread.training.cross_validation import NetworkTried
         from misread.training.events import EpochEnded, Progress
 
         match event:
@@ -192,10 +198,10 @@ class FoldListener(ConsoleListener):
                 self._show(event)
             case EpochEnded():
                 self._hide()
-            case FoldPredicted():
+            case NetworkTried():
                 self.print(
                     f"{self.before_epoch}{event.n_train:,} images in {event.fit_seconds:.2f} s: accuracy "
-                    f"{event.accuracy:.2%} on {len(event.positions):,} held out"
+                    f"{event.accuracy:.2%} on {event.n_held:,} held out"
                 )
                 self._next()
 

@@ -47,13 +47,13 @@ def test_planted_wrong_labels_are_found_suggested_and_drawn(cli: Cli, flawed: Pa
     assert done.code == 0, done.err
     lines = done.out.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("index"))
-    assert [line.split(",")[0] for line in lines[:start]] == [f"training {i}/10" for i in range(1, 11)]
+    assert [line.split(",")[0] for line in lines[:start]] == [f"training {i}/15" for i in range(1, 16)]
     assert lines[start].split() == ["index", "label", "suggested", "self_confidence", "margin", "flagged", "hash"]
     told = [line.split() for line in lines[start + 1 : start + 7]]
     assert {int(t[0]): int(t[1]) for t in told} == PLANTED
     assert all(t[2] == truth(int(t[0])) and t[5] == "yes" for t in told)
     assert "The 6 most doubtful of 320 labels (signs train, self-confidence)" in done.out
-    assert "Kept in held-out/signs-train-tutorial-mlp-seed0; " in done.out
+    assert "Kept in held-out/signs-train-fast-seed0; " in done.out
     with Path("out.csv").open() as file:
         rows = list(csv.DictReader(file))
     hashes = image_hashes(misread.load(flawed).train.images)
@@ -65,7 +65,7 @@ def test_planted_wrong_labels_are_found_suggested_and_drawn(cli: Cli, flawed: Pa
         assert picture.width > 400
 
     again = cli("labels", flawed, *QUICK, "--top", 6, "--method", "confident-learning")
-    assert "Taken from held-out/signs-train-tutorial-mlp-seed0; " in again.out
+    assert "Taken from held-out/signs-train-fast-seed0; " in again.out
     assert "training" not in again.out
 
 

@@ -7,12 +7,13 @@ Source: Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncert
 arXiv 1911.00068: thresholds and confident joint in section 3.1, the two simple scores beside them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from misread.data.image_hash import image_hashes
 from misread.errors import DataError
 from misread.names import nearest
 
@@ -137,12 +138,13 @@ class LabelIssues(pd.DataFrame):
     """A DataFrame of images, the most doubtful label first; `wall()` draws the first of them.
 
     Columns: index (row in the source), file, label, suggested (names), self_confidence, margin, flagged (by confident
-    learning); `split` and `hash` (of the image's contents) where they are known.
+    learning), split; and hash (`image_hash`) where the images are known.
     """
 
-    _metadata = ("title", "images_of")
-    title: str = ""
-    images_of: Callable[[pd.DataFrame], np.ndarray] | None = None
+    _metadata = ("title", "predictions", "order")
+    title: str
+    predictions: "Predictions"
+    order: np.ndarray  # of each line, the position of its image in the predictions
 
     @property
     def _constructor(self) -> Any:
@@ -155,32 +157,28 @@ class LabelIssues(pd.DataFrame):
         """
         from misread.figures.label_issues import label_issues_figure
 
-        if self.images_of is None:
-            raise DataError("There are no images to draw: this table was made from labels and probabilities alone.")
         shown = self.head(count)
-        title = f"The {len(shown):,} most doubtful of {len(self):,} labels" + (f" ({self.title})" if self.title else "")
-        return label_issues_figure(shown, self.images_of(shown), title)
+        title = f"The {len(shown):,} most doubtful of {len(self):,} labels ({self.title})"
+        return label_issues_figure(shown, self.predictions.images[self.order[:count]], title)
 
 
-def label_issue_table(
-    predictions: "Predictions", method: str = METHODS[0], **more: Sequence[str] | np.ndarray
-) -> LabelIssues:
-    """One line for every image, in the order of `label_issues`.
-
-    more: further columns, N values each in the order of the predictions.
-    """
+def label_issue_table(predictions: "Predictions", method: str, splits: Sequence[str] | np.ndarray) -> LabelIssues:
+    """One line for every image, in the order of `label_issues`. splits: N names, of the split that each image is in."""
     labels, probs = checked_probs(predictions.labels, predictions.probs)
     names = np.array(predictions.class_names, dtype=object)
-    table = pd.DataFrame(
-        {
-            "index": predictions.rows,
-            "file": predictions.files if predictions.files is not None else "",
-            "label": names[labels],
-            "suggested": names[suggested_labels(labels, probs)],
-            "self_confidence": self_confidence(labels, probs),
-            "margin": margins(labels, probs),
-            "flagged": flagged_issues(labels, probs),
-            **more,
-        }
-    )
-    return LabelIssues(table.iloc[label_issues(labels, probs, method)].reset_index(drop=True))
+    columns = {
+        "index": predictions.rows,
+        "file": predictions.files if predictions.files is not None else "",
+        "label": names[labels],
+        "suggested": names[suggested_labels(labels, probs)],
+        "self_confidence": self_confidence(labels, probs),
+        "margin": margins(labels, probs),
+        "flagged": flagged_issues(labels, probs),
+        "split": splits,
+    }
+    if predictions.has_images:
+        columns["hash"] = image_hashes(predictions.images)
+    order = label_issues(labels, probs, method)
+    table = LabelIssues(pd.DataFrame(columns).iloc[order].reset_index(drop=True))
+    table.title, table.predictions, table.order = f"{predictions.title}, {method}", predictions, order
+    return table

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from misread.analysis.conformal import ConformalSets
     from misread.analysis.confusion import Confusion
     from misread.analysis.coverage import Coverage
+    from misread.analysis.label_issues import LabelIssues
     from misread.analysis.misreads import Misreads
     from misread.analysis.per_class import PerClass
 
@@ -261,6 +262,15 @@ class Predictions:
         from misread.analysis.conformal import conformal_sets
 
         return conformal_sets(self, error_level, fit_on)
+
+    def label_issues(self, method: str = "self-confidence") -> "LabelIssues":
+        """One line for every image, the most doubtful label first, by one of `label_issues.METHODS`.
+
+        Means something only where the model did not train on these images.
+        """
+        from misread.analysis.label_issues import label_issue_table
+
+        return label_issue_table(self, method, [self.split] * len(self))
 
 
 def _checked_probs(raw: Any) -> np.ndarray:

@@ -35,6 +35,7 @@ def evaluate(
         ),
     ] = False,
     error_level: Annotated[float, typer.Option(help="Share of prediction sets that may miss the label.")] = 0.01,
+    labels: options.Labels = None,
     figures: Annotated[
         Path | None, typer.Option(help="Write pictures of all this into this folder.", show_default=False)
     ] = None,
@@ -43,11 +44,14 @@ def evaluate(
     json: options.Json = False,
 ) -> None:
     """Loss, accuracy with its 95% interval, how many images were misread; on demand, class by class and how certain."""
+    from misread.progress import accuracy_line
     from misread.runs.run import open_run
 
     opened = open_run(find_run(run), device=device)
     predictions, used = opened.predict_on(data, split)
-    result = opened.scores(predictions, used, labels)
+    result = opened.scores(predictions, used)
+    if labels:
+        result |= opened.fixed_scores(predictions, used, labels)
     own = result["data"]["same"]
     calibrated, sets = None, None
     if calibration or figures or json:
@@ -80,8 +84,6 @@ def evaluate(
         print_lines("Note: the run was trained on these images; the accuracy says nothing of new ones.")
     _print_headline(result, predictions)
     if labels:
-        from misread.progress import accuracy_line
-
         print_lines("", f"On the fixed labels: {accuracy_line(result['fixed'])}", *result["label_patch"]["notes"])
     if per_class:
         _print_classes(predictions)

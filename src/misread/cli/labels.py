@@ -14,6 +14,7 @@ from misread.cli.output import (
     print_json,
     print_lines,
     print_table,
+    save_picture,
     warn,
     write_whole,
 )
@@ -69,10 +70,11 @@ def find(
     ] = None,
     set: options.Set = None,
     folds: Annotated[int | None, typer.Option(help="How many folds; 5 by default.", show_default=False)] = None,
-    rounds: Annotated[
-        int | None,
+    prune: Annotated[
+        bool | None,
         typer.Option(
-            help="2 by default: the second leaves labels that the first finds wrong out of training.",
+            "--prune/--no-prune",
+            help="Leave labels that look wrong out of training, found by networks of their own; on by default.",
             show_default=False,
         ),
     ] = None,
@@ -98,7 +100,7 @@ def find(
     check_method(method)
     check_picture_name(png)
     if _is_run(data):
-        given = {"recipe": recipe, "set": set, "folds": folds, "rounds": rounds, "seed": seed, "labels": labels}
+        given = {"recipe": recipe, "set": set, "folds": folds, "prune": prune, "seed": seed, "labels": labels}
         _refuse_for_a_run(data, [f"--{name}" for name, value in given.items() if value is not None])
         found, said = _of_run(data, split, method, device)
     else:
@@ -109,7 +111,7 @@ def find(
         if labels:
             images = _fixed(images, labels)
         held_out = cross_validate(
-            images, recipe or "fast", split=split or "train", folds=folds or 5, rounds=rounds or 2, seed=seed,
+            images, recipe or "fast", split=split or "train", folds=folds or 5, prune=prune is not False, seed=seed,
             settings=set or [], out=out, device=device, threads=threads,
             progress=FoldListener(console(json)) if not quiet else False,
         )  # fmt: skip
@@ -153,7 +155,7 @@ def _show_issues(
         write_whole(csv, lambda path: reviewed.to_csv(path, index=False))
         lines.append(f"Table: {csv}. Fill in its column new, then: misread labels apply PATCH DATA --from {csv}")
     if png:
-        write_whole(png, found.wall(grid).save)
+        save_picture(found.wall(grid), png)
         lines.append(f"Picture: {png}")
     if json:
         print_json(shown.to_dict("records"))
@@ -293,7 +295,7 @@ def show(
     lines += read.fix(images).messages()
     rows, picture = _located(read, images)
     if png:
-        write_whole(png, picture().save)
+        save_picture(picture(), png)
         lines.append(f"Picture: {png}")
     _print_rows(rows, json, lines)
 

@@ -18,6 +18,6 @@ def label_issues_figure(table: pd.DataFrame, images: np.ndarray, title: str, col
         a if a == b else f"{a} → {b}" for a, b in zip(table["label"].astype(str), table["suggested"], strict=True)
     ]
     titles = [f"{row}: {change}" for row, change in zip(table["index"], changes, strict=True)]
-    if any(len(t) > LINE for t in titles):
-        titles = [f"{row}:\n{wrapped(a)}" for row, a in zip(table["index"], changes, strict=True)]
+    if any(len(t) > LINE for t in titles):  # too wide for one line above its tile
+        titles = [f"{row}:\n{wrapped(change)}" for row, change in zip(table["index"], changes, strict=True)]
     return wall_figure(titles, images, title, empty="No label is doubtful.", columns=columns)

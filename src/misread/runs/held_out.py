@@ -1,19 +1,17 @@
 """`cross_validate`: every image of a split predicted by networks that did not train on it, kept in a folder."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from misread.analysis.label_issues import LabelIssues, flagged_issues, label_issue_table
 from misread.analysis.predictions import Predictions
-from misread.data.image_hash import image_hashes
 from misread.data.image_set import SPLITS, ImageSet, Split
 from misread.data.npz import read_npz
 from misread.data.splits import stratified_folds
@@ -22,8 +20,9 @@ from misread.progress import FoldListener, pick_fold_listener
 from misread.runs import run_folder
 from misread.runs.record import Environment, this_environment
 from misread.runs.train import as_image_set
-from misread.training.cross_validation import FoldPredicted, predict_folds
+from misread.training.cross_validation import HeldOutProbs, NetworkTried, predict_folds
 from misread.training.device import pick_device, using_threads
+from misread.training.events import Event
 from misread.training.losses import resolve_loss
 from misread.training.recipe import Recipe, load_recipe
 
@@ -48,7 +47,7 @@ class HeldOutRecord(BaseModel):
     class_names: tuple[str, ...]
     split: str
     folds: int
-    rounds: int
+    prune: bool
     recipe: str
     seed: int
     environment: Environment
@@ -62,7 +61,7 @@ class HeldOut:
     """Held-out predictions: no network that had a part in an image's probabilities trained on it.
 
     predictions: of N images; `rows` are those in the source of the split that `splits` names for each.
-    folds_of:    (R, N) int64, the fold of each image in each of R rounds.
+    folds_of:    (N,) int64, the fold of each image.
     reused:      they were found in the folder, and nothing was trained.
     """
 
@@ -83,22 +82,7 @@ class HeldOut:
 
     def label_issues(self, method: str = "self-confidence") -> LabelIssues:
         """The images as a DataFrame, the most doubtful label first."""
-        hashes = [h for name in self._split_names for h in image_hashes(self.data.splits[name].images)]
-        table = label_issue_table(self.predictions, method, split=self.splits, hash=hashes)
-        table.title = f"{self.record.data} {self.record.split}, {method}"
-        table.images_of = self.images_of
-        return table
-
-    def images_of(self, table: pd.DataFrame) -> np.ndarray:
-        """(M, H, W, C) uint8, the images that the columns split and index of M lines name."""
-        splits = [self.data.splits[name] for name in table["split"]]
-        return np.stack([
-            s.images[np.searchsorted(s.rows, row)] for s, row in zip(splits, table["index"], strict=True)
-        ]) if len(table) else self.data.train.images[:0]  # fmt: skip
-
-    @property
-    def _split_names(self) -> tuple[str, ...]:
-        return pooled_splits(self.data, self.record.split)[1]
+        return label_issue_table(self.predictions, method, self.splits)
 
 
 def cross_validate(
@@ -107,7 +91,7 @@ def cross_validate(
     *,
     split: str = "train",
     folds: int = 5,
-    rounds: int = 2,
+    prune: bool = True,
     seed: int | None = None,
     settings: Sequence[str] = (),
     out: str | Path = "held-out",
@@ -119,11 +103,12 @@ def cross_validate(
 
     data, recipe, settings, device, threads: as `train` takes them.
     split:  `train`: stratified folds over train. `all`: over all splits together. `test`: one training on train.
-    rounds: from the second one on, images whose labels confident learning flags by the rounds before do not train,
-            and the probabilities are the mean of these rounds; each has other folds and other weights. `test` has one.
-    seed:   of folds and weights of the first round, the next ones count on; the recipe's by default.
+    prune:  labels that look wrong to other networks (see `predict_folds` and `flagged_issues`) do not train: it takes
+            F (F + 1) / 2 trainings for F folds instead of F, and finds far more of what is wrong in a systematic way.
+            `test` is never pruned.
+    seed:   of folds, weights and order; the recipe's by default.
     out:    the folder that gets the folder of predictions. Where it holds those of the same data, split, recipe,
-            folds, rounds and seed, they are taken and nothing is trained.
+            folds, prune and seed, they are taken and nothing is trained.
     Raises DataError, RecipeError, RunError: for what cannot be used, before training.
     Raises TrainingError: a loss is no longer finite; nothing is kept then.
     """
@@ -133,24 +118,26 @@ def cross_validate(
     resolved = resolved.model_copy(update={"loss": resolve_loss(resolved.loss, images.one_hot)})
     if not resolved.layers:
         raise RecipeError(f"The recipe {resolved.name!r} has no layers, so there is no network to train for a fold.")
-    if rounds < 1:
-        raise DataError(f"{rounds} rounds give no predictions; ask for 1 or more.")
     chosen = pick_device(device)
     trains, holds = pooled_splits(images, split)
-    folds, rounds = (1, 1) if split == "test" else (folds, rounds)  # nothing says which labels of train to leave out
-    kept = _find(Path(out), images, resolved, split, folds, rounds)
+    folds, prune = (1, False) if split == "test" else (folds, prune)
+    kept = _find(Path(out), images, resolved, split, folds, prune)
     if kept:
         return kept
     pool, splits = _pool(images, (*trains, *holds))
     held = np.isin(splits, holds)
-    folds_of = np.stack([_draw_folds(pool.labels, held, folds, resolved.seed + r) for r in range(rounds)])
+    folds_of = _draw_folds(pool.labels, held, folds, resolved.seed, prune)
     listener = progress if not isinstance(progress, bool) else pick_fold_listener(quiet=not progress)
     name = f"{images.name}-{split}-{resolved.name}-seed{resolved.seed}"
     with run_folder.new_run_folder(Path(out), name, 8 * len(pool) * images.n_classes) as writing:
         with using_threads(threads) as thread_count, torch.random.fork_rng(devices=[]):
-            probs, fit_seconds = _train_folds(pool, folds_of, resolved, images.n_classes, chosen, listener)
+            listener.begin(folds * (folds + 1) // 2 if prune else folds)
+            events = predict_folds(
+                pool, folds_of, resolved, images.n_classes, chosen, flagged_issues if prune else None
+            )
+            probs, fit_seconds = _listen(events, listener)
         told = pool.take(np.flatnonzero(held))
-        predictions = Predictions(told.labels, probs[held], images.class_names, told.rows, told.files, split)
+        predictions = _predictions(images, split, resolved.name, told.labels, probs[held], told.rows, told.files)
         record = HeldOutRecord(
             created=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             data=images.name,
@@ -159,7 +146,7 @@ def cross_validate(
             class_names=images.class_names,
             split=split,
             folds=folds,
-            rounds=rounds,
+            prune=prune,
             recipe=resolved.name,
             seed=resolved.seed,
             environment=this_environment(thread_count, str(chosen)),
@@ -167,34 +154,25 @@ def cross_validate(
             total_seconds=time.perf_counter() - started,
             metrics=predictions.metrics(),
         )
-        held_out = HeldOut(writing.path, record, images, predictions, splits[held], folds_of[:, held])
+        held_out = HeldOut(writing.path, record, images, predictions, splits[held], folds_of[held])
         _write(held_out, resolved)
     return replace(held_out, folder=writing.path)
 
 
-def _train_folds(
-    pool: Split, folds_of: np.ndarray, recipe: Recipe, n_classes: int, device: torch.device, listener: FoldListener
-) -> tuple[np.ndarray, float]:
-    """Probabilities (N, K) float32, 0 for images that are in no fold; and the seconds of all trainings."""
-    fit_seconds, counted = 0.0, 0
-    probs = np.zeros((len(pool), n_classes))
-    trains = np.ones(len(pool), bool)
-    listener.begin(len(folds_of) * (int(folds_of.max()) + 1))
+def _listen(events: Iterable[Event | NetworkTried | HeldOutProbs], listener: FoldListener) -> tuple[np.ndarray, float]:
+    """The probabilities that come last, and the seconds of all trainings."""
+    fit_seconds = 0.0
     try:
-        for number, folds in enumerate(folds_of):
-            seeded = recipe.model_copy(update={"seed": recipe.seed + number})
-            of_round = np.zeros_like(probs)
-            for event in predict_folds(pool, folds, seeded, n_classes, device, trains):
-                listener.event(event)
-                if isinstance(event, FoldPredicted):
-                    of_round[event.positions] = event.probs
+        for event in events:
+            match event:
+                case HeldOutProbs():
+                    return event.probs, fit_seconds
+                case NetworkTried():
                     fit_seconds += event.fit_seconds
-            counted = 1 if number < 2 else counted + 1  # the first round only says what to leave out of the next
-            probs += (of_round - probs) / counted
-            trains = ~flagged_issues(pool.labels, probs)
+            listener.event(event)
     finally:
         listener.close()
-    return probs.astype(np.float32), fit_seconds
+    raise AssertionError("unreachable: the probabilities are the last event")
 
 
 def pooled_splits(data: ImageSet, split: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -215,11 +193,29 @@ def _pool(data: ImageSet, names: tuple[str, ...]) -> tuple[Split, np.ndarray]:
     return Split(images, labels, rows, files), np.repeat(names, [len(p) for p in parts])
 
 
-def _draw_folds(labels: np.ndarray, held: np.ndarray, folds: int, seed: int) -> np.ndarray:
+def _predictions(
+    data: ImageSet,
+    split: str,
+    recipe: str,
+    labels: np.ndarray,
+    probs: np.ndarray,
+    rows: np.ndarray,
+    files: tuple[str, ...] | None,
+) -> Predictions:
+    holds = pooled_splits(data, split)[1]
+    return Predictions(
+        labels, probs, data.class_names, rows, files, split,
+        name=f"{recipe} on {data.name}, held out", images=lambda: _pool(data, holds)[0].images,
+    )  # fmt: skip
+
+
+def _draw_folds(labels: np.ndarray, held: np.ndarray, folds: int, seed: int, prune: bool) -> np.ndarray:
     """(N,) int64: -1 for an image that only trains."""
     count = int(held.sum())
     if folds < 1 or (folds < 2 and held.all()):
         raise DataError(f"{folds} folds hold out everything or nothing; ask for 2 or more.")
+    if prune and folds < 3:
+        raise DataError(f"Pruning holds out two folds at a time, which leaves nothing of {folds}; ask for 3 or more.")
     if folds > count:
         raise DataError(f"{count:,} images cannot make {folds} folds; ask for fewer.")
     folds_of = np.full(len(labels), -1)
@@ -243,9 +239,9 @@ def _write(held_out: HeldOut, recipe: Recipe) -> None:
     run_folder.write_text(folder / RECORD, held_out.record.model_dump_json(indent=2) + "\n")
 
 
-def _find(out: Path, data: ImageSet, recipe: Recipe, split: str, folds: int, rounds: int) -> HeldOut | None:
+def _find(out: Path, data: ImageSet, recipe: Recipe, split: str, folds: int, prune: bool) -> HeldOut | None:
     """The newest whole folder that holds just these predictions."""
-    wanted = (FORMAT, data.fingerprint, split, folds, rounds)
+    wanted = (FORMAT, data.fingerprint, split, folds, prune)
     found = []
     for path in out.glob(f"*/{RECORD}"):
         try:
@@ -253,7 +249,7 @@ def _find(out: Path, data: ImageSet, recipe: Recipe, split: str, folds: int, rou
             recipe_kept = (path.parent / run_folder.RECIPE).read_text(encoding="utf-8")
         except (OSError, ValidationError):
             continue  # not ours, or damaged: then it is trained again
-        said = (record.format, record.fingerprint, record.split, record.folds, record.rounds)
+        said = (record.format, record.fingerprint, record.split, record.folds, record.prune)
         if said == wanted and recipe_kept == recipe.to_toml():
             found.append((record.created, path.parent, record))
     if not found:
@@ -261,7 +257,5 @@ def _find(out: Path, data: ImageSet, recipe: Recipe, split: str, folds: int, rou
     _, folder, record = max(found, key=lambda f: f[:2])
     arrays = read_npz(folder / PREDICTIONS)
     files = tuple(map(str, arrays["files"])) if "files" in arrays else None
-    predictions = Predictions(
-        arrays["labels"], arrays["probs"], record.class_names, arrays["index"], files=files, split=split
-    )
+    predictions = _predictions(data, split, recipe.name, arrays["labels"], arrays["probs"], arrays["index"], files)
     return HeldOut(folder, record, data, predictions, arrays["split"], arrays["fold"], reused=True)

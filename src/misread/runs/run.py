@@ -15,7 +15,7 @@ from misread.analysis.calibration import Calibration
 from misread.analysis.conformal import ConformalSets
 from misread.analysis.confusion import Confusion
 from misread.analysis.coverage import Coverage
-from misread.analysis.label_issues import LabelIssues, label_issue_table
+from misread.analysis.label_issues import LabelIssues
 from misread.analysis.misreads import Misreads
 from misread.analysis.per_class import PerClass
 from misread.analysis.predictions import Predictions
@@ -218,7 +218,9 @@ class Run:
         images may have trained the run, and then only the carved test split counts.
         Raises DataError: other classes, images of another shape, or a patch that cannot be used.
         """
-        return self.scores(*self.predict_on(data, split), labels)
+        predictions, scored = self.predict_on(data, split)
+        fixed = {} if labels is None else self.fixed_scores(predictions, scored, labels)
+        return {**self.scores(predictions, scored), **fixed}
 
     def scores(self, predictions: Predictions, data: ImageSet, labels: str | Path | None = None) -> dict[str, Any]:
         """What `evaluate` returns, of what `predict_on` returned."""
@@ -232,6 +234,16 @@ class Run:
             scores["fixed"] = on_fixed.metrics(self.recipe.top_k)
             scores["label_patch"] = label_patch_record(fixed).model_dump()
         return scores
+
+    def fixed_scores(self, predictions: Predictions, data: ImageSet, labels: str | Path) -> dict[str, Any]:
+        """What a label patch adds to `scores`: the metrics on the fixed labels, and what was fixed."""
+        fixed = read_patch(labels).fix(data)
+        same = data.fingerprint == self.record.data.fingerprint
+        split = (self._split_of if same else ImageSet.split)(fixed.data, predictions.split)
+        return {
+            "fixed": predictions.with_labels(split.labels).metrics(self.recipe.top_k),
+            "label_patch": label_patch_record(fixed).model_dump(),
+        }
 
     def predict_on(
         self, data: ImageSet | str | Path | None = None, split: str = "test"
@@ -316,6 +328,18 @@ class Run:
         table.title = f"{self.record.data.name} {split} by {self.record.recipe}, {method}"
         table.images_of = lambda lines: images.images[np.searchsorted(images.rows, lines["index"])]
         return table
+
+    def label_issues(self, split: str = "test", method: str = "self-confidence") -> LabelIssues:
+        """The images of a split as a DataFrame, the most doubtful label first; by `analysis.label_issues.METHODS`.
+
+        Raises RunError: the run trained on this split, so that its probabilities say nothing of the labels there.
+        """
+        if split not in ("test", "val"):
+            raise RunError(
+                f"The run in {self.folder} trained on its {split} images, and repeats their labels, wrong ones too.\n"
+                "`misread labels DATA` (misread.cross_validate in Python) asks networks that did not see them."
+            )
+        return self.predictions(split).label_issues(method)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """probs (N, K) float32 of images (N, H, W) or (N, H, W, C) uint8 in the training shape."""

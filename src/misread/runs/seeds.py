@@ -80,6 +80,7 @@ def train_seeds(
     seeds: int = 5,
     labels: str | Path | None = None,
     seed: int | None = None,
+    labels: str | Path | None = None,
     epochs: int | None = None,
     settings: Sequence[str] = (),
     out: str | Path = "runs",

@@ -119,7 +119,7 @@ def train(
             run_recipe = resolved.model_copy(
                 update={"members": len(members(net))} if network is None else {"members": 1, "layers": ()}
             )
-            _write(folder, run_recipe, net, finished, predictions, images.test.images, splits)
+            _write(folder, run_recipe, net, finished, predictions, splits)
             metrics = {"test": predictions.metrics(resolved.top_k)}
             if fixed:
                 (folder / run_folder.LABEL_PATCH).write_bytes(fixed.patch.contents)

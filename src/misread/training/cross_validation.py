@@ -1,7 +1,8 @@
 """Cross-validation: every image predicted by a network that did not train on it."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -19,43 +20,75 @@ from misread.training.fit_members import fit_members
 from misread.training.networks import members, predictor, recipe_network
 from misread.training.recipe import Recipe
 
+# labels (N,) int64 and held-out probs (N, K) -> (N,) bool, the labels that look wrong
+LooksWrong = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
 
 @dataclass(frozen=True)
-class FoldPredicted:
-    """A fold's network is trained, and has predicted the images of its fold.
+class NetworkTried:
+    """A network is trained, on n_train images, and has read n_held others with this accuracy, in [0, 1]."""
 
-    positions: (M,) int64, the images of the fold. probs: (M, K) float32. accuracy: on them, in [0, 1].
-    n_train:   how many images trained the network, or chose when to stop it.
-    """
-
-    positions: np.ndarray
-    probs: np.ndarray
-    accuracy: float
     n_train: int
+    n_held: int
+    accuracy: float
     fit_seconds: float
 
 
+@dataclass(frozen=True)
+class HeldOutProbs:
+    """The last event. probs: (N, K) float32, 0 for images that are in no fold."""
+
+    probs: np.ndarray
+
+
 def predict_folds(
-    pool: Split, folds_of: np.ndarray, recipe: Recipe, n_classes: int, device: torch.device, trains: np.ndarray
-) -> Generator[Event | FoldPredicted, None, None]:
+    pool: Split,
+    folds_of: np.ndarray,
+    recipe: Recipe,
+    n_classes: int,
+    device: torch.device,
+    looks_wrong: LooksWrong | None = None,
+) -> Generator[Event | NetworkTried | HeldOutProbs, None, None]:
     """Train a network for each fold on the images outside it, and predict the fold; a generator of what happens.
 
-    folds_of: (N,) int64, the fold 0..F-1 that each image of the pool belongs to; -1 for images that only train.
-    trains:   (N,) bool, the images that may train; all are predicted.
-    An image that is an exact copy of one in the fold does not train its network either. With early stopping, the
-    images that choose are carved from those that would train; else the fold is what `val_loss` and `val_accuracy` show.
-    Raises DataError: nothing is left to train a fold's network on. Raises TrainingError: a loss is no longer finite.
+    folds_of:    (N,) int64, the fold 0..F-1 that each image of the pool belongs to; -1 for images that only train.
+    looks_wrong: given, the networks are trained without the images whose labels it finds wrong. What it is told of
+                 them are predictions by networks of their own, one for each pair of folds, trained on all others: so
+                 a label has no part in the probabilities of its image, not even by what it makes of other labels.
+    An exact copy of an image stays out of training with it. With early stopping, the images that choose are carved
+    from those that would train; else what is held out is what `val_loss` and `val_accuracy` show.
+    Raises DataError: nothing is left to train a network on. Raises TrainingError: a loss is no longer finite.
     """
     contents = np.unique(image_hashes(pool.images), return_inverse=True)[1]
-    for fold in range(int(folds_of.max()) + 1):
-        held = np.flatnonzero(folds_of == fold)
-        kept = np.flatnonzero(trains & ~np.isin(contents, contents[held]))  # the fold itself is among its contents
+    folds = range(int(folds_of.max()) + 1)
+    trains = np.ones((len(folds), len(pool)), bool)
+
+    def tried(held: np.ndarray, may_train: np.ndarray) -> Generator[Event | NetworkTried, None, np.ndarray]:
+        """probs (M, K) of the images at these M positions by a network that trained on others."""
+        kept = np.flatnonzero(may_train & ~np.isin(contents, contents[held]))  # held itself is among its contents
         if not len(kept):
             raise DataError(f"No image is left to train on when {len(held):,} and their exact copies are held out.")
         network, finished = yield from _trained(pool.take(kept), pool.take(held), recipe, n_classes, device)
         probs = predict_probs(network, np.asarray(pool.images[held]), device)
         accuracy = float((probs.argmax(axis=1) == pool.labels[held]).mean())
-        yield FoldPredicted(held, probs, accuracy, len(kept), finished.fit_seconds)
+        yield NetworkTried(len(kept), len(held), accuracy, finished.fit_seconds)
+        return probs
+
+    if looks_wrong:
+        without = np.zeros((len(folds), len(pool), n_classes), np.float32)  # [f]: by networks that saw nothing of f
+        for pair in combinations(folds, 2):
+            held = np.flatnonzero(np.isin(folds_of, pair))
+            probs = yield from tried(held, trains[0])
+            for fold, other in (pair, pair[::-1]):
+                without[fold, held[folds_of[held] == other]] = probs[folds_of[held] == other]
+        for fold in folds:
+            others = np.flatnonzero(folds_of != fold)
+            trains[fold, others] = ~looks_wrong(pool.labels[others], without[fold, others])
+    held_out = np.zeros((len(pool), n_classes), np.float32)
+    for fold in folds:
+        held = np.flatnonzero(folds_of == fold)
+        held_out[held] = yield from tried(held, trains[fold])
+    yield HeldOutProbs(held_out)
 
 
 def _trained(

@@ -1,0 +1,152 @@
+"""Whoever predicts an image never saw it, its exact copies, or anything that its label decided."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import blocks
+from misread.analysis.label_issues import flagged_issues
+from misread.data.image_set import Split
+from misread.data.splits import stratified_folds
+from misread.errors import DataError
+from misread.training import cross_validation
+from misread.training.cross_validation import HeldOutProbs, NetworkTried, predict_folds
+from misread.training.fit import Examples
+from misread.training.losses import resolve_loss
+from misread.training.recipe import Recipe, load_recipe
+
+CPU = torch.device("cpu")
+
+
+def recipe(*settings: str) -> Recipe:
+    layers = 'layers=[{type="Flatten"}, {type="Dense", units=16, activation="relu"}, {type="Dense", units="classes"}]'
+    made = load_recipe("tutorial-mlp", [layers, "epochs=3", "batch_size=32", "optimizer.learning_rate=0.01", *settings])
+    return made.model_copy(update={"loss": resolve_loss(made.loss, one_hot=False)})
+
+
+def as_split(images: np.ndarray, labels: np.ndarray) -> Split:
+    return Split(images, labels, np.arange(len(labels)))
+
+
+def with_copies() -> Split:
+    """120 images, of which every fourth is there twice and one five times."""
+    images, labels = blocks(120)
+    extra = np.array([*range(0, 120, 4), 7, 7, 7, 7])
+    return as_split(np.concatenate([images, images[extra]]), np.concatenate([labels, labels[extra]]))
+
+
+def probs_of(pool: Split, folds_of: np.ndarray, *settings: str, looks_wrong: Any = None) -> np.ndarray:
+    *others, last = predict_folds(pool, folds_of, recipe(*settings), 4, CPU, looks_wrong)
+    assert isinstance(last, HeldOutProbs)
+    folds = int(folds_of.max()) + 1
+    tried = sum(isinstance(event, NetworkTried) for event in others)
+    assert tried == (folds * (folds + 1) // 2 if looks_wrong else folds)
+    return last.probs
+
+
+def contents(images: Any) -> set[bytes]:
+    return {np.asarray(image).tobytes() for image in images}
+
+
+class Spy:
+    """Notes what each network was shown in training, and what it was then asked for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.shown: list[set[bytes]] = []
+        self.asked: list[set[bytes]] = []
+        fit_members, predict_probs = cross_validation.fit_members, cross_validation.predict_probs
+
+        def spying_fit(networks: Any, made: Recipe, train: Examples, val: Examples, n_classes: int) -> Any:
+            shown = (train, val) if made.early_stopping else (train,)  # without it nothing comes of validation
+            self.shown.append(contents(image for part in shown for image in part.images))
+            return fit_members(networks, made, train, val, n_classes)
+
+        def spying_predict(network: torch.nn.Module, images: np.ndarray, device: torch.device) -> np.ndarray:
+            self.asked.append(contents(images))  # of the network that was trained last
+            return predict_probs(network, images, device)
+
+        monkeypatch.setattr(cross_validation, "fit_members", spying_fit)
+        monkeypatch.setattr(cross_validation, "predict_probs", spying_predict)
+
+
+@pytest.mark.parametrize("settings", [(), ("early_stopping.patience=1", "validation.name=carve"), ("members=2",)])
+def test_no_network_is_asked_for_an_image_that_it_was_shown(
+    settings: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, spy = with_copies(), Spy(monkeypatch)
+    folds_of = stratified_folds(pool.labels, 3, seed=0)
+    probs = probs_of(pool, folds_of, *settings)
+    assert len(spy.shown) == len(spy.asked) == 3
+    for shown, asked in zip(spy.shown, spy.asked, strict=True):
+        assert shown == contents(pool.images) - asked  # all the others, and none of its own
+    assert set().union(*spy.asked) == contents(pool.images)
+    np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-5)
+
+
+def test_when_pruning_no_network_is_asked_for_an_image_that_it_was_shown_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool, spy = with_copies(), Spy(monkeypatch)
+    probs_of(
+        pool, stratified_folds(pool.labels, 4, seed=0), looks_wrong=lambda labels, probs: np.arange(len(labels)) < 9
+    )
+    assert len(spy.shown) == 10
+    for number, (shown, asked) in enumerate(zip(spy.shown, spy.asked, strict=True)):
+        assert not shown & asked
+        if number < 6:  # a pair of folds held out
+            assert shown == contents(pool.images) - asked
+
+
+def test_images_in_no_fold_only_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, spy = with_copies(), Spy(monkeypatch)
+    folds_of = np.repeat([-1, 0], [100, 54])
+    probs = probs_of(pool, folds_of)
+    assert spy.asked == [contents(pool.images[100:])]
+    assert spy.shown == [contents(pool.images[:100]) - contents(pool.images[100:])]
+    assert not probs[:100].any()
+
+
+def test_labels_of_a_fold_have_no_part_in_its_probabilities_even_when_pruning() -> None:
+    """All labels of a fold exchanged: what is flagged elsewhere changes with them, its own probabilities do not."""
+    images, labels = blocks(160)
+    labels[:20] = (labels[:20] + 1) % 4
+    folds_of = stratified_folds(labels, 4, seed=0)
+    before = probs_of(as_split(images, labels), folds_of, looks_wrong=flagged_issues)
+    for fold in range(4):
+        changed = np.where(folds_of == fold, (labels + 2) % 4, labels)
+        after = probs_of(as_split(images, changed), folds_of, looks_wrong=flagged_issues)
+        np.testing.assert_array_equal(after[folds_of == fold], before[folds_of == fold])
+        assert not np.allclose(after[folds_of != fold], before[folds_of != fold], atol=1e-2)
+
+
+def test_what_looks_wrong_does_not_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, labels = blocks(120)
+    pool, spy = as_split(images, labels), Spy(monkeypatch)
+    marked = np.arange(120) % 10 == 0
+    labels[marked] = 3
+    told: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def looks_wrong(of_labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
+        told.append((of_labels, probs))
+        wrong = np.zeros(len(of_labels), bool)
+        wrong[:5] = True
+        return wrong
+
+    folds_of = stratified_folds(labels, 3, seed=1)
+    probs_of(pool, folds_of, looks_wrong=looks_wrong)
+    for fold, (of_labels, probs) in enumerate(told):
+        others = np.flatnonzero(folds_of != fold)
+        np.testing.assert_array_equal(of_labels, labels[others])
+        np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-5)
+        assert spy.shown[3 + fold] == contents(images[others[5:]])
+
+
+def test_nothing_left_to_train_on_is_refused() -> None:
+    pool = as_split(np.zeros((8, 4, 4, 1), np.uint8), np.arange(8) % 4)
+    with pytest.raises(DataError, match="No image is left to train on when 4 and their exact copies are held out"):
+        probs_of(pool, np.arange(8) % 2)
+    few = as_split(*blocks(4))
+    with pytest.raises(DataError, match="2 training images are too few to carve some that choose when to stop"):
+        probs_of(few, np.arange(4) % 2, "early_stopping.patience=1", "validation.name=carve")
