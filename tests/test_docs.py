@@ -20,7 +20,9 @@ def test_every_verb_and_option_is_documented() -> None:
     text = (DOCS / "command-line.md").read_text()
     command = typer.main.get_command(app)
     sections = re.split(r"^## misread ", text, flags=re.M)[1:]
-    by_verb = {section.split()[0]: section for section in sections}
+    by_verb: dict[str, str] = {}
+    for section in sections:
+        by_verb[section.split()[0]] = by_verb.get(section.split()[0], "") + section
     for name, verb in command.commands.items():  # type: ignore[attr-defined]
         assert name in by_verb
         for sub in getattr(verb, "commands", {"": verb}).values():

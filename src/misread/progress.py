@@ -115,12 +115,6 @@ def _target_line(run: "Run") -> str:
     return f"The target of {target:.2%} on validation was not reached.{best}"
 
 
-def accuracy_line(metrics: Mapping[str, float | int]) -> str:
-    interval = f"{metrics['accuracy_low']:.2%} to {metrics['accuracy_high']:.2%}"
-    misread = f"{metrics['misread']:,} of {metrics['n']:,} misread"
-    return f"accuracy {metrics['accuracy']:.2%} (95% interval {interval}), loss {metrics['loss']:.4f}: {misread}"
-
-
 class ConsoleListener:
     """A bar within the epoch where there is a terminal; a line an epoch everywhere."""
 

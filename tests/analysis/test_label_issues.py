@@ -160,7 +160,7 @@ def test_the_table_has_every_image_the_most_doubtful_first() -> None:
     files = tuple(f"{c}.png" for c in "abcdef")
     table = Predictions(LABELS, PROBS.astype(np.float32), ("no", "yes"), np.arange(6) * 10, files=files).label_issues()
     assert table.columns.tolist() == [
-        "index", "file", "label", "suggested", "self_confidence", "margin", "flagged",
+        "index", "file", "label", "suggested", "self_confidence", "margin", "flagged", "split",
     ]  # fmt: skip
     assert table["index"].tolist() == [20, 50, 40, 10, 0, 30]
     assert table.loc[0, ["file", "label", "suggested", "flagged"]].tolist() == ["c.png", "no", "yes", True]

@@ -52,7 +52,7 @@ def test_planted_wrong_labels_are_found_suggested_and_drawn(cli: Cli, flawed: Pa
     told = [line.split() for line in lines[start + 1 : start + 7]]
     assert {int(t[0]): int(t[1]) for t in told} == PLANTED
     assert all(t[2] == truth(int(t[0])) and t[5] == "yes" for t in told)
-    assert "The 6 most doubtful of 320 labels (signs train, self-confidence)" in done.out
+    assert "The 6 most doubtful of 320 labels (fast on signs, held out, train, self-confidence)" in done.out
     assert "Kept in held-out/signs-train-fast-seed0; " in done.out
     with Path("out.csv").open() as file:
         rows = list(csv.DictReader(file))

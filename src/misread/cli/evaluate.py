@@ -35,7 +35,6 @@ def evaluate(
         ),
     ] = False,
     error_level: Annotated[float, typer.Option(help="Share of prediction sets that may miss the label.")] = 0.01,
-    labels: options.Labels = None,
     figures: Annotated[
         Path | None, typer.Option(help="Write pictures of all this into this folder.", show_default=False)
     ] = None,

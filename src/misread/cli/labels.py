@@ -14,7 +14,6 @@ from misread.cli.output import (
     print_json,
     print_lines,
     print_table,
-    save_picture,
     warn,
     write_whole,
 )
@@ -155,7 +154,7 @@ def _show_issues(
         write_whole(csv, lambda path: reviewed.to_csv(path, index=False))
         lines.append(f"Table: {csv}. Fill in its column new, then: misread labels apply PATCH DATA --from {csv}")
     if png:
-        save_picture(found.wall(grid), png)
+        write_whole(png, found.wall(grid).save)
         lines.append(f"Picture: {png}")
     if json:
         print_json(shown.to_dict("records"))
@@ -295,7 +294,7 @@ def show(
     lines += read.fix(images).messages()
     rows, picture = _located(read, images)
     if png:
-        save_picture(picture(), png)
+        write_whole(png, picture().save)
         lines.append(f"Picture: {png}")
     _print_rows(rows, json, lines)
 

@@ -78,8 +78,10 @@ def misreads(
     lines = found.table[columns].astype({"confidence": float}).itertuples(index=False)
     rows = [[f"{v:.4f}" if isinstance(v, float) else v for v in line] for line in lines]
     print_table(columns, rows, right=[i for i, c in enumerate(columns) if c in NUMBERS])
-    counts = found.table["cause"].value_counts() if "cause" in found.table and not cause else {}
-    print_lines("", found.title, *(f"{count:>7,}  {name}" for name, count in counts.items()), *written)
+    print_lines("", found.title)
+    if "cause" in found.table and not cause:
+        print_lines(*(f"{n:>7,}  {name}" for name, n in found.table["cause"].value_counts().items()))
+    print_lines(*written)
 
 
 def _records(found: "Misreads") -> list[dict[Hashable, Any]]:

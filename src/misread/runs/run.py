@@ -222,18 +222,11 @@ class Run:
         fixed = {} if labels is None else self.fixed_scores(predictions, scored, labels)
         return {**self.scores(predictions, scored), **fixed}
 
-    def scores(self, predictions: Predictions, data: ImageSet, labels: str | Path | None = None) -> dict[str, Any]:
+    def scores(self, predictions: Predictions, data: ImageSet) -> dict[str, Any]:
         """What `evaluate` returns, of what `predict_on` returned."""
         same = data.fingerprint == self.record.data.fingerprint
         about = {"name": data.name, "fingerprint": data.fingerprint, "same": same}
-        scores: dict[str, Any] = {"split": predictions.split, **predictions.metrics(self.recipe.top_k), "data": about}
-        if labels is not None:
-            fixed = read_patch(labels).fix(data)
-            split_of = self._split_of if same else ImageSet.split
-            on_fixed = predictions.with_labels(split_of(fixed.data, predictions.split).labels)
-            scores["fixed"] = on_fixed.metrics(self.recipe.top_k)
-            scores["label_patch"] = label_patch_record(fixed).model_dump()
-        return scores
+        return {"split": predictions.split, **predictions.metrics(self.recipe.top_k), "data": about}
 
     def fixed_scores(self, predictions: Predictions, data: ImageSet, labels: str | Path) -> dict[str, Any]:
         """What a label patch adds to `scores`: the metrics on the fixed labels, and what was fixed."""
@@ -310,24 +303,6 @@ class Run:
                 return kept["hash"].tolist()
         images = self.split(split)
         return image_hashes(images.images[np.searchsorted(images.rows, rows)])
-
-    def label_issues(self, split: str = "test", method: str = "self-confidence") -> LabelIssues:
-        """The images of a split as a DataFrame, the most doubtful label first; by `analysis.label_issues.METHODS`.
-
-        Raises RunError: the run trained on this split, so that its probabilities say nothing of the labels there.
-        """
-        if split not in ("test", "val"):
-            raise RunError(
-                f"The run in {self.folder} trained on its {split} images, and repeats their labels, wrong ones too.\n"
-                "`misread labels DATA` (misread.cross_validate in Python) asks networks that did not see them."
-            )
-        images = self.split(split)
-        table = label_issue_table(
-            self.predictions(split), method, split=[split] * len(images), hash=image_hashes(images.images)
-        )
-        table.title = f"{self.record.data.name} {split} by {self.record.recipe}, {method}"
-        table.images_of = lambda lines: images.images[np.searchsorted(images.rows, lines["index"])]
-        return table
 
     def label_issues(self, split: str = "test", method: str = "self-confidence") -> LabelIssues:
         """The images of a split as a DataFrame, the most doubtful label first; by `analysis.label_issues.METHODS`.

@@ -78,7 +78,6 @@ def train_seeds(
     recipe: str | Path | Recipe = "tutorial-mlp",
     *,
     seeds: int = 5,
-    labels: str | Path | None = None,
     seed: int | None = None,
     labels: str | Path | None = None,
     epochs: int | None = None,

@@ -19,7 +19,6 @@ from misread.data.geometry import measure_geometry
 from misread.data.image_set import ImageSet, Split, build_image_set
 from misread.data.label_patch import read_patch
 from misread.data.load import load
-from misread.data.mapped_images import Images
 from misread.data.splits import carve
 from misread.errors import DataError, RecipeError
 from misread.models.network import network_logits
@@ -283,7 +282,6 @@ def _write(
     network: nn.Module,
     finished: Finished,
     predictions: Predictions,
-    test_images: Images,
     splits: TrainingSplits,
 ) -> None:
     import safetensors.torch as safetensors
@@ -301,7 +299,7 @@ def _write(
     if predictions.files is not None:
         arrays["files"] = np.array(predictions.files, dtype=str)
     np.savez_compressed(folder / run_folder.predictions_file("test"), **arrays)  # type: ignore[arg-type]
-    predictions.misreads(test_images).to_csv(folder / run_folder.misreads_file("test"), index=False)
+    predictions.misreads(predictions.images).to_csv(folder / run_folder.misreads_file("test"), index=False)
 
 
 def _draw(run: Run) -> None:
@@ -314,7 +312,7 @@ def _draw(run: Run) -> None:
 def _predict_test(network: nn.Module, data: ImageSet, device: torch.device) -> Predictions:
     test = data.test
     probs = predict_probs(network, test.images, device)
-    return Predictions(test.labels, probs, data.class_names, test.rows, test.files)
+    return Predictions(test.labels, probs, data.class_names, test.rows, test.files, images=test.images)
 
 
 def _model_record(given: nn.Module | None, summary: Summary) -> ModelRecord:
