@@ -328,6 +328,17 @@ def test_predictions_are_those_of_torch(name: str) -> None:
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
+@pytest.mark.parametrize("name", [name for name in NETWORKS if "conv" in name or name == "norms"])
+def test_a_single_pixel_is_seen_by_every_layer_wherever_it_lies(name: str) -> None:
+    """All that does not see it is taken from an image of zeros."""
+    network, shape = build(name)
+    places = [(y, x) for y in range(shape[0]) for x in range(shape[1])]
+    images = torch.zeros(len(places), *shape, dtype=torch.uint8)
+    for image, place in zip(images, places, strict=True):
+        image[place] = 200
+    torch.testing.assert_close(Chain(network, shape).predict(images), predict_by_torch(network, images), **CLOSE)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_an_image_is_predicted_alike_alone_and_among_others_bit_for_bit(name: str) -> None:
     network, shape = build(name)

@@ -144,7 +144,8 @@ struct Layer : Spec {
     float *ones, *zeros;
     int32_t *every_cell, *corners;  // the cells in order, and where each one's window begins in the input
     long *offsets;  // of a patch's vectors in the input
-    int32_t *active, *n_active;  // [image]: of the first layer's cells, those that see a pixel that is not zero
+    int32_t *active, *n_active;  // [image]: the cells that `active_cells` names
+    float *background;           // [cell][unit]: a prediction's outputs for an image of zeros
     int32_t *patches;            // [thread]
     float *patch_g;              // [thread]
 };
@@ -680,9 +681,8 @@ static void conv_backward(const Layer &l, int thread, long b, bool need_gin) {
     const long *offset = l.offsets;
     int position[4];  // in a window, from its corner
     for (int p = 0; p < 4; p++) position[p] = p / l.pool * l.row_stride + p % l.pool * l.c;
-    const bool first = !need_gin;  // whose windows of zeros have nothing to give
-    const int32_t *cells = first ? l.active + b * l.cells : l.every_cell;
-    const int n_cells = first ? l.n_active[b] : l.cells;
+    const int32_t *cells = l.active + b * l.cells;
+    const int n_cells = l.n_active[b];
     for (long u = 0; u < l.units_p; u += VL) {
         V sum = load(l.gb + thread * l.units_p + u);
         for (long cell = 0; cell < l.cells; cell++) sum += load(g + cell * l.units_p + u);
@@ -737,27 +737,55 @@ static void conv_step(Engine *e, const Layer &l, int thread, const Rates &r) {
 
 // --------------------------------------------------------------------------------------------------------- a step
 
-// The cells of the first layer's output whose window sees a pixel that is not zero.
-static int active_cells(const Layer &l, const uint8_t *image, int32_t *cells) {
+// A bit for each position of a convolution's padded input, by rows.
+struct Positions {
+    uint64_t rows[512] = {};
+
+    static bool fit(const Layer &l) { return l.in_w + l.kernel_w <= 64 && l.in_h + l.kernel_h <= 512; }
+};
+
+static Positions pixels_set(const Layer &l, const uint8_t *image) {
+    Positions set;
     long row = (long)l.in_w * l.in_c;
-    uint64_t set[512] = {};  // a bit for each pixel of a padded row
-    bool fits = l.in_w + l.kernel_w <= 64 && l.in_h + l.kernel_h <= 512;
-    if (fits)
-        for (int y = 0; y < l.in_h; y++)
-            for (int x = 0; x < l.in_w; x++)
-                for (int c = 0; c < l.in_c; c++)
-                    set[y + l.top] |= (uint64_t)(image[y * row + x * l.in_c + c] != 0) << (x + l.left);
+    for (int y = 0; y < l.in_h; y++)
+        for (int x = 0; x < l.in_w; x++)
+            for (int c = 0; c < l.in_c; c++)
+                set.rows[y + l.top] |= (uint64_t)(image[y * row + x * l.in_c + c] != 0) << (x + l.left);
+    return set;
+}
+
+static Positions cells_set(const Layer &l, const Layer &before, const int32_t *cells, int n) {
+    Positions set;
+    for (int i = 0; i < n; i++)
+        set.rows[cells[i] / before.pooled_w + l.top] |= 1ull << (cells[i] % before.pooled_w + l.left);
+    return set;
+}
+
+static int cells_seeing(const Layer &l, const Positions &set, int32_t *cells) {
     int n = 0;
     uint64_t window = (1ull << (l.kernel_w + l.pool - 1)) - 1;
     for (int y = 0; y < l.pooled_h; y++) {
         uint64_t any = 0;
-        for (int i = 0; fits && i < l.kernel_h + l.pool - 1; i++) any |= set[y * l.pool + i];
+        for (int i = 0; i < l.kernel_h + l.pool - 1; i++) any |= set.rows[y * l.pool + i];
         for (int x = 0; x < l.pooled_w; x++) {
             cells[n] = y * l.pooled_w + x;
-            n += !fits || (any >> (x * l.pool) & window);
+            n += (any >> (x * l.pool) & window) != 0;
         }
     }
     return n;
+}
+
+// The cells of a convolution's output that are to be computed: in the first layer those whose window sees a pixel that
+// is not zero; in the later ones, when predicting, those whose window sees a computed cell. All others are what an
+// image of zeros gives, which a training, whose weights change, knows of the first layer alone: the shift.
+static int active_cells(Engine *e, int thread, int i, const uint8_t *image, long b, bool train, int32_t *cells) {
+    const Layer &l = e->layers[i];
+    bool some = Positions::fit(l) && (i == 0 || !train);
+    if (!some) memcpy(cells, l.every_cell, l.cells * sizeof(int32_t));
+    if (!some) return l.cells;
+    if (i == 0) return cells_seeing(l, pixels_set(l, image), cells);
+    const Layer &before = e->layers[i - 1];
+    return cells_seeing(l, cells_set(l, before, before.active + thread * before.cells, before.n_active[thread]), cells);
 }
 
 static void to_input(Engine *e, const Layer &l, const uint8_t *image, long b) {
@@ -791,8 +819,9 @@ static void to_dense(Engine *e, const Layer &from, const Layer &l, long b, bool 
     for (long i = 0; i < l.in_c; i++) x[i] = hash(key + (uint32_t)i) >= limit ? x[i] * scale : 0;
 }
 
-// A convolution layer for one image: to where the next layer reads it, or to `raw` where it is still to be normalised.
-static void conv_image(Engine *e, int thread, int i, const uint8_t *image, long b, bool train) {
+// Where a convolution's outputs for one image go: to where the next layer reads them, or to `raw` where they are still
+// to be normalised.
+static Output conv_output(Engine *e, int thread, int i, long b, bool train) {
     const Layer &l = e->layers[i], &next = e->layers[i + 1];
     bool last = i + 1 == e->n_convs, to_raw = train && l.normalised;
     Output out = {last ? l.flat + thread * l.cells * l.units_p : next.in + b * next.in_size,
@@ -803,30 +832,64 @@ static void conv_image(Engine *e, int thread, int i, const uint8_t *image, long 
                   l.normalised && !train ? l.shift : l.biases.w,
                   l.relu && !to_raw};
     if (to_raw) out.to = l.raw + b * l.cells * l.units_p, out.at = l.raw_at, out.shift = l.zeros;
-    const int32_t *cells = l.every_cell;
-    int n = l.cells;
-    if (i == 0) {  // a window of zeros gives the shift alone: that is written everywhere, then the others over it
-        int32_t *active = l.active + (train ? b : thread) * l.cells;
-        n = active_cells(l, image, active);
-        if (train) l.n_active[b] = n;
-        cells = active;
-        if (n < l.cells) {
-            memset(out.chosen, 0, l.cells * l.units_p);
-            for (long u = 0; u < l.units_p; u += VL) {
-                V y = load(out.shift + u);
-                if (out.relu) y = rectified(y);
-                for (long cell = 0; cell < l.cells; cell++) store(out.to + out.at[cell] + u, y);
-                if (out.half)
-                    for (long cell = 0; cell < l.cells; cell++) store_half(out.half + out.at[cell] + u, y);
-            }
+    return out;
+}
+
+// The outputs of all cells that see nothing but zeros: the shift alone.
+static void fill_zeros(const Layer &l, const Output &out) {
+    memset(out.chosen, 0, l.cells * l.units_p);
+    for (long u = 0; u < l.units_p; u += VL) {
+        V y = load(out.shift + u);
+        if (out.relu) y = rectified(y);
+        for (long cell = 0; cell < l.cells; cell++) store(out.to + out.at[cell] + u, y);
+        if (out.half)
+            for (long cell = 0; cell < l.cells; cell++) store_half(out.half + out.at[cell] + u, y);
+    }
+}
+
+static void fill_background(const Layer &l, const Output &out, const int32_t *active, int n) {
+    for (long cell = 0, i = 0; cell < l.cells; cell++) {
+        if (i < n && active[i] == cell) {
+            i++;
+            continue;
+        }
+        for (long u = 0; u < l.units_p; u += VL) {
+            V y = load(l.background + cell * l.units_p + u);
+            store(out.to + out.at[cell] + u, y);
+            if (out.half) store_half(out.half + out.at[cell] + u, y);
         }
     }
-    (e->mixed ? conv_forward<true> : conv_forward<false>)(l, b, cells, n, out);
+}
+
+// A convolution layer for one image.
+static void conv_image(Engine *e, int thread, int i, const uint8_t *image, long b, bool train) {
+    const Layer &l = e->layers[i];
+    bool last = i + 1 == e->n_convs, to_raw = train && l.normalised;
+    Output out = conv_output(e, thread, i, b, train);
+    long place = train ? b : thread;
+    int32_t *active = l.active + place * l.cells;
+    int n = l.n_active[place] = active_cells(e, thread, i, image, b, train, active);
+    if (n < l.cells && train) fill_zeros(l, out);
+    if (n < l.cells && !train) fill_background(l, out, active, n);
+    (e->mixed ? conv_forward<true> : conv_forward<false>)(l, b, active, n, out);
     if (to_raw) {
         float *sums = l.statistics + 2 * thread * l.units_p;
         for (long u = 0; u < l.units_p; u += VL) add_squares(out.to + u, l.cells, l.units_p, sums + u, sums + l.units_p + u);
     } else if (last) {
-        to_dense(e, l, next, b, train, out.to, l.units_p, l.units, 0);
+        to_dense(e, l, e->layers[i + 1], b, train, out.to, l.units_p, l.units, 0);
+    }
+}
+
+// What each convolution of a prediction gives for an image of zeros.
+static void find_background(Engine *e) {
+    for (int i = 0; i < e->n_convs; i++) {
+        const Layer &l = e->layers[i];
+        if (i == 0) memset(l.in, 0, l.in_size * sizeof(float));
+        if (i == 0 && e->mixed) memset(l.in_half, 0, l.in_size * sizeof(Half));
+        Output out = conv_output(e, 0, i, 0, false);
+        (e->mixed ? conv_forward<true> : conv_forward<false>)(l, 0, l.every_cell, l.cells, out);
+        for (long cell = 0; cell < l.cells; cell++)
+            memcpy(l.background + cell * l.units_p, out.to + out.at[cell], l.units_p * sizeof(float));
     }
 }
 
@@ -1141,10 +1204,12 @@ static void set_up_conv(Engine *e, int i) {
     } else {
         l.forward = allocate<float>(e, l.units_p * l.elements);
     }
-    l.chosen = allocate<uint8_t>(e, (e->trains ? batch : threads) * l.cells * l.units_p);
+    long places = e->trains && batch > threads ? batch : threads;
+    l.chosen = allocate<uint8_t>(e, places * l.cells * l.units_p);
     l.flat = allocate<float>(e, threads * l.cells * l.units_p);
-    l.active = allocate<int32_t>(e, (e->trains ? batch : threads) * l.cells);
-    l.n_active = allocate<int32_t>(e, batch);
+    l.active = allocate<int32_t>(e, places * l.cells);
+    l.n_active = allocate<int32_t>(e, places);
+    l.background = allocate<float>(e, l.cells * l.units_p);
     l.ones = allocate<float>(e, l.units_p);
     l.zeros = allocate<float>(e, l.units_p);
     for (long u = 0; u < l.units_p; u++) l.ones[u] = 1;
@@ -1280,6 +1345,7 @@ void engine_predict(Engine *e, int thread, const uint8_t *images, const int64_t 
     const Layer &l = e->layers[e->n_layers - 1];
     for (int i = 0; thread == 0 && i < e->n_layers; i++)
         if (e->layers[i].normalised) fixed_scale(e->layers[i]);
+    if (thread == 0) find_background(e);
     barrier(e);
     for (int64_t done = 0; done < n; done += e->batch) {
         int size = n - done < e->batch ? n - done : e->batch;
