@@ -12,8 +12,16 @@ from misread.analysis import neighbours as module
 from misread.analysis.features import feature_blocks, features
 from misread.analysis.neighbours import Neighbours, nearest
 from misread.analysis.thumbnails import SIDE, thumbnail_blocks, thumbnails
-from misread.models.layer_specs import Dense, Dropout, Flatten
-from misread.models.network import build_network, network_logits
+from misread.models.layer_specs import (
+    ActivationLayer,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    MaxPooling2D,
+)
+from misread.models.network import build_network, network_logits, to_input
 
 CPU = torch.device("cpu")
 
@@ -68,12 +76,27 @@ def images_of(n: int, seed: int = 0) -> np.ndarray:
 def test_features_are_the_input_of_the_last_dense_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     layers = [Flatten(), Dense(units=7, activation="relu"), Dropout(rate=0.5), Dense(units="classes")]
     network, images = build_network(layers, (6, 6, 1), 3).train(), images_of(25)
-    monkeypatch.setattr("misread.analysis.features.BATCH_SIZE", 10)
+    monkeypatch.setattr("misread.analysis.features.BLOCK", 10)
     blocks = list(feature_blocks(network, images, CPU))
     assert [tuple(b.shape) for b in blocks] == [(10, 7), (10, 7), (5, 7)]
     hidden = network[1](torch.tensor(images).flatten(1).float() / 255)  # dropout does nothing in evaluation
     assert torch.cat(blocks).numpy() == pytest.approx(hidden.detach().numpy(), abs=1e-6)
     assert network.training  # as it was
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_features_of_a_cnn_are_the_same_by_kernels_and_by_torch(monkeypatch: pytest.MonkeyPatch, kernels: bool) -> None:
+    layers = [
+        Conv2D(filters=5, kernel_size=3, activation="relu"), MaxPooling2D(), Flatten(),
+        Dense(units=7, use_bias=False), BatchNormalization(), ActivationLayer(activation="relu"),
+        Dense(units="classes"),
+    ]  # fmt: skip
+    if not kernels:
+        monkeypatch.setattr("misread.engine.chain.load_library", lambda: None)
+    network, images = build_network(layers, (6, 6, 1), 3), images_of(300)
+    with torch.no_grad():
+        hidden = network[:-1].eval()(to_input(torch.tensor(images)))
+    assert features(network, images, CPU).numpy() == pytest.approx(hidden.numpy(), abs=1e-5)
 
 
 class Foreign(nn.Module):

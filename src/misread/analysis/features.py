@@ -1,32 +1,65 @@
 """Features: what a network makes of an image before it decides."""
 
+from collections import OrderedDict
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from misread.data.mapped_images import Images
-from misread.models.network import network_logits
+from misread.engine.chain import Chain, UnknownNetwork
+from misread.models.layers import Dense
+from misread.models.network import Network, network_logits
 from misread.training.evaluate import BATCH_SIZE, evaluating
+
+BLOCK = 1000  # images whose features are held at once
+WIDEST = 2048  # features, for the kernels' identity: beyond it that costs more than the network
 
 
 def feature_blocks(network: nn.Module, images: Images, device: torch.device) -> Iterator[Tensor]:
-    """(N, H, W, C) uint8 -> blocks of (N, D) float32 on `device`, in order, a batch of images at a time.
+    """(N, H, W, C) uint8 -> blocks of (N, D) float32 on `device`, in order, some images at a time.
 
     A feature is the input of the linear layer that gives the logits, the network's last Dense layer, in evaluation
     mode. Of a network that ends otherwise, which only a module from Python can, the logits stand in.
     """
     layer = _logits_layer(network, images, device)
-    for start in range(0, len(images), BATCH_SIZE):
-        seen: list[Tensor] = []
-        hook = layer.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0])) if layer else None
-        try:
-            with evaluating(network):
-                logits = network_logits(network, torch.tensor(images[start : start + BATCH_SIZE], device=device))
-        finally:
-            if hook:
-                hook.remove()
-        yield (seen[-1] if layer else logits).float()
+    chain = _chain(network, layer, images.shape[1:]) if device.type == "cpu" else None
+    for start in range(0, len(images), BLOCK):
+        block = torch.tensor(images[start : start + BLOCK], device=device)
+        parts = [block] if chain else block.split(BATCH_SIZE)
+        yield torch.cat([chain.predict(part) if chain else _by_torch(network, layer, part) for part in parts])
+
+
+def _chain(network: nn.Module, layer: nn.Linear | None, shape: tuple[int, ...]) -> Chain | None:
+    """The compiled kernels, where they know the network; they give logits, which are the last layer's inputs where the
+    identity stands in for that layer.
+    """
+    if not isinstance(network, Network) or layer is not network[-1] or layer.in_features > WIDEST:
+        return None
+    identity = Dense(layer.in_features, layer.in_features, activation="linear", use_bias=True)
+    with torch.no_grad():
+        torch.nn.init.eye_(identity.weight)
+        torch.nn.init.zeros_(identity.bias)
+    height, width, channels = shape
+    try:
+        return Chain(
+            Network(OrderedDict([*list(network.named_children())[:-1], ("features", identity)])),
+            (height, width, channels),
+        )
+    except UnknownNetwork:
+        return None
+
+
+def _by_torch(network: nn.Module, layer: nn.Linear | None, images: Tensor) -> Tensor:
+    seen: list[Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])) if layer else None
+    try:
+        with evaluating(network):
+            logits = network_logits(network, images)
+    finally:
+        if hook:
+            hook.remove()
+    return (seen[-1] if layer else logits).float()
 
 
 def features(network: nn.Module, images: Images, device: torch.device) -> Tensor:
