@@ -60,7 +60,7 @@ class Spy:
 
         def spying_fit(networks: Any, made: Recipe, train: Examples, val: Examples, n_classes: int) -> Any:
             shown = (train, val) if made.early_stopping else (train,)  # without it nothing comes of validation
-            self.shown.append(contents(image for part in shown for image in part.images))
+            self.shown.append(contents(image for part in shown for image in part.images[part.rows]))
             return fit_members(networks, made, train, val, n_classes)
 
         def spying_predict(network: torch.nn.Module, images: np.ndarray, device: torch.device) -> np.ndarray:

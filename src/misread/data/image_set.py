@@ -43,9 +43,16 @@ class Split:
 
     def take(self, positions: np.ndarray) -> "Split":
         """The images at these positions, in this order."""
-        files = tuple(self.files[i] for i in positions) if self.files is not None else None
         mapped = isinstance(self.images, MappedImages)
-        images = self.images.take(positions) if mapped else self.images[positions]
+        return self._of(positions, self.images.take(positions) if mapped else self.images[positions])
+
+    def view(self, positions: np.ndarray) -> "Split":
+        """`take` without a copy: images in memory stay in the array that they are then rows of."""
+        images = self.images if isinstance(self.images, MappedImages) else MappedImages(self.images)
+        return self._of(positions, images.take(positions))
+
+    def _of(self, positions: np.ndarray, images: Images) -> "Split":
+        files = tuple(self.files[i] for i in positions) if self.files is not None else None
         return Split(images, self.labels[positions], self.rows[positions], files)
 
     @cached_property

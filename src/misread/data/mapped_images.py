@@ -1,4 +1,4 @@
-"""Images that stay in a memory-mapped file: a data set may be larger than memory."""
+"""Images that stay where they are, in a memory-mapped file or a large array: a data set may be larger than memory."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,14 +7,14 @@ import numpy as np
 
 
 class MappedImages:
-    """(N, H, W, C) uint8 images in a memory-mapped file, or some rows of them, in an order of their own.
+    """(N, H, W, C) uint8 images in a memory-mapped file or an array, or some rows of them, in an order of their own.
 
     Indexed along the first axis, as an array is: by a number, a slice, or an array of positions or of bools. What is
     asked for, and nothing else, is read into a new array. `np.asarray` reads everything.
     """
 
     def __init__(self, file: np.ndarray, rows: np.ndarray | None = None) -> None:
-        """file: the whole mapped array. rows: which of its images these are, (N,) int64; without it all of them."""
+        """file: the whole array, mapped or not. rows: which of its images these are, (N,) int64; without it all."""
         self.file = file
         self.rows = rows
 

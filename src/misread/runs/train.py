@@ -200,7 +200,7 @@ def training_splits(data: ImageSet, recipe: Recipe, fixed: ImageSet | None = Non
             'Add images, or use a recipe with validation.name = "show-test".'
         )
     said = f"{recipe.validation.fraction:.0%} of each class, carved from train by seed {recipe.seed}"
-    return TrainingSplits(told.train.take(kept), told.train.take(held), said, True)
+    return TrainingSplits(told.train.view(kept), told.train.take(held), said, True)
 
 
 def _checked_network(network: nn.Module | None, data: ImageSet, recipe: Recipe) -> nn.Module:

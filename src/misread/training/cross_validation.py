@@ -68,7 +68,7 @@ def predict_folds(
         kept = np.flatnonzero(may_train & ~np.isin(contents, contents[held]))  # held itself is among its contents
         if not len(kept):
             raise DataError(f"No image is left to train on when {len(held):,} and their exact copies are held out.")
-        network, finished = yield from _trained(pool.take(kept), pool.take(held), recipe, n_classes, device)
+        network, finished = yield from _trained(pool.view(kept), pool.take(held), recipe, n_classes, device)
         probs = predict_probs(network, np.asarray(pool.images[held]), device)
         accuracy = float((probs.argmax(axis=1) == pool.labels[held]).mean())
         yield NetworkTried(len(kept), len(held), accuracy, finished.fit_seconds)
@@ -101,10 +101,10 @@ def _trained(
         kept, chooses = carve(train.labels, recipe.validation.fraction, recipe.seed)
         if not len(chooses):
             raise DataError(f"{len(train)} training images are too few to carve some that choose when to stop early.")
-        train, val = train.take(kept), train.take(chooses)
+        train, val = train.view(kept), train.take(chooses)
     height, width, channels = train.images.shape[1:]
     network = recipe_network(recipe, (height, width, channels), n_classes).to(device)
-    examples = [Examples.on(device, np.asarray(s.images), s.labels) for s in (train, val)]
+    examples = [Examples.on(device, s.images, s.labels) for s in (train, val)]
     events = fit_members(members(network), recipe, examples[0], examples[1], n_classes)
     answer: str | None = None
     while True:
