@@ -36,6 +36,9 @@ def compare(
     ] = None,
     grid: Annotated[int, typer.Option(min=1, help="How many images of each list the picture shows.")] = 16,
     csv: Annotated[Path | None, typer.Option(help="Write the whole lists there.", show_default=False)] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with every image that changed.", show_default=False)
+    ] = None,
     fail_if_worse: Annotated[
         bool, typer.Option("--fail-if-worse", help="Exit with 1 if B is less accurate and p is at most --alpha.")
     ] = False,
@@ -67,6 +70,8 @@ def compare(
     if png:
         write_whole(png, lambda path: found.figure(grid).save(path))
         written.append(f"Picture: {png}")
+    if html:
+        written.append(f"Page: {found.report(html)}")
     if json:
         print_json({**found.to_dict(), "failures": failures})
         warn(*written)
