@@ -59,7 +59,7 @@
 
   function picture(place, said) {
     if (place === null || place === undefined) return null;
-    return make("img", { class: "picture", src: `data:image/png;base64,${data.pictures[place]}`, alt: said, loading: "lazy" });
+    return make("img", { class: "picture", src: `data:image/png;base64,${data.pictures[place]}`, alt: said });
   }
 
   const reading = (item) =>
@@ -70,7 +70,7 @@
 
   function tile(place, shown, moreSaid) {
     const item = data.items[place];
-    const more = moreSaid ?? percent(item.confidence);
+    const more = moreSaid ?? percent(item.confidence, 2);
     const button = make(
       "button",
       { type: "button", class: "tile", "data-item": place, "aria-label": `${reading(item)}, ${more}, ${named(item)}. Enlarge.` },
