@@ -8,6 +8,7 @@ import typer
 
 from misread.cli import options
 from misread.cli.output import (
+    check_page_name,
     check_picture_name,
     print_json,
     print_lines,
@@ -60,6 +61,7 @@ def compare(
     from misread.runs.run import open_run
 
     check_picture_name(png)
+    check_page_name(html)
     run_a, run_b = (open_run(find_run(run)) for run in (a, b))
     found = compare_runs(run_a, run_b, split)
     failures = _failures(found, alpha if fail_if_worse else None, no_new_misreads_of or [])

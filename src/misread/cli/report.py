@@ -1,13 +1,12 @@
 """`misread report`."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from misread.cli import options
-from misread.cli.output import print_json, print_lines, warn
+from misread.cli.output import check_page_name, print_json, print_lines, warn
 from misread.cli.runs import find_run
 from misread.errors import DataError, RunError
 
@@ -53,9 +52,14 @@ def report(
 ) -> None:  # fmt: skip
     """Everything about a run in one HTML file that needs no network: numbers, every misread image, doubtful labels."""
     given = dict(zip(ARRAYS, (labels, probs, images, class_names), strict=True))
+    check_page_name(out)
     if run is None:
-        predictions = _read(given, out, [compare, *(other or ())])
-        path = predictions.report(_checked(out))
+        if out is None:
+            raise RunError("Name a run; or give --labels, --probs and, for where to write, --out.")
+        if compare or other:
+            raise RunError("--compare and --other are about runs, and so need RUN.")
+        predictions = _read(given)
+        path = predictions.report(out)
     else:
         if any(given.values()):
             named = ", ".join(f"--{name.replace('_', '-')}" for name, file in given.items() if file)
@@ -66,17 +70,17 @@ def report(
             raise RunError("--no-causes leaves nothing for --other to work on; drop one of them.")
         opened = open_run(find_run(run))
         path = opened.report(
-            out and _checked(out),
+            out,
             compare=open_run(find_run(compare)) if compare else None,
             others=[open_run(find_run(path)) for path in other or ()],
             causes=causes,
             progress=None if quiet else warn,
         )
         predictions = opened.predictions()
-    said(path, json, misread=int(predictions.misread.sum()), n=len(predictions))
+    _say(path, json, misread=int(predictions.misread.sum()), n=len(predictions))
 
 
-def said(path: Path, json: bool, **numbers: int) -> None:
+def _say(path: Path, json: bool, **numbers: int) -> None:
     """Where the report is and how large, for a person or a script."""
     size = path.stat().st_size
     if json:
@@ -85,22 +89,11 @@ def said(path: Path, json: bool, **numbers: int) -> None:
         print_lines(f"{path} ({size / 1e6:.2f} MB)")
 
 
-def _checked(out: Path | None) -> Path:
-    if out is None:
-        raise RunError("Say with --out where to write the report of these predictions.")
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise RunError(f"{out}: a report is written as .html.")
-    return out
-
-
-def _read(given: dict[str, Path | None], out: Path | None, runs: Sequence[Path | None]) -> "Predictions":
+def _read(given: dict[str, Path | None]) -> "Predictions":
     from misread.analysis.predictions import Predictions
 
     if given["labels"] is None or given["probs"] is None:
-        raise RunError("Name a run, or give --labels and --probs of any model's predictions.")
-    if any(runs):
-        raise RunError("--compare and --other are about runs; these are predictions. Name a run first.")
-    _checked(out)
+        raise RunError("Name a run, or give both --labels and --probs.")
     arrays = {name: None if path is None else _array(path, name) for name, path in given.items()}
     return Predictions(
         arrays["labels"], arrays["probs"], arrays["class_names"], images=arrays["images"], name=given["probs"].stem

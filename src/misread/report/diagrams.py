@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
+from misread.analysis.records import records
 from misread.figures.style import percent
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from misread.analysis.calibration import Calibration
 
 WIDTH, HEIGHT = 440, 280
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 46
+LEFT, RIGHT, TOP, BOTTOM = 58, 20, 12, 46
 DOTS = 30  # points of a curve that still get a mark each
 CURVE = 240  # points that a curve is drawn with: more are not seen
 
@@ -97,9 +98,9 @@ class Diagram:
         self._add('<circle class="marker" id="{}" cx="{}" cy="{}" r="6"/>', name, *self.place(x, y))
 
     def svg(self) -> Markup:
-        return Markup(
-            '<svg class="diagram" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}</svg>'
-        ).format(WIDTH, HEIGHT, self.describe, self._axes(), Markup("").join(self._drawn))
+        return Markup('<svg class="diagram" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}</svg>').format(
+            WIDTH, HEIGHT, self.describe, self._axes(), Markup("").join(self._drawn)
+        )
 
     def _add(self, pattern: str, *values: object) -> None:
         self._drawn.append(Markup(pattern).format(*values))
@@ -114,7 +115,8 @@ class Diagram:
             _, top = self.place(self.x.low, value)
             parts.append(
                 Markup(
-                    '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text x="{}" y="{}" text-anchor="end">{}</text>'
+                    '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>'
+                    '<text x="{}" y="{}" text-anchor="end">{}</text>'
                 ).format(LEFT, WIDTH - RIGHT, top, top, LEFT - 7, top + 4, text)
             )
         for value, text in self.x.marks:
@@ -131,9 +133,16 @@ class Diagram:
                 '<text class="name" x="{}" y="{}" text-anchor="middle">{}</text>'
                 '<text class="name" transform="translate(13 {}) rotate(-90)" text-anchor="middle">{}</text>'
             ).format(
-                LEFT, WIDTH - RIGHT, bottom, bottom, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, self.x.name,
-                middle, self.y.name,
-            )  # fmt: skip
+                LEFT,
+                WIDTH - RIGHT,
+                bottom,
+                bottom,
+                (LEFT + WIDTH - RIGHT) / 2,
+                HEIGHT - 8,
+                self.x.name,
+                middle,
+                self.y.name,
+            )
         )
         return Markup("").join(parts)
 
@@ -148,20 +157,27 @@ def history_diagrams(history: "pd.DataFrame") -> list[Markup]:
 
 
 def _history_diagram(history: "pd.DataFrame", metric: str) -> Markup:
-    curves = [(style, history[["epoch", name]].dropna()) for style, name in (("a", metric), ("b", f"val_{metric}"))]
-    values = [value for _, curve in curves for value in curve.iloc[:, 1] if math.isfinite(value)]
+    rows = records(history)
+    curves = {
+        style: [(float(row["epoch"]), float(row[name])) for row in rows if row.get(name) is not None]
+        for style, name in (("a", metric), ("b", f"val_{metric}"))
+    }
+    values = [value for curve in curves.values() for _, value in curve if math.isfinite(value)]
     low, high = (0.0 if metric == "loss" else min(values)), (1.0 if metric == "accuracy" else max(values))
     epochs = [float(history["epoch"].min()), float(history["epoch"].max())]
     whole = [(value, f"{value:.0f}") for value in ticks(*epochs, 8) if value == round(value)]
-    last = ", ".join(f"{curve.columns[1]} {curve.iloc[-1, 1]:.4g}" for _, curve in curves if len(curve))
+    last = ", ".join(
+        f"{name} {curve[-1][1]:.4g}"
+        for name, curve in zip(("training", "validation"), curves.values(), strict=True)
+        if curve
+    )
     diagram = Diagram(
         Axis("epoch", *epochs, whole),
         Axis.of(metric, low, high, as_percent=metric == "accuracy"),
         f"{metric.capitalize()} over {len(history)} epochs; in the last {last}",
     )
-    for style, curve in curves:
-        points = [(float(x), float(y)) for x, y in curve.itertuples(index=False) if math.isfinite(y)]
-        diagram.line(points, style, dots=len(points) <= DOTS)
+    for style, curve in curves.items():
+        diagram.line([point for point in curve if math.isfinite(point[1])], style, dots=len(curve) <= DOTS)
     return diagram.svg()
 
 
@@ -173,19 +189,20 @@ def reliability_diagram(calibration: "Calibration") -> Markup:
     said += f", after temperature scaling {scaling.ece_after:.2%}" if scaling else ""
     diagram = Diagram(Axis("confidence", 0, 1, unit), Axis("read right", 0, 1, unit), f"Reliability diagram. {said}.")
     diagram.line([(0, 0), (1, 1)], "ideal")
-    tables = [("a", calibration.table), *([("b", scaling.table)] if scaling else [])]
-    for style, table in tables:
-        some = table[table["n"] > 0]
-        for line in some.itertuples():
-            diagram.whisker(line.confidence, line.accuracy_low, line.accuracy_high, style)
-        diagram.line(list(zip(some["confidence"], some["accuracy"], strict=True)), f"{style} thin")
-        for line in some.itertuples():
-            told = f"{line.n:,} images read with {line.confidence:.1%} confidence on average, {line.accuracy:.1%} right"
-            diagram.dot(line.confidence, line.accuracy, style, told)
+    for style, table in [("a", calibration.table), *([("b", scaling.table)] if scaling else [])]:
+        bins = [line for line in records(table) if line["n"]]
+        for line in bins:
+            diagram.whisker(line["confidence"], line["accuracy_low"], line["accuracy_high"], style)
+        diagram.line([(line["confidence"], line["accuracy"]) for line in bins], f"{style} thin")
+        for line in bins:
+            told = f"{line['n']:,} images: confidence {line['confidence']:.1%} on average, {line['accuracy']:.1%} right"
+            diagram.dot(line["confidence"], line["accuracy"], style, told)
     return diagram.svg()
 
 
-def coverage_diagram(curve: "pd.DataFrame", steps: "pd.DataFrame", limit: float) -> tuple[Markup, list[dict[str, float]]]:
+def coverage_diagram(
+    curve: "pd.DataFrame", steps: "pd.DataFrame", limit: float
+) -> tuple[Markup, list[dict[str, float]]]:
     """Error against the share of images left to a person, up to `limit`; and where each of `steps` lies in it.
 
     curve, steps: columns of `coverage_curve`; steps are what the page's slider stops at.
@@ -199,13 +216,14 @@ def coverage_diagram(curve: "pd.DataFrame", steps: "pd.DataFrame", limit: float)
         f"Error of the images that are kept, from {curve['error'].iloc[-1]:.2%} with all of them "
         f"to {shown['error'].iloc[-1]:.2%} when {1 - shown['coverage'].iloc[-1]:.1%} are left to a person.",
     )
-    left = [1 - float(share) for share in shown["coverage"]]
-    lower, upper, error = (list(zip(left, map(float, shown[name]), strict=True)) for name in
-                           ("error_low", "error_high", "error"))  # fmt: skip
+    left = (1 - shown["coverage"]).tolist()
+    lower, upper, error = (
+        list(zip(left, shown[name].tolist(), strict=True)) for name in ("error_low", "error_high", "error")
+    )
     diagram.band(lower, upper, "a")
     diagram.line(error, "a")
     diagram.marker(*error[0], "coverage-marker")
-    places = [diagram.place(1 - step.coverage, step.error) for step in steps.itertuples()]
+    places = [diagram.place(1 - step["coverage"], step["error"]) for step in records(steps)]
     return diagram.svg(), [{"x": x, "y": y} for x, y in places]
 
 

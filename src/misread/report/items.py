@@ -7,6 +7,7 @@ import numpy as np
 
 from misread.analysis.misreads import Misreads
 from misread.analysis.predictions import Predictions
+from misread.analysis.records import records
 from misread.data.image_hash import image_hashes
 from misread.data.mapped_images import Images
 from misread.report.album import Album
@@ -30,6 +31,10 @@ class Items:
         self._predictions, self._images, self._other = predictions, images, other
         self._places: dict[int, int] = {}
 
+    @property
+    def have_images(self) -> bool:
+        return self._images is not None
+
     def add(self, positions: np.ndarray) -> list[int]:
         """Places in `lines` of the images at these positions of the predictions."""
         new = np.array([p for p in positions.tolist() if p not in self._places], dtype=np.int64)
@@ -48,14 +53,14 @@ class Items:
     def explain(self, places: Sequence[int], explained: Misreads) -> None:
         """Add cause, evidence and nearest training images, of explained misreads in the same order."""
         classes = {name: k for k, name in enumerate(self._predictions.class_names)}
-        for place, line in zip(places, explained.table[["cause", "evidence"]].to_dict("records"), strict=True):
+        for place, line in zip(places, records(explained.table[["cause", "evidence"]]), strict=True):
             self.lines[place] |= {**line, "neighbours": []}
         near, found = explained.neighbours, explained.explanation
         of_row = dict(zip(explained.table["index"].tolist(), places, strict=True))
         if found is None or not len(near):
             return
         pictures = found.training_images_of(near["training_index"].to_numpy())
-        for line, image in zip(near.to_dict("records"), pictures, strict=True):
+        for line, image in zip(records(near), pictures, strict=True):
             self.lines[of_row[line["index"]]]["neighbours"].append(
                 {
                     "index": line["training_index"],

@@ -66,6 +66,9 @@
     item.label === item.prediction
       ? `${className(item.label)}, read right`
       : `${className(item.label)} read as ${className(item.prediction)}`;
+  /** On one line where it fits, else on two that are cut where they are too long; the large view has names in full. */
+  const fromTo = (from, to) =>
+    make("span", { class: "said" }, make("span", {}, className(from)), make("span", {}, `→ ${className(to)}`));
   const named = (item) => item.file || `index ${item.index.toLocaleString("en")}`;
 
   function tile(place, shown, moreSaid) {
@@ -75,7 +78,7 @@
       "button",
       { type: "button", class: "tile", "data-item": place, "aria-label": `${reading(item)}, ${more}, ${named(item)}. Enlarge.` },
       picture(item.picture, ""),
-      make("span", { class: "said clip" }, `${className(item.label)} → ${className(item.prediction)}`),
+      fromTo(item.label, item.prediction),
       make("span", { class: "more-said" }, more),
       item.picture === undefined ? make("span", { class: "more-said clip" }, named(item)) : null,
     );
@@ -453,7 +456,7 @@
       const fragment = document.createDocumentFragment();
       const group = decision(doubt.item, doubt.suggested);
       group.prepend(
-        make("p", {}, make("b", {}, `${className(item.label)}, or ${className(doubt.suggested)}?`), make("span", { class: "quiet" }, ` The label has ${percent(doubt.doubt, 2)}.`)),
+        make("p", {}, make("b", {}, `${className(item.label)}, or ${className(doubt.suggested)}?`), make("span", { class: "quiet" }, ` label ${percent(doubt.doubt, 2)}`)),
       );
       fragment.append(tile(doubt.item, shown, named(item)), group);
       return fragment;
@@ -485,8 +488,8 @@
     let shown = [];
     const tiles = new Tiles(byId("changes-tiles"), byId("changes-more"), (place) => {
       const item = data.items[place];
-      const made = tile(place, () => shown, `B ${percent(item.b.confidence)}`);
-      made.querySelector(".said").textContent = `${className(item.prediction)} → ${className(item.b.prediction)}`;
+      const made = tile(place, () => shown);
+      made.querySelector(".said").replaceWith(fromTo(item.prediction, item.b.prediction));
       made.setAttribute("aria-label", `Labelled ${className(item.label)}; A read ${className(item.prediction)}, B ${className(item.b.prediction)}. Enlarge.`);
       made.querySelector(".more-said").textContent = `label ${className(item.label)}`;
       return made;

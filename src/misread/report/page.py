@@ -20,6 +20,7 @@ from misread.analysis.confusion import Confusion
 from misread.analysis.coverage import coverage_table
 from misread.analysis.label_issues import flagged_issues, label_issues, suggested_labels
 from misread.analysis.predictions import Predictions
+from misread.analysis.records import records
 from misread.errors import DataError, MisreadError, RunError
 from misread.report import diagrams
 from misread.report.items import Items
@@ -71,7 +72,7 @@ class Page:
             style=Markup((own / "page.css").read_text(encoding="utf-8")),
             script=Markup((own / "page.js").read_text(encoding="utf-8")),
             data=Markup(as_json(self.data)),
-            **{name: None for name in SECTIONS} | self.sections,
+            **dict.fromkeys(SECTIONS) | self.sections,
         )
 
     def write(self, path: Path) -> Path:
@@ -87,7 +88,8 @@ class Page:
 
 
 SECTIONS = (
-    "headline", "causes", "confusion", "gallery", "classes", "confidence", "doubtful", "comparison", "training", "facts",
+    "headline", "causes", "confusion", "gallery", "comparison", "doubtful", "classes", "confidence", "training",
+    "facts",
 )  # fmt: skip
 
 
@@ -126,8 +128,7 @@ def comparison_page(comparison: Comparison) -> Page:
     items = Items(comparison.a, _images(source, page), comparison.b)
     _add_comparison(page, items, comparison)
     page.sections["facts"] = [
-        (name, _scored(predictions))
-        for name, predictions in ((f"A: {a}", comparison.a), (f"B: {b}", comparison.b))
+        (name, _scored(predictions)) for name, predictions in ((f"A: {a}", comparison.a), (f"B: {b}", comparison.b))
     ]
     _finish(page, items, comparison.a)
     return page
@@ -209,7 +210,7 @@ def _add_analysis(
     page.data["misreads"] = items.add(positions)
     sections["gallery"] = len(positions) or None
     sections["confidence"] = _confidence_section(page, predictions, calibration, sets)
-    if "hash" in (items.lines[0] if items.lines else {}):
+    if items.have_images:
         _add_doubtful(page, items, predictions)
 
 
@@ -239,8 +240,7 @@ def _confidence_section(
     diagram, places = diagrams.coverage_diagram(coverage.curve, steps, limit)
     columns = ("left", "n", "misread", "threshold", "error", "error_low", "error_high")
     page.data["coverage"] = [
-        {**line, **place}
-        for line, place in zip(steps[list(columns)].astype(object).to_dict("records"), places, strict=True)
+        {**line, **place} for line, place in zip(records(steps[list(columns)]), places, strict=True)
     ]
     return {
         "calibration": calibration,
@@ -299,9 +299,11 @@ def _training(run: "Run") -> dict[str, Any] | None:
     history = run.history
     if history.empty:
         return None
-    rows = [{key: None if value != value else value for key, value in row.items()} for row in history.to_dict("records")]
+    rows = [
+        {key: None if value != value else value for key, value in row.items()} for row in history.to_dict("records")
+    ]
     return {
-        "rows": rows,
+        "rows": records(history),
         "validation": history.validation,
         "diagrams": diagrams.history_diagrams(history) if len(history) > 1 else [],
     }
