@@ -163,18 +163,18 @@ def _history_diagram(history: "pd.DataFrame", metric: str) -> Markup:
         for style, name in (("a", metric), ("b", f"val_{metric}"))
     }
     values = [value for curve in curves.values() for _, value in curve if math.isfinite(value)]
-    low, high = (0.0 if metric == "loss" else min(values)), (1.0 if metric == "accuracy" else max(values))
-    epochs = [float(history["epoch"].min()), float(history["epoch"].max())]
-    whole = [(value, f"{value:.0f}") for value in ticks(*epochs, 8) if value == round(value)]
-    last = ", ".join(
+    low, high = (min([*values, 0.99]), 1.0) if metric == "accuracy" else (0.0, max([*values, 1e-6]))
+    first, last = float(rows[0]["epoch"]), float(rows[-1]["epoch"])
+    whole = [(value, f"{value:.0f}") for value in ticks(first, last, 8) if value == round(value)]
+    said = ", ".join(
         f"{name} {curve[-1][1]:.4g}"
         for name, curve in zip(("training", "validation"), curves.values(), strict=True)
         if curve
     )
     diagram = Diagram(
-        Axis("epoch", *epochs, whole),
+        Axis("epoch", first, last, whole),
         Axis.of(metric, low, high, as_percent=metric == "accuracy"),
-        f"{metric.capitalize()} over {len(history)} epochs; in the last {last}",
+        f"{metric.capitalize()} over {len(history)} epochs; in the last {said}",
     )
     for style, curve in curves.items():
         diagram.line([point for point in curve if math.isfinite(point[1])], style, dots=len(curve) <= DOTS)

@@ -299,9 +299,6 @@ def _training(run: "Run") -> dict[str, Any] | None:
     history = run.history
     if history.empty:
         return None
-    rows = [
-        {key: None if value != value else value for key, value in row.items()} for row in history.to_dict("records")
-    ]
     return {
         "rows": records(history),
         "validation": history.validation,
