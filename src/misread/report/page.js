@@ -107,7 +107,7 @@
       this.list.append(...next.map((place) => make("li", {}, this.build(place))));
       const left = this.places.length - from - next.length;
       this.more.hidden = left === 0;
-      this.more.textContent = `Show ${Math.min(left, PAGE)} more of ${left.toLocaleString("en")}`;
+      this.more.textContent = left > PAGE ? `Show ${PAGE} more of ${left.toLocaleString("en")}` : `Show ${left} more`;
     }
   }
 
