@@ -15,8 +15,9 @@ from conftest import Result, blocks, write_idx_folder
 from misread import Predictions, Run
 from misread.errors import DataError, RunError
 from misread.report.album import SIDE, Album
+from misread.report.content import run_page
 from misread.report.diagrams import ticks
-from misread.report.page import as_json, run_page
+from misread.report.page import as_json
 
 Cli = Callable[..., Result]
 SETTINGS = ('layers=[{type="Flatten"}, {type="Dense", units="classes"}]',)

@@ -162,7 +162,7 @@ class Comparison:
 
         Raises RunError: the file cannot be written.
         """
-        from misread.report.page import comparison_page
+        from misread.report.content import comparison_page
 
         return comparison_page(self).write(Path(path))
 

@@ -278,7 +278,7 @@ class Predictions:
 
         Raises DataError: there are no images to analyse. Raises RunError: the file cannot be written.
         """
-        from misread.report.page import predictions_page
+        from misread.report.content import predictions_page
 
         return predictions_page(self).write(Path(path))
 

@@ -327,10 +327,10 @@ class Run:
     ) -> Path:
         """Write the whole analysis as one HTML file, by default `report.html` in the run folder; returns its path.
 
-        The rest is as `misread.report.page.run_page` takes it. Raises RunError or DataError as that does, and
+        The rest is as `misread.report.content.run_page` takes it. Raises RunError or DataError as that does, and
         RunError where the file cannot be written.
         """
-        from misread.report.page import run_page, silent
+        from misread.report.content import run_page, silent
 
         page = run_page(self, compare=compare, others=others, causes=causes, progress=progress or silent)
         return page.write(Path(path) if path else self.folder / run_folder.REPORT)
