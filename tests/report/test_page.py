@@ -170,7 +170,8 @@ def test_filters_keep_exactly_the_images_asked_for(visit: Open, whole: Path, run
             else:
                 assert expected == []
     page.click("#all")
-    page.wait_for_function("!document.getElementById('count').textContent.includes(':')")
+    page.evaluate("() => new Promise(done => setTimeout(done, 20))")  # a form resets its fields after the event
+    assert sorted(tiles(page)) == np.flatnonzero(labels != predicted).tolist()
     causes = runs[0].misreads.explain().table
     for cause, group in causes.groupby("cause"):
         page.select_option("#by-cause", str(cause))
@@ -247,6 +248,8 @@ def test_large_view_by_keyboard_alone(visit: Open, whole: Path, runs: tuple[Run,
             text = rows.nth(place).inner_text()
             assert text.startswith(NAMES[k])
             assert text.endswith(f"{100 * found.probs[row, k]:.2f}%")
+        label = page.locator("#view .is-label").first.inner_text()
+        assert label.endswith(f"{100 * found.probs[row, found.labels[row]]:.2f}%")
         assert np.array_equal(
             pixels(page.get_attribute("#view .picture >> nth=0", "src")), blocks(160, seed=1)[0][row, ..., 0]
         )

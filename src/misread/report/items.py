@@ -22,7 +22,7 @@ class Items:
     images:      (N, H, W, C) of the predictions, or None where there are none to be had.
     Each of `lines` has index (row in the source), file, label, prediction, confidence, margin, loss, top (pairs of
     class and probability); also picture (place in the album) and hash where there are images; b (prediction,
-    confidence, top) where there is another model; cause, evidence and neighbours where they are known.
+    confidence, margin, top) where there is another model; cause, evidence and neighbours where they are known.
     """
 
     def __init__(self, predictions: Predictions, images: Images | None, other: Predictions | None = None) -> None:
@@ -41,7 +41,7 @@ class Items:
         lines = _lines(self._predictions, new)
         if self._other is not None:
             for line, theirs in zip(lines, _lines(self._other, new), strict=True):
-                line["b"] = {key: theirs[key] for key in ("prediction", "confidence", "top")}
+                line["b"] = {key: theirs[key] for key in ("prediction", "confidence", "margin", "top")}
         if self._images is not None and len(new):
             pictures = np.asarray(self._images[new])
             for line, image, name in zip(lines, pictures, image_hashes(pictures), strict=True):

@@ -1,7 +1,8 @@
 "use strict";
 {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const PAGE = 120; // tiles that are drawn at a time
+  const TILES = 120; // that are drawn at a time
+  const CARDS = 24; // each has a list of all classes, so fewer
   const byId = (id) => document.getElementById(id);
   const className = (k) => data.classes[k];
   const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}%`;
@@ -88,8 +89,8 @@
 
   /** A list of tiles that grows by a page at a time, so that thousands open as fast as a few. */
   class Tiles {
-    constructor(list, more, build) {
-      Object.assign(this, { list, more, build, places: [] });
+    constructor(list, more, build, size = TILES) {
+      Object.assign(this, { list, more, build, size, places: [] });
       more.addEventListener("click", () => {
         const first = this.list.children.length;
         this.grow();
@@ -103,11 +104,11 @@
     }
     grow() {
       const from = this.list.children.length;
-      const next = this.places.slice(from, from + PAGE);
+      const next = this.places.slice(from, from + this.size);
       this.list.append(...next.map((place) => make("li", {}, this.build(place))));
       const left = this.places.length - from - next.length;
       this.more.hidden = left === 0;
-      this.more.textContent = left > PAGE ? `Show ${PAGE} more of ${left.toLocaleString("en")}` : `Show ${left} more`;
+      this.more.textContent = left > this.size ? `Show ${this.size} more of ${left.toLocaleString("en")}` : `Show ${left} more`;
     }
   }
 
@@ -276,8 +277,10 @@
     viewed.at = at;
     drawView();
   }
-  function bars(top, label, title) {
-    const rows = top.map(([k, share]) =>
+  /** The most probable classes of a reading, and the label where it is none of them. */
+  function bars({ top, confidence, margin }, label, title) {
+    const shown = top.some(([k]) => k === label) ? top : [...top, [label, Math.max(0, confidence - margin)]];
+    const rows = shown.map(([k, share]) =>
       make(
         "tr",
         { class: k === label ? "is-label" : k === top[0][0] ? "is-wrong" : "" },
@@ -317,9 +320,9 @@
       {},
       make("h2", { id: "view-title" }, title),
       other ? make("h3", {}, `A, ${a}: ${className(item.prediction)}`) : null,
-      bars(item.top, item.label, "Most probable classes"),
+      bars(item, item.label, "Most probable classes"),
       other ? make("h3", {}, `B, ${b}: ${className(other.prediction)}`) : null,
-      other ? bars(other.top, item.label, "Most probable classes by B") : null,
+      other ? bars(other, item.label, "Most probable classes by B") : null,
       item.cause ? make("p", {}, make("span", { class: "chip" }, item.cause), ` ${item.evidence}`) : null,
     );
     const hash = item.hash ? `, hash ${item.hash}` : "";
@@ -460,7 +463,7 @@
       );
       fragment.append(tile(doubt.item, shown, named(item)), group);
       return fragment;
-    });
+    }, CARDS);
     list.show(data.doubtful);
     const by = byId("by");
     by.value = kept.read("misread-by") ?? "";
