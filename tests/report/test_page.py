@@ -355,6 +355,9 @@ def test_a_label_can_be_decided_in_the_large_view(visit: Open, whole: Path) -> N
     page.locator("#tiles button").first.click()
     page.locator("#view button[data-decide]").first.click()
     assert page.locator("#view button[data-decide]").first.get_attribute("aria-pressed") == "true"
+    page.keyboard.press("ArrowRight")  # though the button that had the focus goes with its image
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("#view-place").startswith("3 of ")
     page.keyboard.press("Escape")
     assert page.inner_text("#decided").startswith("1 label to fix")
 

@@ -101,6 +101,12 @@ def test_nothing_in_a_name_ends_the_script_or_the_markup() -> None:
     assert "content=\"default-src 'none'; img-src data:" in page
 
 
+def test_a_name_that_is_no_utf8_is_no_obstacle() -> None:
+    names = ["caf\udce9", "b", "c", "d"]  # as a folder in Latin-1 is called
+    page = predictions(class_names=names).report(Path("names.html")).read_text(encoding="utf-8")
+    assert "caf?" in page
+
+
 def test_reports_of_foreign_predictions_from_files(cli: Cli) -> None:
     given = predictions()
     images = np.random.default_rng(0).integers(0, 256, (40, 9, 7), dtype=np.uint8)

@@ -1,7 +1,5 @@
 """What is on a page: the analysis of a run, of predictions from anywhere, or a comparison of two."""
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -275,5 +273,3 @@ def _finish(page: Page, items: Items, predictions: Predictions) -> None:
             "the page opens fast."
         )
     page.data |= {"classes": list(predictions.class_names), "items": items.lines, "pictures": items.album.pictures}
-    named = json.dumps([page.data["classes"], [line.get("hash") for line in items.lines]])
-    page.data["id"] = hashlib.sha256(named.encode()).hexdigest()[:16]

@@ -276,6 +276,8 @@
     if (at < 0 || at >= viewed.places.length) return;
     viewed.at = at;
     drawView();
+    // what had the focus may be gone with the image before, or be disabled now
+    if (!view.contains(document.activeElement) || document.activeElement.disabled) byId("close").focus();
   }
   /** The most probable classes of a reading, and the label where it is none of them. */
   function bars({ top, confidence, margin }, label, title) {

@@ -55,7 +55,7 @@ class Page:
         """Write the page, whole or not at all. Raises RunError: the file cannot be written."""
         partial = path.with_name(f".partial-{path.name}")
         try:
-            partial.write_text(self.html(), encoding="utf-8")
+            partial.write_text(self.html(), encoding="utf-8", errors="replace")  # a file name may be no UTF-8
             partial.replace(path)
         except OSError as error:
             partial.unlink(missing_ok=True)
