@@ -419,6 +419,7 @@ def test_comparison_counts_and_shows_what_changed(visit: Open, whole: Path, runs
         assert page.inner_text(f"[data-change={name}] b") == str(which.sum())
     p = binomtest(int(expected["fixed"].sum()), int((expected["fixed"] | expected["broken"]).sum())).pvalue
     assert page.inner_text("#p-value") == f"{p:.2g}"
+    assert "tutorial-mlp on the same data, 1 epoch, seed 1," in page.inner_text("#facts")
     assert page.inner_text("#difference") == f"{100 * (wrong_a.mean() - wrong_b.mean()):+.2f}"
     page.click("[data-change=broken]")
     page.locator("#changes-tiles button").first.click()

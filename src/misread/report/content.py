@@ -93,7 +93,7 @@ def run_page(
     if comparison:
         _add_comparison(page, items, comparison)
     page.sections["training"] = _training(run)
-    page.sections["facts"] = _facts(run)
+    page.sections["facts"] = _facts(run) + (_facts_of_other(run, compare) if compare else [])
     _finish(page, items, predictions)
     return page
 
@@ -259,6 +259,13 @@ def _facts(run: "Run") -> list[tuple[str, str]]:
         ("Trained", r.created),
     ]  # fmt: skip
     return facts + ([("Label patch", " ".join(r.label_patch.notes))] if r.label_patch else [])
+
+
+def _facts_of_other(run: "Run", other: "Run") -> list[tuple[str, str]]:
+    r = other.record
+    trained = "the same data" if r.data.fingerprint == run.record.data.fingerprint else f"other data, {r.data.name}"
+    said = f"{r.recipe} on {trained}, {plural(r.epochs_trained, 'epoch')}, seed {r.seed}, engine {r.engine.name}, "
+    return [("Compared with", f"B: {other.folder.name}, {said}{r.timing.fit_seconds:.2f} s training, {r.created}")]
 
 
 def _scored(predictions: Predictions) -> str:

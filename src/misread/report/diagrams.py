@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from misread.analysis.records import records
 from misread.figures.style import percent
@@ -235,7 +235,7 @@ def heat_map(counts: Sequence[Sequence[int]], names: Sequence[str]) -> Markup:
         Markup(
             '<rect class="cell" data-label="{}" data-prediction="{}" x="{}" y="{}" width="1" height="1" '
             'style="--heat:{}"><title>{} read as {}: {:,}</title></rect>'
-        ).format(i, j, j, i, heat(n, most), escape(names[i]), escape(names[j]), n)
+        ).format(i, j, j, i, heat(n, most), names[i], names[j], n)
         for i, row in enumerate(counts)
         for j, n in enumerate(row)
         if n and i != j
