@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -155,6 +156,15 @@ class Comparison:
             self.names,
             self.title,
         )
+
+    def report(self, path: str | Path) -> Path:
+        """Write it as one HTML file, with every image that changed; returns its path.
+
+        Raises RunError: the file cannot be written.
+        """
+        from misread.report.content import comparison_page
+
+        return comparison_page(self).write(Path(path))
 
     @property
     def title(self) -> str:

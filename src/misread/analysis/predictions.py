@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -271,6 +272,15 @@ class Predictions:
         from misread.analysis.label_issues import label_issue_table
 
         return label_issue_table(self, method, [self.split] * len(self))
+
+    def report(self, path: str | Path) -> Path:
+        """Write the whole analysis as one HTML file; returns its path.
+
+        Raises DataError: there are no images to analyse. Raises RunError: the file cannot be written.
+        """
+        from misread.report.content import predictions_page
+
+        return predictions_page(self).write(Path(path))
 
 
 def _checked_probs(raw: Any) -> np.ndarray:

@@ -8,6 +8,7 @@ import typer
 
 from misread.cli import options
 from misread.cli.output import (
+    check_page_name,
     check_picture_name,
     print_json,
     print_lines,
@@ -36,6 +37,9 @@ def compare(
     ] = None,
     grid: Annotated[int, typer.Option(min=1, help="How many images of each list the picture shows.")] = 16,
     csv: Annotated[Path | None, typer.Option(help="Write the whole lists there.", show_default=False)] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with every image that changed.", show_default=False)
+    ] = None,
     fail_if_worse: Annotated[
         bool, typer.Option("--fail-if-worse", help="Exit with 1 if B is less accurate and p is at most --alpha.")
     ] = False,
@@ -57,6 +61,7 @@ def compare(
     from misread.runs.run import open_run
 
     check_picture_name(png)
+    check_page_name(html)
     run_a, run_b = (open_run(find_run(run)) for run in (a, b))
     found = compare_runs(run_a, run_b, split)
     failures = _failures(found, alpha if fail_if_worse else None, no_new_misreads_of or [])
@@ -67,6 +72,8 @@ def compare(
     if png:
         write_whole(png, lambda path: found.figure(grid).save(path))
         written.append(f"Picture: {png}")
+    if html:
+        written.append(f"Page: {found.report(html)}")
     if json:
         print_json({**found.to_dict(), "failures": failures})
         warn(*written)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import typer
 
 from misread import __version__
-from misread.cli import compare, data, demo, evaluate, labels, misreads, predict, recipes, runs, summary, train
+from misread.cli import compare, data, demo, evaluate, labels, misreads, predict, recipes, report, runs, summary, train
 from misread.errors import MisreadError
 
 app = typer.Typer(
@@ -37,6 +37,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("misreads")(misreads.misreads)
+app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.add_typer(labels.app, name="labels")
 app.command("runs")(runs.runs)

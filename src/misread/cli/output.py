@@ -64,5 +64,11 @@ def check_picture_name(path: Path | None) -> None:
         raise RunError(f"{path}: a picture is written as .png or .svg.")
 
 
+def check_page_name(path: Path | None) -> None:
+    """Raises RunError: the file of a page is named as something else; said before any work is done."""
+    if path is not None and path.suffix.lower() not in (".html", ".htm"):
+        raise RunError(f"{path}: a page is written as .html.")
+
+
 def say_interval(low: float, high: float, decimals: int = 2) -> str:
     return f"{low:.{decimals}%} to {high:.{decimals}%}"

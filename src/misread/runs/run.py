@@ -1,7 +1,7 @@
 """The run object: the same after training and after opening its folder."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -315,6 +315,25 @@ class Run:
                 "`misread labels DATA` (misread.cross_validate in Python) asks networks that did not see them."
             )
         return self.predictions(split).label_issues(method)
+
+    def report(
+        self,
+        path: str | Path | None = None,
+        *,
+        compare: "Run | None" = None,
+        others: Sequence["Run"] = (),
+        causes: bool = True,
+        progress: Callable[[str], None] | None = None,
+    ) -> Path:
+        """Write the whole analysis as one HTML file, by default `report.html` in the run folder; returns its path.
+
+        The rest is as `misread.report.content.run_page` takes it. Raises RunError or DataError as that does, and
+        RunError where the file cannot be written.
+        """
+        from misread.report.content import run_page, silent
+
+        page = run_page(self, compare=compare, others=others, causes=causes, progress=progress or silent)
+        return page.write(Path(path) if path else self.folder / run_folder.REPORT)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """probs (N, K) float32 of images (N, H, W) or (N, H, W, C) uint8 in the training shape."""

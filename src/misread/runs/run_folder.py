@@ -18,6 +18,7 @@ from misread.runs.record import FORMAT, RunRecord
 RECORD, RECIPE, HISTORY, WEIGHTS = "run.json", "recipe.toml", "history.csv", "model.safetensors"
 SPLITS, FIGURES, FIRST_WRITTEN = "splits.npz", "figures", RECIPE
 LABEL_PATCH = "labels.jsonl"
+REPORT = "report.html"
 SPARE_BYTES = 32 * 1024 * 1024  # for predictions, tables and pictures beside the weights
 
 

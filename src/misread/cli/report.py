@@ -1,0 +1,118 @@
+"""`misread report`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from misread.cli import options
+from misread.cli.output import check_page_name, print_json, print_lines, warn
+from misread.cli.runs import find_run
+from misread.errors import DataError, RunError
+
+if TYPE_CHECKING:
+    from misread.analysis.predictions import Predictions
+
+ARRAYS = ("labels", "probs", "images", "class_names")
+
+
+def report(
+    run: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="A run folder, or 'last'.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write; RUN/report.html by default.", show_default=False)
+    ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN_B", help="Also what this run mends and breaks of what RUN read.", show_default=False),
+    ] = None,
+    other: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="RUN", help="A run on the same data whose opinion counts in causes; may be repeated.",
+                     show_default=False),
+    ] = None,
+    causes: Annotated[bool, typer.Option(help="Say why each image was misread; needs the training images.")] = True,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Instead of RUN: labels of any model's test images (.npy or .npz).", show_default=False),
+    ] = None,
+    probs: Annotated[
+        Path | None, typer.Option(help="With --labels: its probabilities, a row for each image.", show_default=False)
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="With --labels: the images, so that they can be seen.", show_default=False)
+    ] = None,
+    class_names: Annotated[
+        Path | None,
+        typer.Option(help="With --labels: the classes' names, a line each (.txt), or an array.", show_default=False),
+    ] = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:  # fmt: skip
+    """Everything about a run in one HTML file that needs no network: numbers, every misread image, doubtful labels."""
+    given = dict(zip(ARRAYS, (labels, probs, images, class_names), strict=True))
+    check_page_name(out)
+    if run is None:
+        if out is None:
+            raise RunError("Name a run; or give --labels, --probs and, for where to write, --out.")
+        if compare or other:
+            raise RunError("--compare and --other are about runs, and so need RUN.")
+        predictions = _read(given)
+        path = predictions.report(out)
+    else:
+        if any(given.values()):
+            named = ", ".join(f"--{name.replace('_', '-')}" for name, file in given.items() if file)
+            raise RunError(f"A run has its own predictions: give RUN, or {named} without it.")
+        from misread.runs.run import open_run
+
+        if not causes and other:
+            raise RunError("--no-causes leaves nothing for --other to work on; drop one of them.")
+        opened = open_run(find_run(run))
+        path = opened.report(
+            out,
+            compare=open_run(find_run(compare)) if compare else None,
+            others=[open_run(find_run(path)) for path in other or ()],
+            causes=causes,
+            progress=None if quiet else warn,
+        )
+        predictions = opened.predictions()
+    _say(path, json, misread=int(predictions.misread.sum()), n=len(predictions))
+
+
+def _say(path: Path, json: bool, **numbers: int) -> None:
+    """Where the report is and how large, for a person or a script."""
+    size = path.stat().st_size
+    if json:
+        print_json({"path": str(path), "size_bytes": size, **numbers})
+    else:
+        print_lines(f"{path} ({size / 1e6:.2f} MB)")
+
+
+def _read(given: dict[str, Path | None]) -> "Predictions":
+    from misread.analysis.predictions import Predictions
+
+    if given["labels"] is None or given["probs"] is None:
+        raise RunError("Name a run, or give both --labels and --probs.")
+    arrays = {name: None if path is None else _array(path, name) for name, path in given.items()}
+    return Predictions(
+        arrays["labels"], arrays["probs"], arrays["class_names"], images=arrays["images"], name=given["probs"].stem
+    )
+
+
+def _array(path: Path, name: str) -> Any:
+    """The array in a file; of several in an `.npz` the one of this name. Raises DataError: there is none."""
+    from misread.data.npy import read_npy
+    from misread.data.npz import read_npz
+
+    if name == "class_names" and path.suffix.lower() not in (".npy", ".npz"):
+        try:
+            return path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    if path.suffix.lower() != ".npz":
+        return read_npy(path)
+    arrays = read_npz(path)
+    if name in arrays or len(arrays) == 1:
+        return arrays.get(name, next(iter(arrays.values())))
+    raise DataError(f"{path} has the arrays {', '.join(arrays) or '(none)'}; needed is one called {name}, or only one.")

@@ -1,0 +1,252 @@
+"""Diagrams as inline SVG. Colours are the page's CSS classes, so that they follow its theme."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from misread.analysis.records import records
+from misread.figures.style import percent
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from misread.analysis.calibration import Calibration
+
+WIDTH, HEIGHT = 440, 280
+LEFT, RIGHT, TOP, BOTTOM = 58, 20, 12, 46
+DOTS = 30  # points of a curve that still get a mark each
+CURVE = 240  # points that a curve is drawn with: more are not seen
+
+Points = Sequence[tuple[float, float]]
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round numbers 1, 2 or 5 times a power of ten apart, about `count` of them, from low to high."""
+    if not high > low:
+        return [low]
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(s * power for s in (1, 2, 5, 10) if s * power >= rough * (1 - 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """name is written beside it; marks are (value, text)."""
+
+    name: str
+    low: float
+    high: float
+    marks: Sequence[tuple[float, str]]
+
+    @classmethod
+    def of(cls, name: str, low: float, high: float, *, as_percent: bool = False, count: int = 5) -> "Axis":
+        low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
+        said = percent if as_percent else lambda value: f"{value:.6g}"
+        return cls(name, low, high, [(value, said(value)) for value in ticks(low, high, count)])
+
+
+class Diagram:
+    """One pair of axes; what is drawn first lies below. `describe` is what a screen reader says instead."""
+
+    def __init__(self, x: Axis, y: Axis, describe: str) -> None:
+        self.x, self.y, self.describe = x, y, describe
+        self._drawn: list[Markup] = []
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """Where a value lies in the picture; beyond the axes, on their end."""
+        across = (min(max(x, self.x.low), self.x.high) - self.x.low) / (self.x.high - self.x.low)
+        up = (min(max(y, self.y.low), self.y.high) - self.y.low) / (self.y.high - self.y.low)
+        return (
+            round(LEFT + across * (WIDTH - LEFT - RIGHT), 1),
+            round(HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM), 1),
+        )
+
+    def line(self, points: Points, style: str, *, dots: bool = False) -> None:
+        self._add('<polyline class="line {}" points="{}"/>', style, self._path(points))
+        if dots:
+            for x, y in points:
+                self.dot(x, y, style)
+
+    def band(self, lower: Points, upper: Points, style: str) -> None:
+        self._add('<polygon class="band {}" points="{}"/>', style, self._path([*lower, *reversed(upper)]))
+
+    def dot(self, x: float, y: float, style: str, said: str = "") -> None:
+        """A disc, or a square in style b: so the two are told apart without colour."""
+        left, top = self.place(x, y)
+        shape = (
+            Markup('<rect class="dot {}" x="{}" y="{}" width="7" height="7">{}</rect>').format(
+                style, left - 3.5, top - 3.5, _title(said)
+            )
+            if style == "b"
+            else Markup('<circle class="dot {}" cx="{}" cy="{}" r="3.8">{}</circle>').format(
+                style, left, top, _title(said)
+            )
+        )
+        self._drawn.append(shape)
+
+    def whisker(self, x: float, low: float, high: float, style: str) -> None:
+        (left, bottom), (_, top) = self.place(x, low), self.place(x, high)
+        self._add('<line class="whisker {}" x1="{}" x2="{}" y1="{}" y2="{}"/>', style, left, left, bottom, top)
+
+    def marker(self, x: float, y: float, name: str) -> None:
+        """A ring that the page's script moves, by its id."""
+        self._add('<circle class="marker" id="{}" cx="{}" cy="{}" r="6"/>', name, *self.place(x, y))
+
+    def svg(self) -> Markup:
+        return Markup('<svg class="diagram" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}</svg>').format(
+            WIDTH, HEIGHT, self.describe, self._axes(), Markup("").join(self._drawn)
+        )
+
+    def _add(self, pattern: str, *values: object) -> None:
+        self._drawn.append(Markup(pattern).format(*values))
+
+    def _path(self, points: Iterable[tuple[float, float]]) -> str:
+        return " ".join("{},{}".format(*self.place(x, y)) for x, y in points)
+
+    def _axes(self) -> Markup:
+        bottom, middle = HEIGHT - BOTTOM, (HEIGHT - BOTTOM + TOP) / 2
+        parts = []
+        for value, text in self.y.marks:
+            _, top = self.place(self.x.low, value)
+            parts.append(
+                Markup(
+                    '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>'
+                    '<text x="{}" y="{}" text-anchor="end">{}</text>'
+                ).format(LEFT, WIDTH - RIGHT, top, top, LEFT - 7, top + 4, text)
+            )
+        for value, text in self.x.marks:
+            left, _ = self.place(value, self.y.low)
+            parts.append(
+                Markup(
+                    '<line class="tick" x1="{}" x2="{}" y1="{}" y2="{}"/>'
+                    '<text x="{}" y="{}" text-anchor="middle">{}</text>'
+                ).format(left, left, bottom, bottom + 4, left, bottom + 18, text)
+            )
+        parts.append(
+            Markup(
+                '<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>'
+                '<text class="name" x="{}" y="{}" text-anchor="middle">{}</text>'
+                '<text class="name" transform="translate(13 {}) rotate(-90)" text-anchor="middle">{}</text>'
+            ).format(
+                LEFT,
+                WIDTH - RIGHT,
+                bottom,
+                bottom,
+                (LEFT + WIDTH - RIGHT) / 2,
+                HEIGHT - 8,
+                self.x.name,
+                middle,
+                self.y.name,
+            )
+        )
+        return Markup("").join(parts)
+
+
+def _title(said: str) -> Markup:
+    return Markup("<title>{}</title>").format(said) if said else Markup("")
+
+
+def history_diagrams(history: "pd.DataFrame") -> list[Markup]:
+    """Loss and accuracy against epochs; training in style a, validation in style b."""
+    return [_history_diagram(history, metric) for metric in ("loss", "accuracy")]
+
+
+def _history_diagram(history: "pd.DataFrame", metric: str) -> Markup:
+    rows = records(history)
+    curves = {
+        style: [(float(row["epoch"]), float(row[name])) for row in rows if row.get(name) is not None]
+        for style, name in (("a", metric), ("b", f"val_{metric}"))
+    }
+    values = [value for curve in curves.values() for _, value in curve if math.isfinite(value)]
+    low, high = (min([*values, 0.99]), 1.0) if metric == "accuracy" else (0.0, max([*values, 1e-6]))
+    first, last = float(rows[0]["epoch"]), float(rows[-1]["epoch"])
+    whole = [(value, f"{value:.0f}") for value in ticks(first, last, 8) if value == round(value)]
+    said = ", ".join(
+        f"{name} {curve[-1][1]:.4g}"
+        for name, curve in zip(("training", "validation"), curves.values(), strict=True)
+        if curve
+    )
+    diagram = Diagram(
+        Axis("epoch", first, last, whole),
+        Axis.of(metric, low, high, as_percent=metric == "accuracy"),
+        f"{metric.capitalize()} over {len(history)} epochs; in the last {said}",
+    )
+    for style, curve in curves.items():
+        diagram.line([point for point in curve if math.isfinite(point[1])], style, dots=len(curve) <= DOTS)
+    return diagram.svg()
+
+
+def reliability_diagram(calibration: "Calibration") -> Markup:
+    """Accuracy against confidence in bins, as predicted in style a, after temperature scaling in style b."""
+    unit = [(v / 5, percent(v / 5)) for v in range(6)]
+    scaling = calibration.scaling
+    said = f"As predicted the calibration error is {calibration.ece:.2%}"
+    said += f", after temperature scaling {scaling.ece_after:.2%}" if scaling else ""
+    diagram = Diagram(Axis("confidence", 0, 1, unit), Axis("read right", 0, 1, unit), f"Reliability diagram. {said}.")
+    diagram.line([(0, 0), (1, 1)], "ideal")
+    for style, table in [("a", calibration.table), *([("b", scaling.table)] if scaling else [])]:
+        bins = [line for line in records(table) if line["n"]]
+        for line in bins:
+            diagram.whisker(line["confidence"], line["accuracy_low"], line["accuracy_high"], style)
+        diagram.line([(line["confidence"], line["accuracy"]) for line in bins], f"{style} thin")
+        for line in bins:
+            told = f"{line['n']:,} images: confidence {line['confidence']:.1%} on average, {line['accuracy']:.1%} right"
+            diagram.dot(line["confidence"], line["accuracy"], style, told)
+    return diagram.svg()
+
+
+def coverage_diagram(
+    curve: "pd.DataFrame", steps: "pd.DataFrame", limit: float
+) -> tuple[Markup, list[dict[str, float]]]:
+    """Error against the share of images left to a person, up to `limit`; and where each of `steps` lies in it.
+
+    curve, steps: columns of `coverage_curve`; steps are what the page's slider stops at.
+    """
+    shown = curve[curve["coverage"] >= 1 - limit - 1e-9]
+    shown = shown.iloc[:: -max(1, len(shown) // CURVE)]
+    highest = max(float(shown["error_high"].max()), 1e-6)
+    diagram = Diagram(
+        Axis.of("left to a person", 0, limit, as_percent=True),
+        Axis.of("misread of the rest", 0, highest, as_percent=True),
+        f"Error of the images that are kept, from {curve['error'].iloc[-1]:.2%} with all of them "
+        f"to {shown['error'].iloc[-1]:.2%} when {1 - shown['coverage'].iloc[-1]:.1%} are left to a person.",
+    )
+    left = (1 - shown["coverage"]).tolist()
+    lower, upper, error = (
+        list(zip(left, shown[name].tolist(), strict=True)) for name in ("error_low", "error_high", "error")
+    )
+    diagram.band(lower, upper, "a")
+    diagram.line(error, "a")
+    diagram.marker(*error[0], "coverage-marker")
+    places = [diagram.place(1 - step["coverage"], step["error"]) for step in records(steps)]
+    return diagram.svg(), [{"x": x, "y": y} for x, y in places]
+
+
+def heat_map(counts: Sequence[Sequence[int]], names: Sequence[str]) -> Markup:
+    """A confusion matrix of many classes: a square for every two classes of which the first was read as the second."""
+    side = len(names)
+    most = max((n for i, row in enumerate(counts) for j, n in enumerate(row) if i != j), default=1) or 1
+    cells = [
+        Markup(
+            '<rect class="cell" data-label="{}" data-prediction="{}" x="{}" y="{}" width="1" height="1" '
+            'style="--heat:{}"><title>{} read as {}: {:,}</title></rect>'
+        ).format(i, j, j, i, heat(n, most), names[i], names[j], n)
+        for i, row in enumerate(counts)
+        for j, n in enumerate(row)
+        if n and i != j
+    ]
+    return Markup(
+        '<svg class="heat-map" viewBox="-0.5 -0.5 {0} {0}" role="img" aria-label="Confusion matrix of {1} classes, '
+        'true classes down, predicted across; the table beside it lists the most confused pairs">'
+        '<rect class="frame" width="{1}" height="{1}"/><line class="diagonal" x2="{1}" y2="{1}"/>{2}</svg>'
+    ).format(side + 1, side, Markup("").join(cells))
+
+
+def heat(n: int, most: int) -> int:
+    """How strongly a cell is coloured, 12..100: by the square root, so that single images still show."""
+    return round(12 + 88 * math.sqrt(n / most))

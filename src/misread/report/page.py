@@ -1,0 +1,77 @@
+"""The page: a template, a style and a script, which become one file with the data in it."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+import misread
+from misread.errors import RunError
+from misread.report.diagrams import heat
+
+SECTIONS = (
+    "headline", "causes", "confusion", "gallery", "comparison", "doubtful", "classes", "confidence", "training",
+    "facts",
+)  # fmt: skip
+
+
+@dataclass
+class Page:
+    """What a page shows; sections without data are not on it.
+
+    data:     what the page's script reads. sections: what the template reads, by name.
+    """
+
+    title: str
+    subtitle: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+    sections: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def html(self) -> str:
+        own = files("misread.report")
+        environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        environment.filters |= {"percent": _percent, "count": lambda n: f"{n:,}", "plural": plural}
+        environment.globals |= {"heat": heat, "max": max}
+        template = environment.from_string((own / "page.html").read_text(encoding="utf-8"))
+        return template.render(
+            title=self.title,
+            subtitle=self.subtitle,
+            notes=self.notes,
+            made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            version=misread.__version__,
+            style=Markup((own / "page.css").read_text(encoding="utf-8")),
+            script=Markup((own / "page.js").read_text(encoding="utf-8")),
+            data=Markup(as_json(self.data)),
+            **dict.fromkeys(SECTIONS) | self.sections,
+        )
+
+    def write(self, path: Path) -> Path:
+        """Write the page, whole or not at all. Raises RunError: the file cannot be written."""
+        partial = path.with_name(f".partial-{path.name}")
+        try:
+            partial.write_text(self.html(), encoding="utf-8", errors="replace")  # a file name may be no UTF-8
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise RunError(f"{path} cannot be written: {error.strerror}.") from None
+        return path
+
+
+def as_json(value: Any) -> str:
+    """JSON that can stand inside a script element: no name in it can end the element or begin a comment."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))  # ASCII, so U+2028 and U+2029 are escaped already
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _percent(value: float | None, digits: int = 2) -> str:
+    return "" if value is None else f"{100 * value:.{digits}f}%"
+
+
+def plural(n: int, one: str, many: str | None = None) -> str:
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
