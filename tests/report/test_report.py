@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -60,6 +61,17 @@ def test_report_is_written_into_the_run_folder_whole(cli: Cli, run: Run) -> None
     quick = cli("report", run.folder, "--no-causes", "--quiet", "--out", "quick.html")
     assert (quick.code, quick.err) == (0, "")
     assert "cause" not in data_of(Path("quick.html").read_text(encoding="utf-8"))["items"][0]
+
+
+def test_every_figure_comes_with_the_report_as_png_and_svg(cli: Cli, run: Run) -> None:
+    assert cli("report", run.folder, "--no-causes").code == 0
+    figures = {path.name for path in (run.folder / "figures").iterdir()}
+    names = ("history", "misreads", "confusion", "per-class", "reliability", "coverage")
+    assert figures == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
+    for name in names:
+        with Image.open(run.folder / "figures" / f"{name}.png") as picture:
+            assert picture.width > 300
+        assert ElementTree.parse(run.folder / "figures" / f"{name}.svg").getroot().tag.endswith("svg")
 
 
 def test_hashes_and_labels_are_those_of_the_data(run: Run) -> None:

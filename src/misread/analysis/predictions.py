@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from misread.analysis.label_issues import LabelIssues
     from misread.analysis.misreads import Misreads
     from misread.analysis.per_class import PerClass
+    from misread.figures.style import Picture
 
 SMALLEST = float(np.finfo(np.float32).tiny)  # stands for a probability too small for float32, so that losses are finite
 SUM_TOLERANCE = 0.01  # how far a row's sum may be from 1; float16 over a thousand classes stays well within it
@@ -263,6 +264,15 @@ class Predictions:
         from misread.analysis.conformal import conformal_sets
 
         return conformal_sets(self, error_level, fit_on)
+
+    def figures(self, fit_on: "Predictions | None" = None) -> dict[str, "Picture"]:
+        """The pictures of all this, by the names of their files. fit_on: as `calibration` takes it."""
+        return {
+            "confusion": self.confusion().figure(),
+            "per-class": self.per_class().figure(),
+            "reliability": self.calibration(fit_on).figure(),
+            "coverage": self.coverage().figure(),
+        }
 
     def label_issues(self, method: str = "self-confidence") -> "LabelIssues":
         """One line for every image, the most doubtful label first, by one of `label_issues.METHODS`.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from misread.analysis.conformal import ConformalSets
     from misread.analysis.coverage import Coverage
     from misread.analysis.predictions import Predictions
+    from misread.figures.style import Picture
 
 PAIRS = 10  # of confused classes, beside the table of classes
 
@@ -52,13 +53,13 @@ def evaluate(
     if labels:
         result |= opened.fixed_scores(predictions, used, labels)
     own = result["data"]["same"]
-    calibrated, sets = None, None
+    calibrated, sets, fit_on = None, None, None
     if calibration or figures or json:
         fit_on = opened.validation_for(split) if own else None
         calibrated = predictions.calibration(fit_on)
         # too few images to hold some back for the one are too few for the other
         sets = predictions.conformal(error_level, fit_on) if calibrated.scaling else None
-    written = _draw(predictions, calibrated, figures) if figures and calibrated else []
+    written = _draw(predictions.figures(fit_on), figures) if figures else []
     if json:
         print_json(
             {
@@ -167,14 +168,8 @@ def _print_calibration(calibrated: "Calibration", coverage: "Coverage", sets: "C
     )
 
 
-def _draw(predictions: "Predictions", calibrated: "Calibration", folder: Path) -> list[str]:
-    """Write the four pictures; returns a line for each."""
-    pictures = {
-        "confusion": predictions.confusion().figure(),
-        "per-class": predictions.per_class().figure(),
-        "reliability": calibrated.figure(),
-        "coverage": predictions.coverage().figure(),
-    }
+def _draw(pictures: "dict[str, Picture]", folder: Path) -> list[str]:
+    """Write the pictures; returns a line for each."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -8,10 +8,11 @@ import typer
 from misread.cli import options
 from misread.cli.output import check_page_name, print_json, print_lines, warn
 from misread.cli.runs import find_run
-from misread.errors import DataError, RunError
+from misread.errors import DataError, MisreadError, RunError
 
 if TYPE_CHECKING:
     from misread.analysis.predictions import Predictions
+    from misread.runs.run import Run
 
 ARRAYS = ("labels", "probs", "images", "class_names")
 
@@ -77,7 +78,20 @@ def report(
             progress=None if quiet else warn,
         )
         predictions = opened.predictions()
+        if out is None:
+            _save_figures(opened, quiet)
     _say(path, json, misread=int(predictions.misread.sum()), n=len(predictions))
+
+
+def _save_figures(run: "Run", quiet: bool) -> None:
+    """The figures beside the report; where the images are not to be had any more, the report is all."""
+    try:
+        folder = run.save_figures()
+    except MisreadError as error:
+        warn(f"Without figures: {error}")
+        return
+    if not quiet:
+        warn(f"Figures: {folder}")
 
 
 def _say(path: Path, json: bool, **numbers: int) -> None:

@@ -36,6 +36,8 @@ from misread.training.evaluate import predict_probs
 from misread.training.networks import predictor, recipe_network
 from misread.training.recipe import Recipe, parse_recipe
 
+GRID = 16  # misread images in a run's picture
+
 
 class Run:
     """One training and what came of it. `train` returns one, `open_run` opens one from its folder.
@@ -315,6 +317,26 @@ class Run:
                 "`misread labels DATA` (misread.cross_validate in Python) asks networks that did not see them."
             )
         return self.predictions(split).label_issues(method)
+
+    def save_figures(self) -> Path:
+        """Draw everything into the run folder's `figures`, each as PNG and as SVG; returns that folder.
+
+        Raises RunError: the data is not to be had, or the folder cannot be written.
+        """
+        pictures = {
+            "history": self.history.plot(),
+            "misreads": self.misreads.sample(GRID, seed=0).figure(),
+            **self.predictions().figures(self.validation_for("test")),
+        }
+        folder = self.folder / run_folder.FIGURES
+        try:
+            folder.mkdir(exist_ok=True)
+            for name, picture in pictures.items():
+                for kind in ("png", "svg"):
+                    picture.save(folder / f"{name}.{kind}")
+        except OSError as error:
+            raise RunError(f"{folder} cannot be written: {error.strerror}.") from None
+        return folder
 
     def report(
         self,

@@ -35,7 +35,7 @@ from misread.runs.record import (
     label_patch_record,
     this_environment,
 )
-from misread.runs.run import Run
+from misread.runs.run import GRID, Run
 from misread.training.device import pick_device, using_threads
 from misread.training.early_stopping import BestWeights, TargetAccuracy
 from misread.training.evaluate import predict_probs
@@ -45,8 +45,6 @@ from misread.training.fit_members import fit_members
 from misread.training.losses import resolve_loss
 from misread.training.networks import members, predictor, recipe_network
 from misread.training.recipe import Recipe, load_recipe
-
-GRID = 16  # misread images in a run's picture
 
 
 def train(
@@ -303,6 +301,7 @@ def _write(
 
 
 def _draw(run: Run) -> None:
+    """What the lesson looks at first; the other figures come with the report."""
     figures = run.folder / run_folder.FIGURES
     figures.mkdir()
     run.history.plot().save(figures / "history.png")
