@@ -139,3 +139,13 @@ def test_a_recipe_cannot_be_changed_in_place() -> None:
     recipe = Recipe()
     with pytest.raises(ValueError, match="frozen"):
         recipe.epochs = 3  # type: ignore[misc]
+
+
+def test_few_images_take_as_many_epochs_as_min_steps_need() -> None:
+    recipe = load_recipe("tutorial-mlp", ["batch_size=10", "epochs=3", "min_steps=100"])
+    assert recipe.for_images(95).epochs == 10  # of 10 steps each
+    assert recipe.for_images(1000).epochs == 3
+    assert load_recipe("tutorial-mlp").for_images(1).epochs == 10
+    assert load_recipe("fast").for_images(57_000).epochs == 1
+    assert load_recipe("fast").for_images(1_000).epochs > 10
+    assert load_recipe("fast", ["epochs=2"]).for_images(1_000).epochs == 2  # just what was asked for

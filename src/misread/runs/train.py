@@ -85,6 +85,7 @@ def train(
     listener = progress if not isinstance(progress, bool) else pick_listener(quiet=not progress)
     fixed = read_patch(labels).fix(images) if labels is not None else None
     splits = training_splits(images, resolved, fixed.data if fixed else None)
+    resolved = resolved.for_images(len(splits.train))
     created = time.strftime("%Y%m%d-%H%M%S")
     with using_threads(threads) as thread_count, torch.random.fork_rng(devices=[]):
         torch.manual_seed(resolved.seed)

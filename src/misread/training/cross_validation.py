@@ -103,6 +103,7 @@ def _trained(
             raise DataError(f"{len(train)} training images are too few to carve some that choose when to stop early.")
         train, val = train.view(kept), train.take(chooses)
     height, width, channels = train.images.shape[1:]
+    recipe = recipe.for_images(len(train))
     network = recipe_network(recipe, (height, width, channels), n_classes).to(device)
     examples = [Examples.on(device, s.images, s.labels) for s in (train, val)]
     events = fit_members(members(network), recipe, examples[0], examples[1], n_classes)

@@ -151,6 +151,9 @@ class Recipe(Spec):
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     epochs: Positive = 10
+    min_steps: Annotated[int, Field(ge=0)] = (
+        0  # fewer images take more epochs, so that there are at least so many steps
+    )
     seconds: PositiveFloat | None = None  # of training, in place of epochs: the schedule fits them
     batch_size: Positive = 32
     precision: Literal["float32", "mixed"] = "float32"
@@ -183,6 +186,11 @@ class Recipe(Spec):
                 "seconds: members and weight_averaging need a training of known length; leave them out, or set epochs"
             )
 
+    def for_images(self, count: int) -> "Recipe":
+        """With as many epochs as `min_steps` takes on this number of training images."""
+        steps_an_epoch = -(-count // self.batch_size)
+        return self.model_copy(update={"epochs": max(self.epochs, -(-self.min_steps // steps_an_epoch))})
+
     def member_seed(self, member: int) -> int:
         """The seed of a member of the ensemble, from 0: no two recipes that differ by their seed alone share one."""
         return (self.seed * self.members + member) % 2**63
@@ -206,7 +214,8 @@ def load_recipe(recipe: str | Path | Recipe, settings: Iterable[str] = ()) -> Re
     """A recipe by its name, from a TOML file, or as it is; then `settings` ("key.key=value") laid over it.
 
     A setting's value is read as TOML, and as text where it is none. Setting a table's `name`, or a layer's `type`,
-    starts that table afresh: the arguments of one optimizer mean nothing to another.
+    starts that table afresh: the arguments of one optimizer mean nothing to another. Whoever sets `epochs` gets just
+    so many: `min_steps` is then 0, if it is not set as well.
     Raises RecipeError: no such recipe or file, or settings that make no recipe.
     """
     if isinstance(recipe, Recipe):
@@ -218,6 +227,9 @@ def load_recipe(recipe: str | Path | Recipe, settings: Iterable[str] = ()) -> Re
         where += " with " + ", ".join(settings)
         for setting in sorted(settings, key=lambda s: s.split("=")[0].split(".")[-1] not in ("name", "type")):
             _lay_over(values, setting)
+        keys = {setting.split("=")[0].strip() for setting in settings}
+        if "epochs" in keys and "min_steps" not in keys:
+            values.pop("min_steps", None)
     return parse_recipe(values, where)
 
 
