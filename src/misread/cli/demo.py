@@ -25,4 +25,6 @@ def demo(out: options.Out = Path("runs"), threads: options.Threads = None) -> No
         )  # fmt: skip
     run = train(data, "tutorial-mlp", out=out, threads=threads, progress=pick_listener(console=console()))
     print_lines("", "Pictures to look at:", *(f"  {path}" for path in sorted((run.folder / "figures").iterdir())))
-    print_lines("", f"Next: misread misreads {run.folder}")
+    print_lines(
+        "", "Next, why each of them was misread, and everything else, on one page:", f"  misread report {run.folder}"
+    )
