@@ -1309,13 +1309,16 @@ void engine_copy(Engine *e, int layer, int which, float *w, float *b, int to_eng
     if (l.kind == CONV && to_engine && which == 0) forward_layout(l, {0, l.units}, e->mixed);
 }
 
-// A layer's normalisation: gamma and beta, and the moving averages.
-void engine_copy_norm(Engine *e, int layer, float *gamma, float *beta, float *mean, float *variance, int to_engine) {
+// A layer's normalisation: gamma and beta, or their moments (`which` as above); and the moving averages, if asked for.
+void engine_copy_norm(Engine *e, int layer, int which, float *gamma, float *beta, float *mean, float *variance,
+                      int to_engine) {
     Layer &l = e->layers[layer];
     auto copy = [&](float *mine, float *theirs) { to_engine ? *mine = *theirs : *theirs = *mine; };
+    auto part = [&](const Params &p) { return which == 0 ? p.w : which == 1 ? p.m : p.v; };
     for (long u = 0; u < l.units; u++) {
-        copy(l.gammas.w + u, gamma + u);
-        copy(l.biases.w + u, beta + u);
+        copy(part(l.gammas) + u, gamma + u);
+        copy(part(l.biases) + u, beta + u);
+        if (!mean) continue;
         copy(l.moving_mean + u, mean + u);
         copy(l.moving_variance + u, variance + u);
     }
@@ -1323,6 +1326,10 @@ void engine_copy_norm(Engine *e, int layer, float *gamma, float *beta, float *me
 
 // Train on images[rows[0]], images[rows[1]], ..., a batch a step. losses[step] is the mean over the step's images;
 // correct[0] counts the images that were classified rightly as they were met.
+//
+// `engine_seek` comes first: it says how many steps were taken before, on which Adam's bias correction and dropout depend.
+void engine_seek(Engine *e, int64_t steps) { e->steps = steps; }
+
 void engine_train(Engine *e, int thread, const uint8_t *images, const int64_t *labels, const int64_t *rows, int64_t n,
                   const double *learning_rates, double *losses, int64_t *correct) {
     FlushTiny flush;

@@ -1,7 +1,7 @@
 """A network in the engine: trained and applied by the compiled kernels, where they know all of its layers."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ class Chain:
     training: Adam's settings; None for a chain that only predicts.
     mixed:    products in bf16 where the kernels have them: the convolutions' forward pass and the gradients by dense
               layers' inputs. Sums, weights, moments and the loss are float32.
+    dropout_key: together with the number of a step it decides what that step drops.
     Raises UnknownNetwork: there are no compiled kernels here, or they do not know the network.
     """
 
@@ -41,7 +42,7 @@ class Chain:
         batch_size: int = PREDICT_BATCH,
         training: Hyper | None = None,
         mixed: bool = False,
-        seed: int = 0,
+        dropout_key: int = 0,
     ) -> None:
         library = load_library()
         if library is None:
@@ -49,6 +50,8 @@ class Chain:
         if training is not None and not all(p.requires_grad for p in network.parameters()):
             raise UnknownNetwork("they train all weights of a network, and some of these are frozen")
         specs, self._modules = _specs(network, images)
+        self._network = network
+        self._names = {module: name for name, module in network.named_modules()}
         self._library, self.image_shape = library, images
         self.threads = min(torch.get_num_threads(), MAX_THREADS)
         self.n_classes = specs[-1].units
@@ -57,28 +60,28 @@ class Chain:
             raise UnknownNetwork(f"batches of {batch_size:,} images are more than the {MAX_BATCH:,} that they take")
         self._engine = library.engine_new(
             (LayerSpec * len(specs))(*specs), len(specs), batch_size, self.threads, training is not None, self.mixed,
-            training or Hyper(), seed % 2**32,
+            training or Hyper(), dropout_key % 2**32,
         )  # fmt: skip
-        for index, (module, norm) in enumerate(self._modules):
-            bias = None if module.bias is None else module.bias.detach()
-            self._copy(index, WEIGHTS, module.weight.detach().contiguous(), bias, to_engine=True)
-            if norm is not None:
-                self._copy_norm(index, [t.detach().contiguous() for t in _norm_tensors(norm)], to_engine=True)
+        self.load_weights({name: tensor.detach() for name, tensor in network.state_dict().items()})
 
     def __del__(self) -> None:
         if engine := getattr(self, "_engine", None):
             self._library.engine_free(engine)
 
-    def train(self, images: Tensor, labels: Tensor, rows: Tensor, rates: Sequence[float]) -> tuple[np.ndarray, int]:
+    def train(
+        self, images: Tensor, labels: Tensor, rows: Tensor, rates: Sequence[float], first_step: int
+    ) -> tuple[np.ndarray, int]:
         """One step for each learning rate, on the next batch of rows.
 
         images (N, H, W, C) uint8, labels (N,) int64, rows (n,) int64: all contiguous, on the CPU.
+        first_step: how many steps were taken before; Adam's bias correction and dropout depend on it.
         Returns each step's mean loss, float64, and how many images were right as they were met.
         """
         losses, correct = np.zeros(len(rates)), np.zeros(1, np.int64)
         learning_rates = np.asarray(rates, np.float64)
         given = (images.data_ptr(), labels.data_ptr(), rows.data_ptr(), len(rows))
         results = (learning_rates.ctypes.data, losses.ctypes.data, correct.ctypes.data)
+        self._library.engine_seek(self._engine, first_step)
         self._on_threads(lambda thread: self._library.engine_train(self._engine, thread, *given, *results))
         return losses, int(correct[0])
 
@@ -91,34 +94,42 @@ class Chain:
         self._on_threads(lambda thread: self._library.engine_predict(self._engine, thread, *given))
         return logits
 
-    def write_back(self) -> None:
-        """Give the network the weights as they are now."""
-        with torch.no_grad():
-            for index, (module, norm) in enumerate(self._modules):
-                weight, bias = self.read(index, WEIGHTS)
-                module.weight.copy_(weight)
-                if bias is not None:
-                    module.bias.copy_(bias)
-                if norm is not None:
-                    read = [torch.empty(norm.num_features) for _ in range(4)]
-                    self._copy_norm(index, read, to_engine=False)
-                    for tensor, value in zip(_norm_tensors(norm), read, strict=True):
-                        tensor.copy_(value)
+    def weights(self) -> dict[str, Tensor]:
+        """Copies of the weights and buffers, by the names and in the order of the network's `state_dict`."""
+        read = {name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()}
+        self._transfer(WEIGHTS, read, to_engine=False)
+        return read
 
-    def read(self, index: int, which: int) -> tuple[Tensor, Tensor | None]:
-        """Copies of the weights or moments of a convolution or dense layer, in torch's layout."""
-        module, _ = self._modules[index]
-        weight = torch.empty(module.weight.shape)
-        bias = None if module.bias is None else torch.empty(module.bias.shape)
-        self._copy(index, which, weight, bias, to_engine=False)
-        return weight, bias
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Take over weights and buffers under the names of `weights()`."""
+        self._transfer(WEIGHTS, weights, to_engine=True)
 
-    def _copy(self, index: int, which: int, weight: Tensor, bias: Tensor | None, *, to_engine: bool) -> None:
-        bias_at = None if bias is None else bias.data_ptr()
-        self._library.engine_copy(self._engine, index, which, weight.data_ptr(), bias_at, to_engine)
+    def moments(self, which: int) -> dict[str, Tensor]:
+        """Copies of Adam's FIRST_MOMENTS or SECOND_MOMENTS, by the names of the parameters."""
+        read = {name: torch.empty(parameter.shape) for name, parameter in self._network.named_parameters()}
+        self._transfer(which, read, to_engine=False)
+        return read
 
-    def _copy_norm(self, index: int, tensors: Sequence[Tensor], *, to_engine: bool) -> None:
-        self._library.engine_copy_norm(self._engine, index, *(t.data_ptr() for t in tensors), to_engine)
+    def load_moments(self, which: int, moments: Mapping[str, Tensor]) -> None:
+        """Take over moments under the names of `moments()`."""
+        self._transfer(which, moments, to_engine=True)
+
+    def _transfer(self, which: int, tensors: Mapping[str, Tensor], *, to_engine: bool) -> None:
+        """Between the engine's layout and tensors (float32, contiguous, in torch's layout) by their names."""
+        for index, (module, norm) in enumerate(self._modules):
+            name = self._names[module]
+            weight, bias = tensors[f"{name}.weight"].contiguous(), tensors.get(f"{name}.bias")
+            bias_at = None if bias is None else bias.data_ptr()
+            self._library.engine_copy(self._engine, index, which, weight.data_ptr(), bias_at, to_engine)
+            if norm is None:
+                continue
+            parts = [tensors[f"{self._names[norm]}.{part}"].contiguous() for part in ("weight", "bias")]
+            if which == WEIGHTS:
+                parts += [
+                    tensors[f"{self._names[norm]}.{part}"].contiguous() for part in ("running_mean", "running_var")
+                ]
+            pointers = [*(part.data_ptr() for part in parts), None, None][:4]
+            self._library.engine_copy_norm(self._engine, index, which, *pointers, to_engine)
 
     def _on_threads(self, work: Callable[[int], Any]) -> None:
         """Every thread does its share of the same steps; they meet inside, at barriers."""
@@ -128,10 +139,6 @@ class Chain:
         work(0)
         for thread in others:
             thread.join()
-
-
-def _norm_tensors(norm: layers.BatchNormalization) -> tuple[Any, ...]:
-    return norm.weight, norm.bias, norm.running_mean, norm.running_var
 
 
 Weighted = tuple[Any, layers.BatchNormalization | None]  # a convolution or dense layer, and what normalises it

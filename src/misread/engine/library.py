@@ -52,7 +52,8 @@ def _with_signatures(library: c.CDLL) -> c.CDLL:
     library.engine_new.argtypes = [c.POINTER(LayerSpec), *[c.c_int] * 5, Hyper, c.c_uint32]
     library.engine_free.argtypes = [p]
     library.engine_copy.argtypes = [p, c.c_int, c.c_int, p, p, c.c_int]
-    library.engine_copy_norm.argtypes = [p, c.c_int, p, p, p, p, c.c_int]
+    library.engine_copy_norm.argtypes = [p, c.c_int, c.c_int, p, p, p, p, c.c_int]
+    library.engine_seek.argtypes = [p, c.c_int64]
     library.engine_train.argtypes = [p, c.c_int, p, p, p, c.c_int64, p, p, p]
     library.engine_predict.argtypes = [p, c.c_int, p, p, c.c_int64, p]
     return library

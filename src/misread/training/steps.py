@@ -45,22 +45,24 @@ class KernelSteps:
             raise UnknownNetwork(f"they know Adam and AdamW, not {spec.name}")
         decay = spec.weight_decay if isinstance(spec, AdamW) else 0.0
         hyper = Hyper(spec.beta_1, spec.beta_2, spec.epsilon, decay, recipe.loss.label_smoothing)
+        self.network, self.taken = network, 0
         self.batch_size, mixed = recipe.batch_size, recipe.precision == "mixed"
         self.chain = Chain(
-            network, image_shape, batch_size=recipe.batch_size, training=hyper, mixed=mixed, seed=recipe.seed
+            network, image_shape, batch_size=recipe.batch_size, training=hyper, mixed=mixed, dropout_key=recipe.seed
         )
         note = "this processor has no bf16 products" if mixed and not self.chain.mixed else ""
         self.used = EngineUsed("kernels", "mixed" if self.chain.mixed else "float32", note)
 
     def take(self, images: Tensor, labels: Tensor, rows: Tensor, rates: Sequence[float]) -> tuple[Tensor, Tensor]:
-        losses, correct = self.chain.train(images, labels, rows.contiguous(), rates)
+        losses, correct = self.chain.train(images, labels, rows.contiguous(), rates, self.taken)
+        self.taken += len(rates)
         return torch.from_numpy(losses).float(), torch.tensor(correct)
 
     def predict(self, images: Tensor) -> Tensor:
         return self.chain.predict(images)
 
     def write_back(self) -> None:
-        self.chain.write_back()
+        self.network.load_state_dict(self.chain.weights())
 
 
 class TorchSteps:
