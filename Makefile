@@ -9,7 +9,7 @@ $(BIN)/python:
 	python3 -m venv $(VENV)
 
 # pip first, on its own: the pinned one knows dependency groups; the one that venv brings may not
-$(VENV)/runtime: constraints.txt pyproject.toml setup.py src/misread/engine/chain.cpp | $(BIN)/python
+$(VENV)/runtime: constraints.txt pyproject.toml setup.py src/misread/engine/kernels/kernels.cpp | $(BIN)/python
 	$(PIP) install --quiet --constraint constraints.txt pip
 	$(PIP) install --quiet --constraint constraints.txt --editable .
 	@touch $@

@@ -1,4 +1,4 @@
-"""The compiled kernels: `engine/chain.cpp`, once for each kind of processor; which one runs is chosen at run time.
+"""The compiled kernels: `engine/kernels/kernels.cpp`, once for each kind of processor; which one runs is chosen at run time.
 
 They are optional: without a compiler misread installs all the same and trains with PyTorch alone.
 """
@@ -18,7 +18,7 @@ setup(
     ext_modules=[
         Extension(
             f"misread.engine._chain_{name}",
-            ["src/misread/engine/chain.cpp"],
+            ["src/misread/engine/kernels/kernels.cpp"],
             language="c++",
             optional=True,
             extra_compile_args=["-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-w", *flags],

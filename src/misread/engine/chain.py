@@ -14,7 +14,7 @@ from misread.models.network import Network
 
 CONV, DENSE = 0, 1
 PREDICT_BATCH = 128  # small enough that a batch's activations stay in the second-level cache
-MAX_THREADS, MAX_BATCH = 64, 65_535  # fixed sizes in chain.cpp
+MAX_THREADS, MAX_BATCH = 64, 65_535  # fixed sizes in kernels.cpp
 WEIGHTS, FIRST_MOMENTS, SECOND_MOMENTS = 0, 1, 2
 
 

@@ -1,4 +1,4 @@
-"""The compiled kernels: which builds of `chain.cpp` there are, and the best of them for this processor."""
+"""The compiled kernels: which builds of `kernels.cpp` there are, and the best of them for this processor."""
 
 import ctypes as c
 from functools import cache
@@ -10,7 +10,7 @@ BUILDS = ("avx512bf16", "avx512", "avx2", "plain")
 
 
 class LayerSpec(c.Structure):
-    """`Spec` in chain.cpp."""
+    """`Spec` in kernels.cpp."""
 
     _fields_ = (
         *((name, c.c_int32) for name in (
@@ -22,7 +22,7 @@ class LayerSpec(c.Structure):
 
 
 class Hyper(c.Structure):
-    """`Hyper` in chain.cpp."""
+    """`Hyper` in kernels.cpp."""
 
     _fields_ = tuple((n, c.c_float) for n in ("beta_1", "beta_2", "epsilon", "weight_decay", "label_smoothing"))
 
