@@ -1,73 +1,53 @@
-"""What a training tells while it goes on. `fit` yields these; whoever listens may answer with STOP."""
+"""What happens in a training, as `fit` yields it. An event describes the state as it is until the next step."""
 
 from dataclasses import dataclass
-from typing import Final, TypedDict
 
-from torch import nn
-
-STOP: Final = "stop"
-
-
-class _Row(TypedDict):
-    epoch: int
-    loss: float
-    accuracy: float
-    val_loss: float
-    val_accuracy: float
-    seconds: float
-
-
-class HistoryRow(_Row, total=False):
-    """One epoch. `loss` and `accuracy` are means over the epoch's batches as they were met, while the weights moved.
-
-    `seconds` is training time alone; validation is not in it. With `top_k`, `val_top_k_accuracy` is there too.
-    """
-
-    val_top_k_accuracy: float
+from misread.training.backend import Backend, Weights
+from misread.training.session import HistoryRow, TrainState
 
 
 @dataclass(frozen=True)
-class EngineUsed:
-    """What computed a training. name: `kernels` or `torch`. note: why it is not the faster one; empty where it is.
+class StepsDone:
+    """Some steps of an epoch are done. Epochs are numbered from 1 through all members of an ensemble.
 
-    precision: `float32` or `mixed`, which may be another than the recipe's where this machine has no fast bf16.
+    step, steps: how many steps of the epoch are done, and how many it has.
     """
 
-    name: str
-    precision: str
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Some steps of an epoch are done. `loss` and `accuracy` are means over the epoch so far."""
-
+    state: TrainState
+    backend: Backend
     epoch: int
     epochs: int
-    step: int
     steps: int
-    loss: float
-    accuracy: float
+    batch_size: int
+
+    @property
+    def step(self) -> int:
+        return self.state.step
+
+    @property
+    def loss(self) -> float:
+        """The mean over the epoch so far."""
+        return float(self.state.losses.mean())
+
+    @property
+    def accuracy(self) -> float:
+        """The share of correct images in the epoch so far, each as it was met."""
+        return self.state.correct / (self.state.step * self.batch_size)
 
 
 @dataclass(frozen=True)
 class EpochEnded:
-    """An epoch and its validation are done."""
+    """An epoch and its validation are done; `row` is the new last row of the history."""
 
+    state: TrainState
+    backend: Backend
     row: HistoryRow
     epochs: int
-    network: nn.Module
+
+    @property
+    def weights(self) -> Weights:
+        """The weights that were validated."""
+        return self.state.validated_weights(self.backend)
 
 
-@dataclass(frozen=True)
-class Finished:
-    """The last event. An epoch that a listener stopped half-way is not in the history."""
-
-    network: nn.Module
-    history: tuple[HistoryRow, ...]
-    fit_seconds: float
-    validate_seconds: float
-    engine: EngineUsed
-
-
-Event = Progress | EpochEnded | Finished
+Event = StepsDone | EpochEnded

@@ -18,9 +18,18 @@ from misread.training import recipe as r
 class Stepper(Protocol):
     """Moves weights by their gradients."""
 
-    def step(self, learning_rate: float) -> None: ...
+    def step(self, learning_rate: float, number: int) -> None:
+        """Take the step of this number, counted from 1."""
+        ...
 
     def zero_grad(self) -> None: ...
+
+    def moments(self) -> dict[str, Tensor]:
+        """What it remembers between two steps, by name. The tensors are its own: copying into them changes it."""
+        ...
+
+
+MOMENTS = ("means", "squares", "velocities")  # a list of each, one tensor for each parameter, where a rule has them
 
 
 class _Weights:
@@ -35,6 +44,10 @@ class _Weights:
         for p in self.parameters:
             p.grad = None
 
+    def moments(self) -> dict[str, Tensor]:
+        lists = {name: value for name, value in vars(self).items() if name in MOMENTS}
+        return {f"{name}.{i}": tensor for name, tensors in lists.items() for i, tensor in enumerate(tensors)}
+
     def zeros(self) -> list[Tensor]:
         return [torch.zeros_like(w) for w in self.weights]
 
@@ -48,17 +61,16 @@ class AdamStepper(_Weights):
         self.decay = spec.weight_decay if isinstance(spec, r.AdamW) else 0.0
         self.means, self.squares = self.zeros(), self.zeros()
         self.fused = all(w.device.type in ("cpu", "cuda") for w in self.weights)
-        self.counts = [torch.zeros((), device=w.device) for w in self.weights]
-        self.count = 0
+        self.numbers = [torch.zeros((), device=w.device) for w in self.weights]  # the fused kernels want a tensor each
 
-    def step(self, learning_rate: float) -> None:
+    def step(self, learning_rate: float, number: int) -> None:
         spec, grads = self.spec, self.grads()
-        self.count += 1
         if self.fused:
-            torch._foreach_add_(self.counts, 1)
+            torch._foreach_zero_(self.numbers)
+            torch._foreach_add_(self.numbers, number)
             kernel = torch._fused_adamw_ if self.decay else torch._fused_adam_
             kernel(
-                self.weights, grads, self.means, self.squares, [], self.counts, lr=learning_rate, beta1=spec.beta_1,
+                self.weights, grads, self.means, self.squares, [], self.numbers, lr=learning_rate, beta1=spec.beta_1,
                 beta2=spec.beta_2, weight_decay=self.decay, eps=spec.epsilon, amsgrad=False, maximize=False,
             )  # fmt: skip
             return
@@ -67,9 +79,9 @@ class AdamStepper(_Weights):
         torch._foreach_mul_(self.squares, spec.beta_2)
         torch._foreach_addcmul_(self.squares, grads, grads, 1 - spec.beta_2)
         roots = torch._foreach_sqrt(self.squares)
-        torch._foreach_div_(roots, math.sqrt(1 - spec.beta_2**self.count))
+        torch._foreach_div_(roots, math.sqrt(1 - spec.beta_2**number))
         torch._foreach_add_(roots, spec.epsilon)
-        torch._foreach_addcdiv_(self.weights, self.means, roots, -learning_rate / (1 - spec.beta_1**self.count))
+        torch._foreach_addcdiv_(self.weights, self.means, roots, -learning_rate / (1 - spec.beta_1**number))
 
 
 class SGDStepper(_Weights):
@@ -80,7 +92,7 @@ class SGDStepper(_Weights):
         self.spec = spec
         self.velocities = self.zeros() if spec.momentum else []
 
-    def step(self, learning_rate: float) -> None:
+    def step(self, learning_rate: float, number: int) -> None:
         grads, momentum = self.grads(), self.spec.momentum
         if momentum:
             torch._foreach_mul_(self.velocities, momentum)
@@ -100,7 +112,7 @@ class RMSpropStepper(_Weights):
         self.means = self.zeros() if spec.centered else []
         self.velocities = self.zeros() if spec.momentum else []
 
-    def step(self, learning_rate: float) -> None:
+    def step(self, learning_rate: float, number: int) -> None:
         spec, grads = self.spec, self.grads()
         torch._foreach_mul_(self.squares, spec.rho)
         torch._foreach_addcmul_(self.squares, grads, grads, 1 - spec.rho)

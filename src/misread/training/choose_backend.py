@@ -1,0 +1,30 @@
+"""Which backend computes a network."""
+
+import torch
+from torch import nn
+
+from misread.engine.chain import UnknownNetwork
+from misread.training.backend import Backend
+from misread.training.kernel_backend import KernelBackend
+from misread.training.recipe import Recipe
+from misread.training.torch_backend import TorchBackend
+
+
+def make_backend(
+    network: nn.Module,
+    image_shape: tuple[int, int, int],
+    device: torch.device,
+    recipe: Recipe | None = None,
+    seed: int = 0,
+) -> Backend:
+    """The backend for a network that lies on `device`: the kernels where they can compute it, else PyTorch.
+
+    The one place where this is decided.
+    image_shape: (H, W, C). recipe: given, the backend can train by it. seed: decides what dropout drops.
+    """
+    if device.type != "cpu":
+        return TorchBackend(network, device, recipe, seed)
+    try:
+        return KernelBackend(network, image_shape, recipe, seed)
+    except UnknownNetwork as unknown:
+        return TorchBackend(network, device, recipe, seed, note=f"not by the kernels: {unknown}")

@@ -1,0 +1,174 @@
+"""The state of a training between two steps: a value that can be looked at, written, read and continued."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final, TypedDict
+
+import torch
+from torch import Tensor
+
+from misread.training.backend import WEIGHTS, Backend, Weights
+
+INTERRUPTED: Final = "interrupted"  # the one reason to stop that leaves a training to be continued
+
+
+class _Row(TypedDict):
+    epoch: int
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+
+
+class HistoryRow(_Row, total=False):
+    """One epoch. `loss` and `accuracy` are means over the epoch's batches as they were met, while the weights moved.
+
+    `seconds` is training time only, without validation. With `top_k` there is `val_top_k_accuracy`.
+    """
+
+    val_top_k_accuracy: float
+
+
+@dataclass
+class Clock:
+    """Seconds spent in training steps and in validation. It runs only inside its two contexts, so what callbacks do,
+    a pause for example, does not count.
+    """
+
+    fit_seconds: float = 0.0
+    validate_seconds: float = 0.0
+    epoch_seconds: float = 0.0  # of fit_seconds, those of the current epoch
+
+    @contextmanager
+    def fitting(self) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - started
+            self.fit_seconds += seconds
+            self.epoch_seconds += seconds
+
+    @contextmanager
+    def validating(self) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.validate_seconds += time.perf_counter() - started
+
+
+@dataclass
+class WeightAverage:
+    """The running mean of weights and of moving statistics.
+
+    Source: Polyak and Juditsky 1992 (doi 10.1137/0330046); Izmailov et al. 2018 (arXiv 1803.05407).
+    """
+
+    updates: int = 0
+    mean: Weights = field(default_factory=dict)
+
+    def update(self, weights: Weights) -> None:
+        """Add these weights, which it may keep and change. What is not floating point is not averaged: the last stays."""
+        self.updates += 1
+        floating = [name for name, tensor in weights.items() if tensor.is_floating_point()]
+        if self.updates > 1:
+            mean = [self.mean[name] for name in floating]
+            torch._foreach_lerp_(mean, [weights[name] for name in floating], 1 / self.updates)
+            weights = {**weights, **dict(zip(floating, mean, strict=True))}
+        self.mean = weights
+
+
+@dataclass
+class BestEpoch:
+    """The best epoch so far by the monitored value, and its weights."""
+
+    epoch: int
+    value: float
+    weights: Weights
+
+
+@dataclass
+class TrainState:
+    """Everything that a training is between two steps. With the data and the recipe it decides all that follows.
+
+    seed:     the seed of the member being trained.
+    member:   which member of the ensemble is being trained, from 0.
+    epoch:    how many epochs of this member are complete.
+    step:     how many steps of the next epoch are done.
+    losses:   (step,) float32, the mean loss of each of these steps. correct: images classified correctly in them.
+    history:  one row for each complete epoch, numbered through all members.
+    average:  the weight average of this member. best: the best epoch, where early stopping keeps one.
+    finished: the final weights of the members that are complete.
+    stopped:  why the training was stopped before its end; empty where it was not.
+    interruptions: the positions at which the training was interrupted and resumed.
+    backend:  the backend's weights and optimizer moments as of the last `capture`.
+    """
+
+    seed: int
+    member: int = 0
+    epoch: int = 0
+    step: int = 0
+    losses: Tensor = field(default_factory=lambda: torch.zeros(0))
+    correct: int = 0
+    history: list[HistoryRow] = field(default_factory=list)
+    clock: Clock = field(default_factory=Clock)
+    average: WeightAverage = field(default_factory=WeightAverage)
+    best: BestEpoch | None = None
+    target_reached: bool = False
+    finished: list[Weights] = field(default_factory=list)
+    stopped: str = ""
+    interruptions: list[dict[str, int]] = field(default_factory=list)
+    backend: Weights = field(default_factory=dict)
+
+    @property
+    def is_interrupted(self) -> bool:
+        return self.stopped == INTERRUPTED
+
+    def stop(self, reason: str) -> None:
+        """Ask for the end of the training: `fit` returns once the current event has been handled."""
+        self.stopped = reason
+
+    def record(self, losses: Tensor, correct: Tensor) -> None:
+        """Count steps that were taken: each one's mean loss (S,), and how many images they classified correctly."""
+        self.losses = torch.cat([self.losses.to(losses.device), losses])
+        self.correct += int(correct)
+        self.step += len(losses)
+
+    def close_epoch(self, row: HistoryRow) -> None:
+        """Add a complete epoch to the history and begin the next one."""
+        self.history.append(row)
+        self.epoch += 1
+        self.step, self.correct, self.losses = 0, 0, torch.zeros(0)
+        self.clock.epoch_seconds = 0.0
+
+    def validated_weights(self, backend: Backend) -> Weights:
+        """The weights that validation measures: the weight average, where it has begun, else the present ones."""
+        return self.average.mean if self.average.updates else backend.weights()
+
+    def finish_member(self, backend: Backend) -> None:
+        """Keep the member's final weights."""
+        self.finished.append(self._best_weights() or self.validated_weights(backend))
+
+    def begin_member(self, seed: int) -> None:
+        """Begin the training of the next member."""
+        self.seed, self.member = seed, self.member + 1
+        self.epoch, self.average, self.best, self.backend = 0, WeightAverage(), None, {}
+
+    def capture(self, backend: Backend) -> None:
+        """Take the backend's weights and moments into the state, which is complete then."""
+        self.backend = backend.state_dict()
+
+    def final_weights(self) -> list[Weights]:
+        """The weights of the complete members. Of none: the first member's as they are, which `fit` has captured."""
+        if self.finished:
+            return self.finished
+        captured = {k.removeprefix(WEIGHTS): v for k, v in self.backend.items() if k.startswith(WEIGHTS)}
+        return [self._best_weights() or self.average.mean or captured]
+
+    def _best_weights(self) -> Weights:
+        """Those of the best epoch; empty where early stopping keeps none, or the last epoch reached the target."""
+        return self.best.weights if self.best and not self.target_reached else {}

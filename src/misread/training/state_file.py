@@ -1,0 +1,97 @@
+"""A training's state as bytes: a safetensors file whose metadata holds what is no tensor, and a hash of it all."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor
+
+from misread.errors import RunError
+from misread.training.session import BestEpoch, Clock, TrainState, WeightAverage
+
+FORMAT = 1
+
+
+def state_bytes(state: TrainState) -> bytes:
+    """The state as last captured. Readable by any safetensors library."""
+    import safetensors.torch as safetensors
+
+    groups: dict[str, Mapping[str, Tensor]] = {
+        "backend": state.backend,
+        "average": state.average.mean,
+        "best": state.best.weights if state.best else {},
+        "epoch": {"losses": state.losses},
+        **{f"finished.{i}": weights for i, weights in enumerate(state.finished)},
+    }
+    # copies, because the format refuses tensors that share memory
+    tensors = {f"{g}:{k}": t.detach().cpu().clone().contiguous() for g, ts in groups.items() for k, t in ts.items()}
+    values = {
+        "format": FORMAT,
+        "seed": state.seed,
+        "member": state.member,
+        "epoch": state.epoch,
+        "step": state.step,
+        "correct": state.correct,
+        "history": state.history,
+        "clock": asdict(state.clock),
+        "average_updates": state.average.updates,
+        "best": {"epoch": state.best.epoch, "value": state.best.value} if state.best else None,
+        "target_reached": state.target_reached,
+        "finished": len(state.finished),
+        "stopped": state.stopped,
+        "interruptions": state.interruptions,
+    }
+    text = json.dumps(values)
+    return safetensors.save(tensors, {"state": text, "sha256": _digest(text, tensors)})
+
+
+def read_state(contents: bytes, where: str) -> TrainState:
+    """The state that `state_bytes` wrote. Raises RunError: damaged, or of a newer misread."""
+    import safetensors.torch as safetensors
+    from safetensors import SafetensorError
+
+    try:
+        tensors = safetensors.load(contents)
+        length = int.from_bytes(contents[:8], "little")
+        metadata = json.loads(contents[8 : 8 + length])["__metadata__"]
+        values: dict[str, Any] = json.loads(metadata["state"])
+        whole = metadata["sha256"] == _digest(metadata["state"], tensors)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise RunError(f"The checkpoint {where} is damaged: {error}.") from None
+    if not whole:
+        raise RunError(f"The checkpoint {where} is damaged: its contents do not match their hash.")
+    if values["format"] > FORMAT:
+        raise RunError(f"The checkpoint {where} was written by a newer misread. Install it to resume.")
+
+    def group(name: str) -> dict[str, Tensor]:
+        return {k.removeprefix(f"{name}:"): t for k, t in tensors.items() if k.startswith(f"{name}:")}
+
+    best = values["best"]
+    return TrainState(
+        seed=values["seed"],
+        member=values["member"],
+        epoch=values["epoch"],
+        step=values["step"],
+        losses=group("epoch")["losses"],
+        correct=values["correct"],
+        history=values["history"],
+        clock=Clock(**values["clock"]),
+        average=WeightAverage(values["average_updates"], group("average")),
+        best=BestEpoch(best["epoch"], best["value"], group("best")) if best else None,
+        target_reached=values["target_reached"],
+        finished=[group(f"finished.{i}") for i in range(values["finished"])],
+        stopped=values["stopped"],
+        interruptions=values["interruptions"],
+        backend=group("backend"),
+    )
+
+
+def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy())
+    return digest.hexdigest()

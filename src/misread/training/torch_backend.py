@@ -1,0 +1,146 @@
+"""PyTorch as a backend, for any network, optimizer and device."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from misread.models.network import network_logits
+from misread.training.backend import WEIGHTS, Capabilities, Weights
+from misread.training.batches import Batch
+from misread.training.losses import cross_entropy, make_targets
+from misread.training.optimizers import make_stepper
+from misread.training.randomness import Purpose, random_key
+from misread.training.recipe import Recipe
+
+PREDICT_BATCH = 128  # twice as fast as 1,000 for the lesson's CNN, whose activations then stay in the cache
+OPTIMIZER = "optimizer/"
+
+
+class TorchBackend:
+    """A network as PyTorch computes it. Training and loading weights change the network itself."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        device: torch.device,
+        recipe: Recipe | None = None,
+        seed: int = 0,
+        note: str = "",
+    ) -> None:
+        self.network, self.device, self.seed = network, device, seed
+        mixed = recipe is not None and recipe.precision == "mixed"
+        self.mixed = mixed and has_fast_bf16(device)
+        if mixed and not self.mixed:
+            note += ("; " if note else "") + f"bf16 is not fast on this {device.type}"
+        self.capabilities = Capabilities(
+            "torch", "mixed" if self.mixed else "float32", str(torch.__version__), note
+        )
+        if recipe is not None:
+            self.loss = recipe.loss
+            self.optimizer = make_stepper(recipe.optimizer, network.parameters())
+
+    def step(self, batch: Batch, rates: Sequence[float]) -> tuple[Tensor, Tensor]:
+        self.network.train()
+        losses = torch.empty(len(rates), device=self.device)
+        correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        for step, (rows, rate) in enumerate(zip(batch.rows.split(batch.size), rates, strict=True), batch.first_step):
+            # what the network draws itself, dropout above all, begins at this step's own key
+            seed_generators(random_key(self.seed, Purpose.DROPOUT, step), self.device)
+            labels = batch.labels[rows]
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
+                logits = network_logits(self.network, batch.images[rows])
+            targets = make_targets(labels, self.loss, logits.shape[1])
+            loss = cross_entropy(logits.float(), targets, self.loss.label_smoothing)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step(rate, step + 1)
+            losses[step - batch.first_step] = loss.detach()
+            correct += (logits.argmax(dim=1) == labels).sum()
+        return losses, correct
+
+    def logits(self, images: Tensor) -> Tensor:
+        with evaluating(self.network):
+            parts = [network_logits(self.network, part) for part in images.split(PREDICT_BATCH)]
+            return torch.cat(parts).float()
+
+    def features(self, images: Tensor) -> Tensor:
+        layer = self._logits_layer(images[:1])
+        inputs: list[Tensor] = []
+        hook = layer.register_forward_pre_hook(lambda _, given: inputs.append(given[0])) if layer else None
+        parts = []
+        try:
+            with evaluating(self.network):
+                for part in images.split(PREDICT_BATCH):
+                    logits = network_logits(self.network, part)
+                    parts.append((inputs[-1] if layer else logits).float())
+                    inputs.clear()
+        finally:
+            if hook:
+                hook.remove()
+        return torch.cat(parts)
+
+    def _logits_layer(self, images: Tensor) -> nn.Linear | None:
+        """The linear layer called last, where it takes flat features and gives as many numbers as there are logits."""
+        calls: list[tuple[nn.Linear, torch.Size, torch.Size]] = []
+        hooks = [
+            module.register_forward_hook(lambda m, inputs, output: calls.append((m, inputs[0].shape, output.shape)))
+            for module in self.network.modules()
+            if isinstance(module, nn.Linear)
+        ]
+        try:
+            with evaluating(self.network):
+                logits = network_logits(self.network, images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if not calls:
+            return None
+        layer, inputs, outputs = calls[-1]
+        return layer if len(inputs) == 2 and outputs == logits.shape else None
+
+    def weights(self) -> Weights:
+        return {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+
+    def load_weights(self, weights: Weights) -> None:
+        self.network.load_state_dict(weights)
+
+    def state_dict(self) -> Weights:
+        moments = {OPTIMIZER + name: tensor.clone() for name, tensor in self.optimizer.moments().items()}
+        return {**{WEIGHTS + name: tensor for name, tensor in self.weights().items()}, **moments}
+
+    def load_state_dict(self, state: Weights) -> None:
+        self.load_weights({k.removeprefix(WEIGHTS): v for k, v in state.items() if k.startswith(WEIGHTS)})
+        for name, tensor in self.optimizer.moments().items():
+            tensor.copy_(state[OPTIMIZER + name])
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed torch's global generators, of the CPU and of this device. `torch.manual_seed` does it for all devices, which
+    takes as long as a small network's step.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Dropout off, moving averages in use, no gradients; afterwards the network is as it was."""
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        network.train(was_training)
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether products in bf16 are faster there than in float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
