@@ -321,10 +321,10 @@ def test_a_merged_patch_is_written_whole_and_over_nothing(monkeypatch: pytest.Mo
         write_patch("out.jsonl", lines[:1])
     assert read_patch("out.jsonl").lines == lines
 
-    def full(self: Path, *args: Any, **settings: Any) -> None:
+    def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match=r"other.jsonl cannot be written"):
         write_patch("other.jsonl", lines)
     assert sorted(p.name for p in Path().iterdir()) == ["out.jsonl"]

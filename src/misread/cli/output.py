@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from misread.errors import RunError
+from misread.files import replacing
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,12 +50,10 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]], right: Seq
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` write a file, which takes its name when it is whole. Raises RunError: it cannot be written."""
-    partial = path.with_name(f".partial-{path.name}")
     try:
-        write(partial)
-        partial.replace(path)
+        with replacing(path) as partial:
+            write(partial)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise RunError(f"{path} cannot be written: {error.strerror}.") from None
 
 

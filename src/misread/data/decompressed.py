@@ -7,13 +7,12 @@ does not hold counts as not there, and is made anew.
 
 import json
 import mmap
-import os
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from misread.data.idx import sha256
+from misread.files import write_bytes, write_text
 
 RECORD = "source.json"  # what the copies are of; written last
 Stamp = list[str | int]
@@ -57,8 +56,8 @@ def keep(folder: Path, sources: list[Stamp], names: Sequence[str], contents: Con
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, file in zip(names, contents.files, strict=True):
-            _write(folder / name, file)
-        _write(folder / RECORD, record.encode())
+            write_bytes(folder / name, file)  # whoever has the old file mapped keeps it
+        write_text(folder / RECORD, record)
     except OSError:
         pass  # a full disk, or a folder that only others may write to: the next load inflates again
 
@@ -66,12 +65,3 @@ def keep(folder: Path, sources: list[Stamp], names: Sequence[str], contents: Con
 def _map(path: Path) -> mmap.mmap:
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-
-def _write(path: Path, contents: bytes | mmap.mmap) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
-    try:
-        partial.write_bytes(contents)
-        partial.replace(path)  # whoever has the old file mapped keeps it
-    finally:
-        partial.unlink(missing_ok=True)

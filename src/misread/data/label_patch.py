@@ -26,6 +26,7 @@ from typing import BinaryIO
 from misread.data.image_hash import image_hashes
 from misread.data.image_set import ImageSet
 from misread.errors import DataError
+from misread.files import write_text
 from misread.names import nearest
 
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -258,12 +259,9 @@ def write_patch(path: str | Path, lines: Sequence[Fix]) -> None:
     path = Path(path).expanduser()
     if path.exists():
         raise DataError(f"{path} exists already; name a new file.")
-    partial = path.with_name(f".partial-{path.name}")
     try:
-        partial.write_text("".join(line.line() for line in lines), encoding="utf-8")
-        partial.replace(path)
+        write_text(path, "".join(line.line() for line in lines))
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise DataError(f"{path} cannot be written: {error.strerror}.") from None
 
 

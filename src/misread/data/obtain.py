@@ -11,6 +11,7 @@ from misread.data.idx import idx_bytes, parse_idx, read_bytes, sha256
 from misread.data.image_set import ImageSet, build_image_set
 from misread.data.named import FILES, NamedData
 from misread.errors import DataError, DownloadError
+from misread.files import replacing
 
 TIMEOUT_SECONDS = 5.0  # for a mirror to answer, and between two pieces of a download
 
@@ -98,13 +99,12 @@ def _fetch(data: NamedData, index: int, target: Path, progress: Callable[[str], 
     import requests
 
     reasons = []
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     for mirror in data.mirrors:
         progress(f"{data.name}: {mirror}{target.name}")
         try:
-            pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS)(mirror + target.name, str(partial), None)
-            _verified(data, index, partial)
-            os.replace(partial, target)
+            with replacing(target) as partial:
+                pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS)(mirror + target.name, str(partial), None)
+                _verified(data, index, partial)
             return
         except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError):
             reasons.append(f"{mirror}: no connection, or it broke off")
@@ -112,8 +112,6 @@ def _fetch(data: NamedData, index: int, target: Path, progress: Callable[[str], 
             reasons.append(f"{mirror}: no answer within {TIMEOUT_SECONDS:g} s")
         except (requests.exceptions.RequestException, DataError, OSError) as error:
             reasons.append(f"{mirror}: {str(error).replace(str(partial), target.name)}")
-        finally:
-            partial.unlink(missing_ok=True)
     raise DownloadError(
         f"{data.name} could not be had: {target.name} came from no mirror.\n  "
         + "\n  ".join(reasons)

@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from misread.files import replacing
+
 # Okabe and Ito 2008, "Color Universal Design"
 BLUE, ORANGE, GREEN, VERMILLION, BLACK, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#1a1a1a", "#6b6b6b"
 DPI = 110
@@ -44,9 +46,8 @@ class Picture(Figure):
 
     def save(self, path: Path) -> None:
         """Write the picture under its name once it is whole; the kind of file follows the ending, PNG or SVG."""
-        partial = path.with_name(f".partial-{path.name}")
-        self.savefig(partial, dpi="figure")
-        partial.replace(path)
+        with replacing(path) as partial:
+            self.savefig(partial, dpi="figure")
 
 
 def percent(share: float, position: float = 0) -> str:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 import misread
 from misread.errors import RunError
+from misread.files import write_bytes
 from misread.report.diagrams import heat
 
 SECTIONS = (
@@ -53,12 +54,9 @@ class Page:
 
     def write(self, path: Path) -> Path:
         """Write the page, whole or not at all. Raises RunError: the file cannot be written."""
-        partial = path.with_name(f".partial-{path.name}")
         try:
-            partial.write_text(self.html(), encoding="utf-8", errors="replace")  # a file name may be no UTF-8
-            partial.replace(path)
+            write_bytes(path, self.html().encode(errors="replace"))  # a file name may be no UTF-8
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise RunError(f"{path} cannot be written: {error.strerror}.") from None
         return path
 
