@@ -1,4 +1,4 @@
-"""The compiled kernels: `engine/kernels/kernels.cpp`, once for each kind of processor; which one runs is chosen at run time.
+"""The compiled kernels: `engine/kernels/kernels.cpp`, built once for each kind of processor.
 
 They are optional: without a compiler misread installs all the same and trains with PyTorch alone.
 """

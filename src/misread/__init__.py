@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "Callback": "misread.training.callbacks",
     "DataError": "misread.errors",
     "ImageSet": "misread.data.image_set",
     "MisreadError": "misread.errors",
@@ -19,10 +20,12 @@ _HOME = {
     "RunError": "misread.errors",
     "TrainingError": "misread.errors",
     "compare": "misread.runs.compare",
-    "cross_validate": "misread.runs.held_out",
+    "cross_val_predict": "misread.runs.held_out",
     "load": "misread.data.load",
     "load_recipe": "misread.training.recipe",
     "open_run": "misread.runs.run",
+    "reproduce": "misread.runs.reproduce",
+    "resume": "misread.runs.train",
     "train": "misread.runs.train",
     "train_seeds": "misread.runs.seeds",
 }
@@ -38,11 +41,14 @@ if TYPE_CHECKING:
     from misread.errors import RunError as RunError
     from misread.errors import TrainingError as TrainingError
     from misread.runs.compare import compare as compare
-    from misread.runs.held_out import cross_validate as cross_validate
+    from misread.runs.held_out import cross_val_predict as cross_val_predict
+    from misread.runs.reproduce import reproduce as reproduce
     from misread.runs.run import Run as Run
     from misread.runs.run import open_run as open_run
     from misread.runs.seeds import train_seeds as train_seeds
+    from misread.runs.train import resume as resume
     from misread.runs.train import train as train
+    from misread.training.callbacks import Callback as Callback
     from misread.training.recipe import Recipe as Recipe
     from misread.training.recipe import load_recipe as load_recipe
 

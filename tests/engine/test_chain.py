@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from misread.training.evaluate import predict_by_torch
 from torch import Tensor, nn
 
 from misread.engine import chain as chain_module
@@ -16,7 +17,6 @@ from misread.models import layer_specs as specs
 from misread.models.layer_specs import BatchNormalization, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
 from misread.models.network import Network, build_network, to_input
 from misread.training.device import using_threads
-from misread.training.evaluate import predict_by_torch
 
 LIBRARY = load_library()
 pytestmark = pytest.mark.skipif(LIBRARY is None, reason="misread was installed without a C++ compiler")

@@ -10,7 +10,7 @@ def demo(out: options.Out = Path("runs"), threads: options.Threads = None) -> No
     """The lesson: train its MLP on MNIST, or on the embedded digits where MNIST cannot be had; draw what it misread."""
     from misread.data.load import load
     from misread.errors import DataError
-    from misread.progress import pick_listener
+    from misread.runs.progress import pick_progress
     from misread.runs.train import train
 
     try:
@@ -23,7 +23,7 @@ def demo(out: options.Out = Path("runs"), threads: options.Threads = None) -> No
             "Training on the embedded digits (1,797 images, scikit-learn's), because MNIST could not be had, "
             "as said above.", "",
         )  # fmt: skip
-    run = train(data, "tutorial-mlp", out=out, threads=threads, progress=pick_listener(console=console()))
+    run = train(data, "tutorial-mlp", out=out, threads=threads, progress=pick_progress(console=console()))
     print_lines("", "Pictures to look at:", *(f"  {path}" for path in sorted((run.folder / "figures").iterdir())))
     print_lines(
         "", "Next, why each of them was misread, and everything else, on one page:", f"  misread report {run.folder}"

@@ -44,7 +44,7 @@ def evaluate(
     json: options.Json = False,
 ) -> None:
     """Loss, accuracy with its 95% interval, how many images were misread; on demand, class by class and how certain."""
-    from misread.progress import accuracy_line
+    from misread.runs.progress import accuracy_line
     from misread.runs.run import open_run
 
     opened = open_run(find_run(run), device=device)

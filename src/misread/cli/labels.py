@@ -69,11 +69,11 @@ def find(
     ] = None,
     set: options.Set = None,
     folds: Annotated[int | None, typer.Option(help="How many folds; 5 by default.", show_default=False)] = None,
-    prune: Annotated[
+    filter: Annotated[
         bool | None,
         typer.Option(
-            "--prune/--no-prune",
-            help="Leave labels that look wrong out of training, found by networks of their own; on by default.",
+            "--filter/--no-filter",
+            help="Leave labels that look wrong to other networks out of training; on by default.",
             show_default=False,
         ),
     ] = None,
@@ -99,20 +99,20 @@ def find(
     check_method(method)
     check_picture_name(png)
     if _is_run(data):
-        given = {"recipe": recipe, "set": set, "folds": folds, "prune": prune, "seed": seed, "labels": labels}
+        given = {"recipe": recipe, "set": set, "folds": folds, "filter": filter, "seed": seed, "labels": labels}
         _refuse_for_a_run(data, [f"--{name}" for name, value in given.items() if value is not None])
         found, said = _of_run(data, split, method, device)
     else:
-        from misread.progress import FoldListener
-        from misread.runs.held_out import cross_validate
+        from misread.runs.held_out import cross_val_predict
+        from misread.runs.progress import FoldProgress
 
         images = _load(data, size, strict, quiet)
         if labels:
             images = _fixed(images, labels)
-        held_out = cross_validate(
-            images, recipe or "fast", split=split or "train", folds=folds or 5, prune=prune is not False, seed=seed,
-            settings=set or [], out=out, device=device, threads=threads,
-            progress=FoldListener(console(json)) if not quiet else False,
+        held_out = cross_val_predict(
+            images, recipe or "fast", split=split or "train", folds=folds or 5, filter_labels=filter is not False,
+            seed=seed, settings=set or [], out=out, device=device, threads=threads,
+            progress=FoldProgress(console(json)) if not quiet else False,
         )  # fmt: skip
         found = held_out.label_issues(method)
         accuracy = f"{held_out.record.metrics['accuracy']:.2%} of the held-out images were read as labelled"

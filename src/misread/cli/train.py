@@ -40,7 +40,7 @@ def train(
 ) -> None:
     """Train a network on DATA and write a run folder."""
     from misread.data.load import load
-    from misread.progress import pick_listener
+    from misread.runs.progress import pick_progress
     from misread.runs.seeds import train_seeds
     from misread.runs.train import train as train_run
     from misread.training.recipe import load_recipe
@@ -52,16 +52,16 @@ def train(
         data, size=options.parse_size(size), strict=strict, progress=lambda line: None if quiet else warn(line)
     )
     warn(*(f"Skipped: {line}" for line in images.skipped))
-    listener = pick_listener(quiet=quiet, console=console(json))
+    listener = pick_progress(quiet=quiet, console=console(json))
     if seeds is not None:
         several = train_seeds(
-            images, recipe, seeds=seeds, labels=labels, seed=seed, epochs=epochs, settings=settings, out=out,
+            images, recipe, seeds=seeds, label_patch=labels, seed=seed, epochs=epochs, settings=settings, out=out,
             device=device, threads=threads, progress=listener,
         )  # fmt: skip
         _print_seeds(several, quiet, json)
         sys.exit(1 if several.interrupted else 0)
     run = train_run(
-        images, recipe, labels=labels, seed=seed, epochs=epochs, settings=settings, out=out, device=device,
+        images, recipe, label_patch=labels, seed=seed, epochs=epochs, settings=settings, out=out, device=device,
         threads=threads, progress=listener,
     )  # fmt: skip
     if json:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from misread.engine.library import Hyper, LayerSpec, load_library
+from misread.engine.library import Hyper, LayerSpec, build_name, load_library
 from misread.models import layers
 from misread.models.network import Network
 
@@ -52,7 +52,7 @@ class Chain:
         specs, self._modules = _specs(network, images)
         self._network = network
         self._names = {module: name for name, module in network.named_modules()}
-        self._library, self.image_shape = library, images
+        self._library, self.image_shape, self.build = library, images, build_name(library)
         self.threads = min(torch.get_num_threads(), MAX_THREADS)
         self.n_classes = specs[-1].units
         self.mixed = mixed and bool(library.engine_has_bf16())

@@ -57,3 +57,8 @@ def _with_signatures(library: c.CDLL) -> c.CDLL:
     library.engine_train.argtypes = [p, c.c_int, p, p, p, c.c_int64, p, p, p]
     library.engine_predict.argtypes = [p, c.c_int, p, p, c.c_int64, p]
     return library
+
+
+def build_name(library: c.CDLL) -> str:
+    """Which of BUILDS a library is."""
+    return next(build for build in BUILDS if f"_chain_{build}." in Path(library._name).name)

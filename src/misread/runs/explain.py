@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from misread.analysis.causes import NEIGHBOURS, Witnesses, assign_causes, describe_evidence, measure_usual
-from misread.analysis.features import feature_blocks, features
 from misread.analysis.misreads import Explanation
 from misread.analysis.neighbours import Neighbours, nearest
 from misread.analysis.thumbnails import thumbnail_blocks, thumbnails
@@ -85,8 +84,8 @@ def _sample(split: Split) -> Split:
 
 def _search(run: "Run", images: np.ndarray, training: Images, itself: np.ndarray) -> tuple[Neighbours, Neighbours]:
     """The nearest training images by features and by thumbnails; the one at `itself` (Q,) is no neighbour."""
-    network, device, k = run.network, run.device, NEIGHBOURS + 1
-    by_features = nearest(features(network, images, device), feature_blocks(network, training, device), k)
+    predictor, k = run.predictor, NEIGHBOURS + 1
+    by_features = nearest(predictor.features(images), predictor.feature_blocks(training), k)
     by_thumbnails = nearest(thumbnails(images), thumbnail_blocks(training), k)
     return by_features.without(itself), by_thumbnails.without(itself)
 

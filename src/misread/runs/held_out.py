@@ -1,7 +1,6 @@
-"""`cross_validate`: every image of a split predicted by networks that did not train on it, kept in a folder."""
+"""`cross_val_predict`: every image of a split predicted by networks that did not train on it, kept in a folder."""
 
 import time
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,21 +9,21 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from misread import files
 from misread.analysis.label_issues import LabelIssues, flagged_issues, label_issue_table
 from misread.analysis.predictions import Predictions
 from misread.data.image_set import SPLITS, ImageSet, Split
 from misread.data.npz import read_npz
 from misread.data.splits import stratified_folds
 from misread.errors import DataError, RecipeError
-from misread.progress import FoldListener, pick_fold_listener
 from misread.runs import run_folder
+from misread.runs.prepare import as_image_set
+from misread.runs.progress import FoldProgress, pick_fold_progress
 from misread.runs.record import Environment, this_environment
-from misread.runs.train import as_image_set
-from misread.training.cross_validation import HeldOutProbs, NetworkTried, predict_folds
+from misread.training.cross_validation import FoldCallback, FoldDone, predict_folds
 from misread.training.device import pick_device, using_threads
-from misread.training.events import Event
 from misread.training.losses import resolve_loss
-from misread.training.recipe import Recipe, load_recipe
+from misread.training.recipe import Recipe, Settings, load_recipe, parse_settings
 
 FORMAT = 1
 RECORD, PREDICTIONS = "held-out.json", "predictions.npz"
@@ -47,7 +46,7 @@ class HeldOutRecord(BaseModel):
     class_names: tuple[str, ...]
     split: str
     folds: int
-    prune: bool
+    filter_labels: bool
     recipe: str
     seed: int
     environment: Environment
@@ -85,57 +84,58 @@ class HeldOut:
         return label_issue_table(self.predictions, method, self.splits)
 
 
-def cross_validate(
+def cross_val_predict(
     data: Any,
     recipe: str | Path | Recipe = "fast",
     *,
     split: str = "train",
     folds: int = 5,
-    prune: bool = True,
+    filter_labels: bool = True,
     seed: int | None = None,
-    settings: Sequence[str] = (),
+    settings: Settings = (),
     out: str | Path = "held-out",
     device: str = "auto",
     threads: int | None = None,
-    progress: FoldListener | bool = True,
+    progress: FoldProgress | bool = True,
 ) -> HeldOut:
     """Train networks in folds and keep what each says of the images held out from it.
 
     data, recipe, settings, device, threads: as `train` takes them.
     split:  `train`: stratified folds over train. `all`: over all splits together. `test`: one training on train.
-    prune:  labels that look wrong to other networks (see `predict_folds` and `flagged_issues`) do not train: it takes
-            F (F + 1) / 2 trainings for F folds instead of F, and finds far more of what is wrong in a systematic way.
-            `test` is never pruned.
+    filter_labels: leave out of training the labels that look wrong to other networks; see `predict_folds` and
+            `flagged_issues`. It takes F (F + 1) / 2 trainings for F folds instead of F, and finds far more of what is
+            wrong in a systematic way. `test` is never filtered.
     seed:   of folds, weights and order; the recipe's by default.
     out:    the folder that gets the folder of predictions. Where it holds those of the same data, split, recipe,
-            folds, prune and seed, they are taken and nothing is trained.
+            folds, filter_labels and seed, they are taken and nothing is trained.
     Raises DataError, RecipeError, RunError: for what cannot be used, before training.
     Raises TrainingError: a loss is no longer finite; nothing is kept then.
     """
     started = time.perf_counter()
     images = as_image_set(data)
-    resolved = load_recipe(recipe, [*settings, *([] if seed is None else [f"seed={seed}"])])
+    resolved = load_recipe(recipe, {**parse_settings(settings), **({} if seed is None else {"seed": seed})})
     resolved = resolved.model_copy(update={"loss": resolve_loss(resolved.loss, images.one_hot)})
     if not resolved.layers:
         raise RecipeError(f"The recipe {resolved.name!r} has no layers, so there is no network to train for a fold.")
     chosen = pick_device(device)
     trains, holds = pooled_splits(images, split)
-    folds, prune = (1, False) if split == "test" else (folds, prune)
-    kept = _find(Path(out), images, resolved, split, folds, prune)
+    folds, filter_labels = (1, False) if split == "test" else (folds, filter_labels)
+    kept = _find(Path(out), images, resolved, split, folds, filter_labels)
     if kept:
         return kept
     pool, splits = _pool(images, (*trains, *holds))
     held = np.isin(splits, holds)
-    folds_of = _draw_folds(pool.labels, held, folds, resolved.seed, prune)
-    listener = progress if not isinstance(progress, bool) else pick_fold_listener(quiet=not progress)
+    folds_of = _draw_folds(pool.labels, held, folds, resolved.seed, filter_labels)
+    display = progress if not isinstance(progress, bool) else pick_fold_progress(quiet=not progress)
+    clock = _FitSeconds()
     name = f"{images.name}-{split}-{resolved.name}-seed{resolved.seed}"
     with run_folder.new_run_folder(Path(out), name, 8 * len(pool) * images.n_classes) as writing:
         with using_threads(threads) as thread_count, torch.random.fork_rng(devices=[]):
-            listener.begin(folds * (folds + 1) // 2 if prune else folds)
-            events = predict_folds(
-                pool, folds_of, resolved, images.n_classes, chosen, flagged_issues if prune else None
-            )
-            probs, fit_seconds = _listen(events, listener)
+            display.begin(folds * (folds + 1) // 2 if filter_labels else folds)
+            probs = predict_folds(
+                pool, folds_of, resolved, images.n_classes, chosen, flagged_issues if filter_labels else None,
+                [clock, display],
+            )  # fmt: skip
         told = pool.take(np.flatnonzero(held))
         predictions = _predictions(images, split, resolved.name, told.labels, probs[held], told.rows, told.files)
         record = HeldOutRecord(
@@ -146,11 +146,11 @@ def cross_validate(
             class_names=images.class_names,
             split=split,
             folds=folds,
-            prune=prune,
+            filter_labels=filter_labels,
             recipe=resolved.name,
             seed=resolved.seed,
             environment=this_environment(thread_count, str(chosen)),
-            fit_seconds=fit_seconds,
+            fit_seconds=clock.seconds,
             total_seconds=time.perf_counter() - started,
             metrics=predictions.metrics(),
         )
@@ -159,20 +159,13 @@ def cross_validate(
     return replace(held_out, folder=writing.path)
 
 
-def _listen(events: Iterable[Event | NetworkTried | HeldOutProbs], listener: FoldListener) -> tuple[np.ndarray, float]:
-    """The probabilities that come last, and the seconds of all trainings."""
-    fit_seconds = 0.0
-    try:
-        for event in events:
-            match event:
-                case HeldOutProbs():
-                    return event.probs, fit_seconds
-                case NetworkTried():
-                    fit_seconds += event.fit_seconds
-            listener.event(event)
-    finally:
-        listener.close()
-    raise AssertionError("unreachable: the probabilities are the last event")
+class _FitSeconds(FoldCallback):
+    """Adds up the training time of all networks."""
+
+    seconds = 0.0
+
+    def on_fold_end(self, fold: FoldDone) -> None:
+        self.seconds += fold.fit_seconds
 
 
 def pooled_splits(data: ImageSet, split: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -209,12 +202,12 @@ def _predictions(
     )  # fmt: skip
 
 
-def _draw_folds(labels: np.ndarray, held: np.ndarray, folds: int, seed: int, prune: bool) -> np.ndarray:
+def _draw_folds(labels: np.ndarray, held: np.ndarray, folds: int, seed: int, filter_labels: bool) -> np.ndarray:
     """(N,) int64: -1 for an image that only trains."""
     count = int(held.sum())
     if folds < 1 or (folds < 2 and held.all()):
         raise DataError(f"{folds} folds hold out everything or nothing; ask for 2 or more.")
-    if prune and folds < 3:
+    if filter_labels and folds < 3:
         raise DataError(f"Pruning holds out two folds at a time, which leaves nothing of {folds}; ask for 3 or more.")
     if folds > count:
         raise DataError(f"{count:,} images cannot make {folds} folds; ask for fewer.")
@@ -235,13 +228,13 @@ def _write(held_out: HeldOut, recipe: Recipe) -> None:
     if predictions.files is not None:
         arrays["files"] = np.array(predictions.files, dtype=str)
     np.savez_compressed(folder / PREDICTIONS, **arrays)  # type: ignore[arg-type]
-    run_folder.write_text(folder / run_folder.RECIPE, recipe.to_toml())
-    run_folder.write_text(folder / RECORD, held_out.record.model_dump_json(indent=2) + "\n")
+    files.write_text(folder / run_folder.RECIPE, recipe.to_toml())
+    files.write_text(folder / RECORD, held_out.record.model_dump_json(indent=2) + "\n")
 
 
-def _find(out: Path, data: ImageSet, recipe: Recipe, split: str, folds: int, prune: bool) -> HeldOut | None:
+def _find(out: Path, data: ImageSet, recipe: Recipe, split: str, folds: int, filter_labels: bool) -> HeldOut | None:
     """The newest whole folder that holds just these predictions."""
-    wanted = (FORMAT, data.fingerprint, split, folds, prune)
+    wanted = (FORMAT, data.fingerprint, split, folds, filter_labels)
     found = []
     for path in out.glob(f"*/{RECORD}"):
         try:
@@ -249,7 +242,7 @@ def _find(out: Path, data: ImageSet, recipe: Recipe, split: str, folds: int, pru
             recipe_kept = (path.parent / run_folder.RECIPE).read_text(encoding="utf-8")
         except (OSError, ValidationError):
             continue  # not ours, or damaged: then it is trained again
-        said = (record.format, record.fingerprint, record.split, record.folds, record.prune)
+        said = (record.format, record.fingerprint, record.split, record.folds, record.filter_labels)
         if said == wanted and recipe_kept == recipe.to_toml():
             found.append((record.created, path.parent, record))
     if not found:

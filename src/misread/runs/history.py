@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from misread.figures.style import Picture
-from misread.training.events import HistoryRow
+from misread.training.session import HistoryRow
 
 COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
 

@@ -75,11 +75,29 @@ class Environment(_Part):
 
 
 class EngineRecord(_Part):
-    """What computed the training. `name` is `kernels` or `torch`; `note` says why it was not the faster one."""
+    """What computed the training. `name` is `kernels` or `torch`; `note` says why it was not the faster one.
+
+    build: of the kernels the instruction set, of torch the version. Another build rounds otherwise.
+    """
 
     name: str
     precision: str
     note: str
+    build: str = ""
+
+
+class Interruption(_Part):
+    """A position at which a training was interrupted and resumed: the next step was step `step` of epoch `epoch`, both
+    counted from 0 within the member.
+
+    exact: the result is the same as without the interruption. Otherwise `reason` says why it may not be.
+    """
+
+    member: int
+    epoch: int
+    step: int
+    exact: bool
+    reason: str = ""
 
 
 class Timing(_Part):
@@ -95,8 +113,9 @@ class Timing(_Part):
 class RunRecord(_Part):
     """The whole of `run.json`.
 
-    status: `complete`, or `interrupted` where the training was ended by hand. `best_epoch` is the epoch whose weights
-    were kept by early stopping, else None. `target_reached`: whether the last epoch reached the recipe's target
+    status: `complete`, or `interrupted` where the training was ended by hand. `stopped`: why it ended before its last
+    epoch; empty where it did not. `interruptions`: where it was interrupted and resumed. `best_epoch` is the epoch
+    whose weights were kept by early stopping, else None. `target_reached`: whether the last epoch reached the recipe's target
     accuracy; None where it has none. `metrics.test` is on the labels as they were loaded; with a label patch
     `metrics.test_fixed` is on the fixed ones.
     """
@@ -109,6 +128,8 @@ class RunRecord(_Part):
     epochs_trained: int
     best_epoch: int | None
     target_reached: bool | None = None
+    stopped: str = ""
+    interruptions: tuple[Interruption, ...] = ()
     data: DataRecord
     model: ModelRecord
     environment: Environment
@@ -116,6 +137,25 @@ class RunRecord(_Part):
     timing: Timing
     label_patch: LabelPatchRecord | None = None
     metrics: dict[str, dict[str, float | int]]
+
+
+class StartRecord(_Part):
+    """What a training began with, beside its recipe: a resumed training must find the same.
+
+    label_patch: the SHA-256 of the patch's contents; empty without one. network: as in `ModelRecord`.
+    """
+
+    format: int = FORMAT
+    created: str
+    name: str
+    source: str
+    size: tuple[int, int] | None
+    fingerprint: str
+    recipe: str
+    label_patch: str
+    network: str
+    environment: Environment
+    engine: EngineRecord
 
 
 def label_patch_record(fixed: FixedLabels) -> LabelPatchRecord:

@@ -32,8 +32,8 @@ from misread.runs.explain import explain
 from misread.runs.history import History
 from misread.runs.record import RunRecord, label_patch_record
 from misread.training.device import pick_device
-from misread.training.evaluate import predict_probs
-from misread.training.networks import predictor, recipe_network
+from misread.training.networks import predictor_network, recipe_network
+from misread.training.predict import Predictor
 from misread.training.recipe import Recipe, parse_recipe
 
 GRID = 16  # misread images in a run's picture
@@ -142,7 +142,12 @@ class Run:
         except RuntimeError as error:
             problems = "\n  ".join(line.strip() for line in str(error).splitlines()[1:])
             raise RunError(f"{self.folder / run_folder.WEIGHTS} does not fit the network:\n  {problems}") from None
-        return predictor(network, self.recipe).to(self.device).eval()
+        return predictor_network(network, self.recipe).to(self.device).eval()
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The network made ready to predict, with the weights that it has when this is first asked for."""
+        return Predictor(self.network, self.record.data.image_shape, self.device)
 
     @cached_property
     def summary(self) -> Summary:
@@ -268,7 +273,7 @@ class Run:
             )
 
     def _predict_split(self, split: Split, split_name: str, data_name: str) -> Predictions:
-        probs = predict_probs(self.network, split.images, self.device)
+        probs = self.predictor.probs(split.images)
         return Predictions(
             split.labels, probs, self.record.data.class_names, split.rows, split.files, split_name,
             name=self._name(data_name), images=lambda: split.images,
@@ -365,7 +370,7 @@ class Run:
                 f"Images are {images.dtype} {images.shape}; needed is uint8 (N, H, W, C) with (H, W, C) = "
                 f"{self.record.data.image_shape}. For files of any size use predict_file."
             )
-        return predict_probs(self.network, images, self.device)
+        return self.predictor.probs(images)
 
     def predict_file(self, path: str | Path) -> list[tuple[str, float]]:
         """Every class with its probability, most probable first, for a photograph or drawing of any size.

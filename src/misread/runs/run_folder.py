@@ -1,24 +1,27 @@
-"""The run folder: written under a temporary name and renamed when whole, `run.json` last of all; read with care."""
+"""The run folder: written under a name that ends in `.partial`, renamed when it is complete, `run.json` last of all."""
 
 import errno
 import itertools
 import json
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
-from misread.errors import RunError
+from misread.errors import RunError, TrainingError
 from misread.runs.record import FORMAT, RunRecord
 
 RECORD, RECIPE, HISTORY, WEIGHTS = "run.json", "recipe.toml", "history.csv", "model.safetensors"
-SPLITS, FIGURES, FIRST_WRITTEN = "splits.npz", "figures", RECIPE
+SPLITS, FIGURES = "splits.npz", "figures"
 LABEL_PATCH = "labels.jsonl"
 REPORT = "report.html"
+CHECKPOINTS = "checkpoints"  # a folder: the states of a training, and what it began with
+START = "start.json"  # in it
+LOCK = "lock"  # in it
+PARTIAL = ".partial"
 SPARE_BYTES = 32 * 1024 * 1024  # for predictions, tables and pictures beside the weights
 
 
@@ -31,7 +34,7 @@ def misreads_file(split: str) -> str:
 
 
 class RunFolder:
-    """A run folder being written: `path` is where it lies now, under a temporary name until it is whole."""
+    """A run folder that is being written. `path` is where it is now: its partial name, and in the end its own."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -39,13 +42,10 @@ class RunFolder:
 
 @contextmanager
 def new_run_folder(out: Path, name: str, model_bytes: int) -> Iterator[RunFolder]:
-    """A folder to write a run into; it takes its name `out/name` when the block ends well.
+    """A folder to write a run into. It takes its name `out/name` when the block ends well.
 
-    When the block fails before anything was written the folder goes; once something was, it stays under its
-    temporary name and the error says where.
-    Raises RunError: `out` cannot be written, or there is no space; before any training.
+    See `writing`. Raises RunError: `out` cannot be written, or there is no space; before any training.
     """
-    partial = out / f".partial-{name}-{os.getpid()}"
     try:
         out.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(out).free
@@ -54,33 +54,92 @@ def new_run_folder(out: Path, name: str, model_bytes: int) -> Iterator[RunFolder
             raise RunError(
                 f"{out} has {free / 1e6:,.0f} MB free, but a run needs about {needed:,.0f} MB. Free some, or use --out."
             )
-        partial.mkdir()
+        partial = _make_partial(out, name)
     except OSError as error:
         raise RunError(f"{out} cannot be written: {error.strerror}. Name another folder with --out.") from None
-    try:
-        folder = RunFolder(partial)
+    with writing(partial) as folder:
         yield folder
-        folder.path = _rename(partial, out, name)
-    except OSError as error:
-        where = "Nothing was written." if _remove_if_empty(partial) else f"What was written so far is in {partial}."
-        reason = "no space is left" if error.errno == errno.ENOSPC else error.strerror or str(error)
-        raise RunError(f"The run could not be written to {out}: {reason}. {where}\nMend it and train again.") from None
-    except BaseException:
-        _remove_if_empty(partial)
-        raise
 
 
-def _remove_if_empty(partial: Path) -> bool:
-    if partial.is_dir() and not any(partial.iterdir()):
-        partial.rmdir()
-        return True
-    return False
+def _make_partial(out: Path, name: str) -> Path:
+    for path in _numbered(out, name, PARTIAL):
+        with suppress(FileExistsError):
+            path.mkdir()
+            return path
+    raise AssertionError("unreachable: the numbers never end")
 
 
-def _rename(partial: Path, out: Path, name: str) -> Path:
-    """Give the run its name, or the next free one: two trainings may end in the same second."""
+def _numbered(out: Path, name: str, suffix: str = "") -> Iterator[Path]:
+    """Two trainings may begin, or end, in the same second."""
     for number in itertools.count(1):
-        target = out / (name if number == 1 else f"{name}-{number}")
+        yield out / f"{name if number == 1 else f'{name}-{number}'}{suffix}"
+
+
+@contextmanager
+def writing(partial: Path) -> Iterator[RunFolder]:
+    """Write into a partial run folder, which takes its own name when the block ends well.
+
+    When the block fails, the folder stays where it holds a checkpoint or weights, and the error says where. Otherwise,
+    and after a TrainingError, it goes.
+    Raises RunError: another process is writing into it, or the disk refuses.
+    """
+    with _locked(partial):
+        try:
+            folder = RunFolder(partial)
+            yield folder
+            folder.path = _rename(partial)
+        except OSError as error:
+            raise _write_error(partial, error) from None
+        except BaseException as error:
+            if isinstance(error, TrainingError):
+                shutil.rmtree(partial, ignore_errors=True)
+            _remove_if_worthless(partial)
+            raise
+
+
+def _write_error(partial: Path, error: OSError) -> RunError:
+    removed = _remove_if_worthless(partial)
+    where = "Nothing was written." if removed else f"What was written so far is in {partial}."
+    reason = "no space is left" if error.errno == errno.ENOSPC else error.strerror or str(error)
+    again = f"continue: misread train --resume {partial}" if is_resumable(partial) else "train again."
+    return RunError(f"The run could not be written to {partial.parent}: {reason}. {where}\nMend it and {again}")
+
+
+@contextmanager
+def _locked(partial: Path) -> Iterator[None]:
+    """Alone with the folder among all processes that write runs."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    folder = partial / CHECKPOINTS
+    folder.mkdir(exist_ok=True)
+    file: BinaryIO
+    with (folder / LOCK).open("wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"The training in {partial} is running in another process.") from None
+        yield
+
+
+def is_resumable(folder: Path) -> bool:
+    """Whether a folder holds a training that can be continued."""
+    return (folder / CHECKPOINTS / START).is_file()
+
+
+def _remove_if_worthless(partial: Path) -> bool:
+    """Remove a folder that holds neither weights nor a checkpoint."""
+    if any(path.exists() for path in (partial / WEIGHTS, *(partial / CHECKPOINTS).glob("member-*"))):
+        return False
+    shutil.rmtree(partial, ignore_errors=True)
+    return True
+
+
+def _rename(partial: Path) -> Path:
+    """Give the run its name, or the next free one."""
+    for target in _numbered(partial.parent, partial.name.removesuffix(PARTIAL)):
         try:
             return partial.rename(target)
         except OSError as error:
@@ -89,23 +148,23 @@ def _rename(partial: Path, out: Path, name: str) -> Path:
     raise AssertionError("unreachable: the numbers never end")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that it is whole or not there."""
-    partial = path.with_name(f".partial-{path.name}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-
-
 def read_record(folder: Path) -> RunRecord:
     """The `run.json` of a run folder.
 
-    Raises RunError: no such folder, no run in it, an incomplete one, one from a newer misread, or a damaged file.
+    Raises RunError: no such folder, no run in it, an unfinished one, one from a newer misread, or a damaged file.
     """
     path = folder / RECORD
     if not folder.is_dir():
-        raise RunError(f"There is no run folder {folder}. `misread runs` lists the runs there are.")
+        partial = folder.with_name(folder.name + PARTIAL)
+        if partial.is_dir():
+            folder, path = partial, partial / RECORD
+        else:
+            raise RunError(f"There is no run folder {folder}. `misread runs` lists the runs there are.")
+    if folder.name.endswith(PARTIAL):
+        mend = f"Continue it: misread train --resume {folder}" if is_resumable(folder) else "Train again."
+        raise RunError(f"The training in {folder} is unfinished. {mend}")
     if not path.is_file():
-        if (folder / FIRST_WRITTEN).is_file():
+        if (folder / RECIPE).is_file():
             raise RunError(
                 f"The run in {folder} is incomplete: it has no {RECORD}, which is written last. Train again."
             )
@@ -126,8 +185,22 @@ def read_record(folder: Path) -> RunRecord:
 
 
 def find_runs(out: Path) -> list[Path]:
-    """The run folders in a folder, oldest first by name; incomplete ones too, hidden ones not."""
+    """The run folders in a folder, oldest first by name: complete, interrupted and incomplete ones."""
     if not out.is_dir():
         return []
-    folders = (f for f in out.iterdir() if f.is_dir() and not f.name.startswith("."))
-    return sorted(f for f in folders if (f / RECORD).is_file() or (f / FIRST_WRITTEN).is_file())
+    folders = [f for f in out.iterdir() if f.is_dir() and not f.name.endswith(PARTIAL)]
+    return sorted(f for f in folders if (f / RECORD).is_file() or (f / RECIPE).is_file())
+
+
+def find_unfinished(out: Path) -> list[Path]:
+    """The folders of trainings that are running or were killed, and can be continued; oldest first by name."""
+    return sorted(f for f in out.glob(f"*{PARTIAL}") if is_resumable(f)) if out.is_dir() else []
+
+
+def is_running(folder: Path) -> bool:
+    """Whether another process is writing into this folder."""
+    try:
+        with _locked(folder):
+            return False
+    except (RunError, OSError):
+        return True

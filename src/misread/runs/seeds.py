@@ -7,10 +7,12 @@ from typing import Any
 
 from misread.analysis.intervals import describe
 from misread.errors import RecipeError
-from misread.progress import Listener
+from misread.runs.prepare import as_image_set
+from misread.runs.progress import Progress
 from misread.runs.run import Run
-from misread.runs.train import as_image_set, train
-from misread.training.recipe import Recipe, load_recipe
+from misread.runs.train import train
+from misread.training.callbacks import Callback
+from misread.training.recipe import Recipe, Settings, load_recipe, parse_settings
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class SeedRuns:
     def __str__(self) -> str:
         record, summary = self.runs[0].record, self.summary
         if summary is None:
-            return "Interrupted before two runs were complete: there is no spread to tell."
+            return "Interrupted before two runs were complete, so there is no spread to report."
         a, m, s = summary["accuracy"], summary["misread"], summary["fit_seconds"]
         return (
             f"{record.recipe} on {record.data.name}, {a['count']} seeds: test accuracy {a['mean']:.3%}, standard "
@@ -79,15 +81,18 @@ def train_seeds(
     *,
     seeds: int = 5,
     seed: int | None = None,
-    labels: str | Path | None = None,
+    label_patch: str | Path | None = None,
     epochs: int | None = None,
-    settings: Sequence[str] = (),
+    seconds: float | None = None,
+    target: float | None = None,
+    settings: Settings = (),
     out: str | Path = "runs",
     device: str = "auto",
     threads: int | None = None,
-    progress: Listener | bool = True,
+    callbacks: Sequence[Callback] = (),
+    progress: Progress | bool = True,
 ) -> SeedRuns:
-    """`train` so many times as `seeds` says, with the seeds `seed`, `seed + 1`, ..., and how much the results vary.
+    """Train `seeds` times, with the seeds `seed`, `seed + 1`, ..., and say how much the results vary.
 
     seeds: two or more. seed: the first; the recipe's where it is left out. A carved validation split follows the seed.
     Of a recipe of several members, whose networks have seeds in a row, the runs' seeds are `members` apart: no network
@@ -97,7 +102,7 @@ def train_seeds(
     """
     if seeds < 2:
         raise RecipeError(f"seeds is {seeds}, but a spread takes two trainings or more. Use train for a single one.")
-    resolved = load_recipe(recipe, [*settings, *([] if seed is None else [f"seed={seed}"])])
+    resolved = load_recipe(recipe, {**parse_settings(settings), **({} if seed is None else {"seed": seed})})
     images = as_image_set(data)
     runs: list[Run] = []
     while len(runs) < seeds and not (runs and runs[-1].record.status == "interrupted"):
@@ -105,12 +110,15 @@ def train_seeds(
             train(
                 images,
                 resolved,
-                labels=labels,
+                label_patch=label_patch,
                 seed=resolved.seed + len(runs) * resolved.members,
                 epochs=epochs,
+                seconds=seconds,
+                target=target,
                 out=out,
                 device=device,
                 threads=threads,
+                callbacks=callbacks,
                 progress=progress,
             )
         )

@@ -86,7 +86,7 @@ class Batches:
         return self._order[1]
 
     def _augmented(self, epoch: int, block: int) -> Tensor:
-        """A block of a fixed size, however many images are taken at once: the same images on a fast machine and a slow."""
+        """A block of a fixed size, however many images are taken at once, so that the draws do not depend on speed."""
         if self._block is None or self._block[0] != (epoch, block):
             assert self.spec is not None
             rows = self._rows(epoch)[block * AUGMENTATION_BLOCK :][:AUGMENTATION_BLOCK]

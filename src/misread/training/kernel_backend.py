@@ -65,7 +65,7 @@ class KernelBackend:
         return made.predict(images) if isinstance(made, Chain) else made.features(images)
 
     def _make_features(self) -> "Chain | TorchBackend":
-        """The network with the identity as its last layer, whose logits are the features; PyTorch where they are wide."""
+        """The network with the identity as last layer, whose logits are the features; PyTorch where they are wide."""
         weights, layers = self.weights(), list(self.network.named_children())
         name, last = layers[-1]
         if not isinstance(last, Dense) or last.in_features > WIDEST_FEATURES:

@@ -8,6 +8,7 @@ from torch import nn
 from misread.models.ensemble import Ensemble
 from misread.models.network import build_network
 from misread.models.views import MeanOverViews
+from misread.training.backend import Weights
 from misread.training.recipe import Recipe
 
 
@@ -36,7 +37,15 @@ def members(network: nn.Module) -> list[nn.Module]:
     return list(network.members) if isinstance(network, Ensemble) else [network]
 
 
-def predictor(network: nn.Module, recipe: Recipe) -> nn.Module:
-    """What predicts with a trained network: itself, or with the recipe's test-time augmentation around it."""
+def load_members(network: nn.Module, weights: Sequence[Weights]) -> nn.Module:
+    """Give the first members these weights. Returns what predicts with them: members without weights stay out."""
+    trained = members(network)[: len(weights)]
+    for member, own in zip(trained, weights, strict=True):
+        member.load_state_dict(own)
+    return joined(trained)
+
+
+def predictor_network(network: nn.Module, recipe: Recipe) -> nn.Module:
+    """The network that predicts: with the recipe's test-time augmentation around it, where there is one."""
     spec = recipe.test_time_augmentation
     return network if spec is None else MeanOverViews(network, spec.shift, spec.flip)

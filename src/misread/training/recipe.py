@@ -186,6 +186,15 @@ class Recipe(Spec):
                 "seconds: members and weight_averaging need a training of known length; leave them out, or set epochs"
             )
 
+    def replace(self, **changes: Any) -> "Recipe":
+        """This recipe with some fields changed, and validated again.
+
+        A table is replaced whole, by a dict or its object: `replace(epochs=3, optimizer={"name": "sgd"})`. To change a
+        single value inside a table use `load_recipe(recipe, {"optimizer.learning_rate": 0.01})`.
+        Raises RecipeError: the result is not a recipe; names every problem.
+        """
+        return load_recipe(self, changes)
+
     def for_images(self, count: int) -> "Recipe":
         """With as many epochs as `min_steps` takes on this number of training images."""
         steps_an_epoch = -(-count // self.batch_size)
@@ -210,25 +219,42 @@ def parse_recipe(values: Mapping[str, Any], where: str) -> Recipe:
         raise RecipeError(f"{where} is not a recipe:\n" + "\n".join(f"  {p}" for p in problems_in(error))) from None
 
 
-def load_recipe(recipe: str | Path | Recipe, settings: Iterable[str] = ()) -> Recipe:
-    """A recipe by its name, from a TOML file, or as it is; then `settings` ("key.key=value") laid over it.
+Settings = Mapping[str, Any] | Iterable[str]  # {"epochs": 3, "optimizer.learning_rate": 0.01}, or "key=value" texts
 
-    A setting's value is read as TOML, and as text where it is none. Setting a table's `name`, or a layer's `type`,
-    starts that table afresh: the arguments of one optimizer mean nothing to another. Whoever sets `epochs` gets just
-    so many: `min_steps` is then 0, if it is not set as well.
+
+def parse_settings(settings: Settings) -> dict[str, Any]:
+    """Settings by their keys. The value of a "key=value" text is read as TOML, and as text where it is not TOML.
+
+    Raises RecipeError: a text that is not of this form.
+    """
+    if isinstance(settings, Mapping):
+        return dict(settings)
+    parsed = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise RecipeError(f"The setting {text!r} is not of the form key=value, like optimizer.learning_rate=0.01.")
+        parsed[key.strip()] = _value(value)
+    return parsed
+
+
+def load_recipe(recipe: str | Path | Recipe, settings: Settings = ()) -> Recipe:
+    """A recipe by its name, from a TOML file, or as it is; then the settings are laid over it.
+
+    Setting a table's `name`, or a layer's `type`, starts that table afresh: the arguments of one optimizer mean
+    nothing to another. Setting `epochs` gives exactly that many: `min_steps` becomes 0, unless it is set as well.
     Raises RecipeError: no such recipe or file, or settings that make no recipe.
     """
     if isinstance(recipe, Recipe):
         values, where = recipe.model_dump(exclude_none=True), f"recipe {recipe.name!r}"
     else:
         values, where = _read(recipe)
-    settings = list(settings)
-    if settings:
-        where += " with " + ", ".join(settings)
-        for setting in sorted(settings, key=lambda s: s.split("=")[0].split(".")[-1] not in ("name", "type")):
-            _lay_over(values, setting)
-        keys = {setting.split("=")[0].strip() for setting in settings}
-        if "epochs" in keys and "min_steps" not in keys:
+    changes = parse_settings(settings)
+    if changes:
+        where += " with " + ", ".join(f"{key}={value}" for key, value in changes.items())
+        for key in sorted(changes, key=lambda k: k.split(".")[-1] not in ("name", "type")):
+            _lay_over(values, key, changes[key])
+        if "epochs" in changes and "min_steps" not in changes:
             values.pop("min_steps", None)
     return parse_recipe(values, where)
 
@@ -261,11 +287,9 @@ def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
     return {"name": path.stem, **values}, str(path)
 
 
-def _lay_over(values: dict[str, Any], setting: str) -> None:
-    key, equals, text = setting.partition("=")
-    if not equals or not key.strip():
-        raise RecipeError(f"The setting {setting!r} is not of the form key=value, like optimizer.learning_rate=0.01.")
-    *path, last = key.strip().split(".")
+def _lay_over(values: dict[str, Any], key: str, value: Any) -> None:
+    setting = f"{key}={value}"
+    *path, last = key.split(".")
     table: Any = values
     parent: Any = None
     step = ""
@@ -274,7 +298,6 @@ def _lay_over(values: dict[str, Any], setting: str) -> None:
         table = table[_index(table, step, setting)] if isinstance(table, list) else table.setdefault(step, {})
         if not isinstance(table, dict | list):
             raise RecipeError(f"The setting {setting!r}: {step!r} is a single value, with nothing below it.")
-    value = _value(text)
     if isinstance(table, list):
         table[_index(table, last, setting)] = value
     elif last in ("name", "type") and isinstance(parent, dict | list) and table.get(last) != value:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, TypedDict
+from typing import Any, Final, TypedDict
 
 import torch
 from torch import Tensor
@@ -72,7 +72,7 @@ class WeightAverage:
     mean: Weights = field(default_factory=dict)
 
     def update(self, weights: Weights) -> None:
-        """Add these weights, which it may keep and change. What is not floating point is not averaged: the last stays."""
+        """Add these weights, which it may keep and change. Of tensors that are not floating point the last one stays."""
         self.updates += 1
         floating = [name for name, tensor in weights.items() if tensor.is_floating_point()]
         if self.updates > 1:
@@ -104,7 +104,7 @@ class TrainState:
     average:  the weight average of this member. best: the best epoch, where early stopping keeps one.
     finished: the final weights of the members that are complete.
     stopped:  why the training was stopped before its end; empty where it was not.
-    interruptions: the positions at which the training was interrupted and resumed.
+    interruptions: where the training was interrupted and resumed: epoch, step, and whether the result is exact.
     backend:  the backend's weights and optimizer moments as of the last `capture`.
     """
 
@@ -121,7 +121,7 @@ class TrainState:
     target_reached: bool = False
     finished: list[Weights] = field(default_factory=list)
     stopped: str = ""
-    interruptions: list[dict[str, int]] = field(default_factory=list)
+    interruptions: list[dict[str, Any]] = field(default_factory=list)
     backend: Weights = field(default_factory=dict)
 
     @property
@@ -147,7 +147,9 @@ class TrainState:
 
     def validated_weights(self, backend: Backend) -> Weights:
         """The weights that validation measures: the weight average, where it has begun, else the present ones."""
-        return self.average.mean if self.average.updates else backend.weights()
+        if self.average.updates:  # a copy, because later updates change the mean in place
+            return {name: tensor.clone() for name, tensor in self.average.mean.items()}
+        return backend.weights()
 
     def finish_member(self, backend: Backend) -> None:
         """Keep the member's final weights."""

@@ -34,9 +34,7 @@ class TorchBackend:
         self.mixed = mixed and has_fast_bf16(device)
         if mixed and not self.mixed:
             note += ("; " if note else "") + f"bf16 is not fast on this {device.type}"
-        self.capabilities = Capabilities(
-            "torch", "mixed" if self.mixed else "float32", str(torch.__version__), note
-        )
+        self.capabilities = Capabilities("torch", "mixed" if self.mixed else "float32", str(torch.__version__), note)
         if recipe is not None:
             self.loss = recipe.loss
             self.optimizer = make_stepper(recipe.optimizer, network.parameters())

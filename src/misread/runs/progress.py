@@ -1,64 +1,48 @@
-"""Who shows a training while it goes on: a terminal, plain lines, a notebook, or nobody."""
+"""Showing a training while it runs: in a terminal, as plain lines, in a notebook, or not at all."""
 
 import html
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from misread.data.image_set import ImageSet
+from misread.models.summary import Summary
 from misread.notebook import in_notebook
+from misread.runs.run import Run
+from misread.training.callbacks import Callback
+from misread.training.cross_validation import FoldCallback, FoldDone
+from misread.training.events import EpochEnded, StepsDone
+from misread.training.recipe import Recipe
+from misread.training.session import HistoryRow, TrainState
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from misread.data.image_set import ImageSet
-    from misread.models.summary import Summary
-    from misread.runs.run import Run
-    from misread.training.cross_validation import NetworkTried
-    from misread.training.events import Event, HistoryRow
-    from misread.training.recipe import Recipe
 
-
-class Listener(Protocol):
-    """Told of a training as it goes on."""
+class Progress(Callback):
+    """A callback that also hears what training begins and what run came of it. This one shows nothing."""
 
     def started(
-        self, data: "ImageSet", recipe: "Recipe", summary: "Summary", n_train: int, n_val: int, validation: str
-    ) -> None: ...
+        self, data: ImageSet, recipe: Recipe, summary: Summary, n_train: int, n_val: int, validation: str
+    ) -> None:
+        """Before the training. validation: where the validation images come from, in words."""
 
-    def event(self, event: "Event") -> None: ...
-
-    def finished(self, run: "Run") -> None: ...
-
-    def close(self) -> None:
-        """No more events come, whether the training ended well or not."""
+    def finished(self, run: Run) -> None:
+        """When the run folder is written."""
 
 
-def pick_listener(quiet: bool = False, console: "Console | None" = None) -> Listener:
-    """The listener for where we are; `console` is where a terminal's or plain lines go, standard output by itself."""
+def pick_progress(quiet: bool = False, console: "Console | None" = None) -> Progress:
+    """The progress display for where we are. console: where lines go; standard output by default."""
     if quiet:
-        return Silent()
+        return Progress()
     if console is None and in_notebook():
-        return NotebookListener()
+        return NotebookProgress()
     from rich.console import Console
 
-    return ConsoleListener(console or Console(file=sys.stdout))
+    return ConsoleProgress(console or Console(file=sys.stdout))
 
 
-class Silent:
-    def started(self, *about: Any) -> None:
-        """Nothing."""
-
-    def event(self, event: "Event") -> None:
-        """Nothing."""
-
-    def finished(self, run: "Run") -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing."""
-
-
-def headline(data: "ImageSet", recipe: "Recipe", n_train: int, n_val: int, validation: str) -> str:
+def headline(data: ImageSet, recipe: Recipe, n_train: int, n_val: int, validation: str) -> str:
     length = f"{recipe.epochs} epochs" if recipe.seconds is None else f"{recipe.seconds:g} seconds"
     epochs = length if recipe.members == 1 else f"{recipe.members} x {length}"
     return (
@@ -67,7 +51,7 @@ def headline(data: "ImageSet", recipe: "Recipe", n_train: int, n_val: int, valid
     )
 
 
-def epoch_line(row: "HistoryRow", epochs: int) -> str:
+def epoch_line(row: HistoryRow, epochs: int) -> str:
     width = len(str(epochs))
     line = (
         f"epoch {row['epoch']:>{width}}/{epochs}  {row['seconds']:6.2f} s  accuracy {row['accuracy']:.4f}  "
@@ -78,7 +62,7 @@ def epoch_line(row: "HistoryRow", epochs: int) -> str:
     return line
 
 
-def result_lines(run: "Run") -> list[str]:
+def result_lines(run: Run) -> list[str]:
     """What came of a run, in a few lines."""
     test, timing, record = run.metrics["test"], run.record.timing, run.record
     threads = record.environment.threads
@@ -107,7 +91,7 @@ def accuracy_line(metrics: Mapping[str, float | int]) -> str:
     return f"accuracy {metrics['accuracy']:.2%} (95% interval {interval}), loss {metrics['loss']:.4f}: {misread}"
 
 
-def _target_line(run: "Run") -> str:
+def _target_line(run: Run) -> str:
     target, accuracies = run.recipe.target_accuracy, run.history["val_accuracy"]
     if run.record.target_reached:
         return f"Reached the target, {target:.2%} on validation, in epoch {run.record.epochs_trained}."
@@ -115,8 +99,8 @@ def _target_line(run: "Run") -> str:
     return f"The target of {target:.2%} on validation was not reached.{best}"
 
 
-class ConsoleListener:
-    """A bar within the epoch where there is a terminal; a line an epoch everywhere."""
+class ConsoleProgress(Progress):
+    """A bar within the epoch where there is a terminal; a line for each epoch everywhere."""
 
     before_epoch = ""  # what the bar says before the epoch
 
@@ -135,25 +119,14 @@ class ConsoleListener:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def started(
-        self, data: "ImageSet", recipe: "Recipe", summary: "Summary", n_train: int, n_val: int, validation: str
+        self, data: ImageSet, recipe: Recipe, summary: Summary, n_train: int, n_val: int, validation: str
     ) -> None:
         self.print(headline(data, recipe, n_train, n_val, validation))
         self.print(f"\n{summary}\n")
 
-    def event(self, event: "Event") -> None:
-        from misread.training.events import EpochEnded, Progress
-
-        match event:
-            case Progress():
-                self._show(event)
-            case EpochEnded():
-                self._hide()
-                self.print(epoch_line(event.row, event.epochs))
-
-    def close(self) -> None:
-        self._hide()  # also gives the terminal its cursor back
-
-    def _show(self, event: Any) -> None:
+    def on_steps(self, event: StepsDone) -> None:
+        if self.bar.disable:
+            return
         if self.task is None:
             self.bar.start()
             self.task = self.bar.add_task("", total=event.steps, state="")
@@ -163,55 +136,57 @@ class ConsoleListener:
             state=f"accuracy {event.accuracy:.4f}  loss {event.loss:.4f}",
         )  # fmt: skip
 
+    def on_epoch_end(self, event: EpochEnded) -> None:
+        self._hide()
+        self.print(epoch_line(event.row, event.epochs))
+
+    def on_end(self, state: TrainState) -> None:
+        self._hide()  # also gives the terminal its cursor back
+
     def _hide(self) -> None:
         if self.task is not None:
             self.bar.remove_task(self.task)
             self.bar.stop()
             self.task = None
 
-    def finished(self, run: "Run") -> None:
+    def finished(self, run: Run) -> None:
         for line in result_lines(run):
             self.print(line)
 
 
-class FoldListener(ConsoleListener):
-    """Told of a cross-validation: a bar within the epoch where there is a terminal; a line a network everywhere."""
+class FoldProgress(ConsoleProgress, FoldCallback):
+    """The same for a cross-validation: a bar within the epoch where there is a terminal; a line for each network."""
 
     number = trainings = 0
 
     def begin(self, trainings: int) -> None:
+        """Before the first training of so many."""
         self.number, self.trainings = 0, trainings
         self._next()
 
-    def event(self, event: "Event | NetworkTried") -> None:
-        from misread.training.cross_validation import NetworkTried
-        from misread.training.events import EpochEnded, Progress
+    def on_epoch_end(self, event: EpochEnded) -> None:
+        self._hide()
 
-        match event:
-            case Progress():
-                self._show(event)
-            case EpochEnded():
-                self._hide()
-            case NetworkTried():
-                self.print(
-                    f"{self.before_epoch}{event.n_train:,} images in {event.fit_seconds:.2f} s: accuracy "
-                    f"{event.accuracy:.2%} on {event.n_held:,} held out"
-                )
-                self._next()
+    def on_fold_end(self, fold: FoldDone) -> None:
+        self.print(
+            f"{self.before_epoch}{fold.n_train:,} images in {fold.fit_seconds:.2f} s: accuracy {fold.accuracy:.2%} on "
+            f"{fold.n_held_out:,} held-out images"
+        )
+        self._next()
 
     def _next(self) -> None:
         self.number += 1
         self.before_epoch = f"training {self.number}/{self.trainings}, "
 
 
-def pick_fold_listener(quiet: bool = False, console: "Console | None" = None) -> FoldListener:
-    """The listener for a cross-validation; `console` is where its lines go, standard output by itself."""
+def pick_fold_progress(quiet: bool = False, console: "Console | None" = None) -> FoldProgress:
+    """The progress display of a cross-validation. console: where lines go; standard output by default."""
     from rich.console import Console
 
-    return FoldListener(console or Console(file=sys.stdout, quiet=quiet))
+    return FoldProgress(console or Console(file=sys.stdout, quiet=quiet))
 
 
-class NotebookListener:
+class NotebookProgress(Progress):
     """One piece of HTML below the cell, kept up to date: a bar, then a table line an epoch."""
 
     COLUMNS = ("epoch", "seconds", "accuracy", "loss", "val_accuracy", "val_loss")
@@ -223,31 +198,25 @@ class NotebookListener:
         self.handle: Any = None
 
     def started(
-        self, data: "ImageSet", recipe: "Recipe", summary: "Summary", n_train: int, n_val: int, validation: str
+        self, data: ImageSet, recipe: Recipe, summary: Summary, n_train: int, n_val: int, validation: str
     ) -> None:
         said = html.escape(headline(data, recipe, n_train, n_val, validation))
         self.head = f"<p>{said}</p><pre>{html.escape(str(summary))}</pre>"
         self._update("")
 
-    def event(self, event: "Event") -> None:
-        from misread.training.events import EpochEnded, Progress
+    def on_steps(self, event: StepsDone) -> None:
+        state = f"epoch {event.epoch}/{event.epochs}, accuracy {event.accuracy:.4f}, loss {event.loss:.4f}"
+        self._update(f'<progress value="{event.step}" max="{event.steps}"></progress> {state}')
 
-        match event:
-            case Progress():
-                state = f"epoch {event.epoch}/{event.epochs}, accuracy {event.accuracy:.4f}, loss {event.loss:.4f}"
-                self._update(f'<progress value="{event.step}" max="{event.steps}"></progress> {state}')
-            case EpochEnded():
-                cells = [f"{event.row['epoch']}/{event.epochs}", f"{event.row['seconds']:.2f}"]
-                cells += [f"{event.row[c]:.4f}" for c in self.COLUMNS[2:]]  # type: ignore[literal-required]
-                self.rows.append("<tr>" + "".join(f"<td>{c}</td>" for c in cells) + "</tr>")
-                self._update("")
-
-    def finished(self, run: "Run") -> None:
-        self.foot = "".join(f"<p>{html.escape(line)}</p>" for line in result_lines(run))
+    def on_epoch_end(self, event: EpochEnded) -> None:
+        cells = [f"{event.row['epoch']}/{event.epochs}", f"{event.row['seconds']:.2f}"]
+        cells += [f"{event.row[c]:.4f}" for c in self.COLUMNS[2:]]  # type: ignore[literal-required]
+        self.rows.append("<tr>" + "".join(f"<td>{c}</td>" for c in cells) + "</tr>")
         self._update("")
 
-    def close(self) -> None:
-        """Nothing: what is shown stays."""
+    def finished(self, run: Run) -> None:
+        self.foot = "".join(f"<p>{html.escape(line)}</p>" for line in result_lines(run))
+        self._update("")
 
     def _update(self, bar: str) -> None:
         from IPython.display import HTML, display

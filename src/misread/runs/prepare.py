@@ -1,0 +1,166 @@
+"""What a training needs before its first step: data, splits, a recipe that is resolved, a network that fits."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from misread.data.image_set import ImageSet, Split, build_image_set
+from misread.data.label_patch import FixedLabels, LabelPatch, read_patch
+from misread.data.load import load
+from misread.data.splits import carve
+from misread.errors import DataError, RecipeError
+from misread.models.network import network_logits
+from misread.training.backend import Backend
+from misread.training.batches import Examples
+from misread.training.choose_backend import make_backend
+from misread.training.device import pick_device
+from misread.training.losses import resolve_loss
+from misread.training.networks import members, recipe_network
+from misread.training.recipe import Recipe, load_recipe
+
+
+@dataclass(frozen=True)
+class TrainingSplits:
+    """The images that train and those that validate. `validation` says in words where the latter come from."""
+
+    train: Split
+    val: Split
+    validation: str
+    carved: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training that can begin.
+
+    recipe:  resolved: the loss named, the epochs counted. splits: with fixed labels, where there is a label patch.
+    network: on the device. given: it came from the user, not from the recipe's layers.
+    """
+
+    data: ImageSet
+    recipe: Recipe
+    splits: TrainingSplits
+    fixed: FixedLabels | None
+    network: nn.Module
+    given: bool
+    device: torch.device
+
+    @property
+    def network_name(self) -> str:
+        """`recipe`, or the class of the module that the user gave."""
+        return type(self.network).__qualname__ if self.given else "recipe"
+
+    @property
+    def bytes(self) -> int:
+        """About how much disk the run needs, with two checkpoints of weights, moments, their average and a best epoch."""
+        return 11 * sum(tensor.nbytes for tensor in self.network.state_dict().values())
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The members of an ensemble, or the one network."""
+        return [self.network] if self.given else members(self.network)
+
+    def examples(self) -> tuple[Examples, Examples]:
+        """What trains and what validates, on the device."""
+        train, val = (Examples.on(self.device, s.images, s.labels) for s in (self.splits.train, self.splits.val))
+        return train, val
+
+    def backend(self, member: int, seed: int) -> Backend:
+        """The backend that trains a member."""
+        return make_backend(self.networks[member], self.data.image_shape, self.device, self.recipe, seed)
+
+
+def prepare(
+    data: Any,
+    recipe: str | Path | Recipe,
+    *,
+    network: nn.Module | None = None,
+    label_patch: str | Path | LabelPatch | None = None,
+    settings: Mapping[str, Any] | Sequence[str] = (),
+    device: str = "auto",
+) -> Job:
+    """Resolve and check everything that a training needs; see `train` for the arguments and the errors."""
+    resolved = load_recipe(recipe, settings)
+    chosen = pick_device(device)
+    images = as_image_set(data)
+    resolved = resolved.model_copy(update={"loss": resolve_loss(resolved.loss, images.one_hot)})
+    patch = read_patch(label_patch) if isinstance(label_patch, str | Path) else label_patch
+    fixed = patch.fix(images) if patch else None
+    splits = training_splits(images, resolved, fixed.data if fixed else None)
+    resolved = resolved.for_images(len(splits.train))
+    checked = _checked_network(network, images, resolved).to(chosen)
+    return Job(images, resolved, splits, fixed, checked, network is not None, chosen)
+
+
+def as_image_set(data: Any) -> ImageSet:
+    """The image set for whatever `train` takes as data. Raises DataError: it is nothing of the kind."""
+    if isinstance(data, ImageSet):
+        return data
+    if isinstance(data, str | Path):
+        return load(data)
+    if isinstance(data, tuple | list) and len(data) == 2:
+        first, second = data
+        if isinstance(first, tuple | list) and isinstance(second, tuple | list) and len(first) == len(second) == 2:
+            return build_image_set("arrays", {"train": (first[0], first[1]), "test": (second[0], second[1])})
+        return build_image_set("arrays", {"train": (first, second)})
+    raise DataError(
+        f"The data is a {type(data).__name__}; needed is an image set, a name or path, (images, labels), or "
+        "((x_train, y_train), (x_test, y_test))."
+    )
+
+
+def training_splits(data: ImageSet, recipe: Recipe, fixed: ImageSet | None = None) -> TrainingSplits:
+    """What trains and what validates, by the recipe's validation setting.
+
+    fixed: the same data with the labels to train on, where these are not its own. The carved split stays the same.
+    """
+    labelled = fixed or data
+    if recipe.validation.name == "show-test":
+        return TrainingSplits(labelled.train, labelled.test, "the test split, shown; nothing is chosen on it", False)
+    if labelled.val is not None:
+        return TrainingSplits(labelled.train, labelled.val, "the data's own validation split", False)
+    rest, carved = carve(data.train.labels, recipe.validation.fraction, recipe.seed)
+    if not len(carved):
+        raise DataError(
+            f"{data.name} has {len(data.train)} training images, too few to carve a validation split from.\n"
+            'Add images, or use a recipe with validation.name = "show-test".'
+        )
+    validation = f"{recipe.validation.fraction:.0%} of each class, carved from train by seed {recipe.seed}"
+    return TrainingSplits(labelled.train.view(rest), labelled.train.take(carved), validation, True)
+
+
+def _checked_network(network: nn.Module | None, data: ImageSet, recipe: Recipe) -> nn.Module:
+    if network is None:
+        if not recipe.layers:
+            raise RecipeError(f"The recipe {recipe.name!r} has no layers. List them, or give a network in Python.")
+        return recipe_network(recipe, data.image_shape, data.n_classes)
+    if recipe.members > 1:
+        raise RecipeError(
+            f"The recipe {recipe.name!r} has {recipe.members} members, but a network given in Python is one.\n"
+            "Set members to 1, or list the network's layers in the recipe."
+        )
+    height, width, channels = data.image_shape
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    was_training = network.training
+    try:
+        with torch.no_grad():
+            images = torch.zeros(2, height, width, channels, dtype=torch.uint8, device=device)
+            logits = network_logits(network.eval(), images)
+    except Exception as error:
+        raise RecipeError(
+            f"The network {type(network).__name__} cannot take a batch of (2, {channels}, {height}, {width}) float32: "
+            f"{error}"
+        ) from error
+    finally:
+        network.train(was_training)
+    if not isinstance(logits, Tensor) or logits.shape != (2, data.n_classes):
+        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise RecipeError(
+            f"The network {type(network).__name__} gives {given} for two images; needed are logits (2, "
+            f"{data.n_classes}), one for each class."
+        )
+    return network

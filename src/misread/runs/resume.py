@@ -1,0 +1,169 @@
+"""Resuming a training: what it began with, kept beside its checkpoints, and whether all of that is still the same."""
+
+import time
+import tomllib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from misread import files
+from misread.data.label_patch import read_patch
+from misread.data.load import load
+from misread.errors import RunError
+from misread.runs.prepare import Job, as_image_set, prepare
+from misread.runs.record import EngineRecord, StartRecord, this_environment
+from misread.runs.run_folder import (
+    CHECKPOINTS,
+    LABEL_PATCH,
+    PARTIAL,
+    RECIPE,
+    RECORD,
+    START,
+    is_resumable,
+    read_record,
+)
+from misread.training.backend import Capabilities
+from misread.training.checkpoints import find_checkpoints, read_checkpoint
+from misread.training.recipe import Recipe, load_recipe, parse_recipe
+from misread.training.session import TrainState
+
+MACHINE = ("misread", "torch", "numpy", "cpu", "threads", "device")  # fields of Environment that rounding depends on
+
+
+def write_start(folder: Path, job: Job, engine: Capabilities) -> None:
+    """Write what the training begins with, where it is not there yet: it is then resumable."""
+    if is_resumable(folder):
+        return
+    (folder / CHECKPOINTS).mkdir(exist_ok=True)
+    if job.fixed:
+        files.write_bytes(folder / LABEL_PATCH, job.fixed.patch.contents)
+    recipe = job.recipe.to_toml()
+    files.write_text(folder / RECIPE, recipe)
+    start = StartRecord(
+        created=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        name=job.data.name,
+        source=job.data.source,
+        size=job.data.size,
+        fingerprint=job.data.fingerprint,
+        recipe=recipe,
+        label_patch=job.fixed.patch.sha256 if job.fixed else "",
+        network=job.network_name,
+        environment=this_environment(torch.get_num_threads(), str(job.device)),
+        engine=EngineRecord(**asdict(engine)),
+    )
+    files.write_text(folder / CHECKPOINTS / START, start.model_dump_json(indent=2) + "\n")
+
+
+def read_start(folder: Path) -> StartRecord:
+    """What the training in a folder began with. Raises RunError: it is damaged."""
+    path = folder / CHECKPOINTS / START
+    try:
+        return StartRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} is damaged, so the training cannot be resumed: {error}") from None
+
+
+def reopen(folder: Path) -> Path:
+    """The partial folder of a training that can be resumed. That of an interrupted run becomes partial again.
+
+    Raises RunError: there is no such training.
+    """
+    partial = folder.with_name(folder.name + PARTIAL)
+    if not folder.is_dir() and is_resumable(partial):
+        return partial
+    if folder.name.endswith(PARTIAL) and folder.is_dir():
+        if is_resumable(folder):
+            return folder
+        raise RunError(f"{folder} holds no checkpoints, so nothing can be resumed. Train again.")
+    record = read_record(folder)
+    if record.status == "complete":
+        raise RunError(f"The run in {folder} is complete; there is nothing to resume. To repeat it: misread reproduce.")
+    if not is_resumable(folder):
+        raise RunError(f"The run in {folder} was interrupted, but its checkpoints are gone. Train again.")
+    folder.rename(partial)
+    (partial / RECORD).unlink()  # until it is complete again
+    return partial
+
+
+def reopen_job(folder: Path, start: StartRecord, data: Any, network: nn.Module | None) -> Job:
+    """The job as it was. Raises RunError: the data, the recipe or the label patch is another, or is not there."""
+    if data is None and not start.source:
+        raise RunError(
+            f"The training in {folder} was given arrays in memory. Resume it in Python with the same arrays: "
+            "misread.resume(folder, data=...)."
+        )
+    if network is None and start.network != "recipe":
+        raise RunError(
+            f"The training in {folder} was given a module in Python, {start.network}. Resume it there with such a "
+            "module: misread.resume(folder, network=...)."
+        )
+    images = load(start.source, size=start.size) if data is None else as_image_set(data)
+    if images.fingerprint != start.fingerprint:
+        raise RunError(
+            f"The data is no longer what the training in {folder} began with: the fingerprint of {images.name} is "
+            f"{images.fingerprint[:12]}, not {start.fingerprint[:12]}. Give it back, or train again."
+        )
+    recipe = parse_recipe(tomllib.loads(start.recipe), str(folder / CHECKPOINTS / START))
+    if not _is_recipe_of(folder / RECIPE, recipe, given=network is not None):
+        raise RunError(
+            f"{folder / RECIPE} is no longer the recipe that the training began with, and a training cannot change its "
+            "recipe on the way. Give it back, or train again."
+        )
+    patch = read_patch(folder / LABEL_PATCH) if start.label_patch else None
+    if patch and patch.sha256 != start.label_patch:
+        raise RunError(
+            f"{folder / LABEL_PATCH} is no longer the label patch that the training began with. Give it back, or "
+            "train again."
+        )
+    return prepare(images, recipe, network=network, label_patch=patch, device=start.environment.device)
+
+
+def _is_recipe_of(path: Path, recipe: Recipe, given: bool) -> bool:
+    """Whether a recipe file is the one of a training, or the one that its interrupted run was written with."""
+    if not path.is_file():
+        return True
+    found = load_recipe(path)
+    may_differ: dict[str, Any] = {"members": recipe.members} if found.members < recipe.members else {}
+    may_differ |= {"layers": recipe.layers} if given else {}
+    return found.model_copy(update=may_differ) == recipe
+
+
+def resumed_state(folder: Path, start: StartRecord, job: Job, anyway: bool) -> TrainState:
+    """The state of the last checkpoint, with this interruption noted; a fresh one where there is no checkpoint yet.
+
+    Raises RunError: this machine would compute otherwise, and `anyway` is not set.
+    """
+    checkpoints = folder / CHECKPOINTS
+    fresh = not find_checkpoints(checkpoints)
+    state = TrainState(job.recipe.member_seed(0)) if fresh else read_checkpoint(checkpoints)
+    changes = _changes(start, job)
+    if changes and not anyway:
+        raise RunError(
+            f"The training in {folder} cannot be resumed exactly: " + "; ".join(changes) + ".\n"
+            "Restore that, or add --anyway: the result is then not the same bit for bit, and the run says so."
+        )
+    if job.recipe.seconds is not None:
+        changes.append("a training by seconds depends on the clock")
+    state.stopped = "" if state.is_interrupted else state.stopped
+    position = {"member": state.member, "epoch": state.epoch, "step": state.step}
+    state.interruptions.append({**position, "exact": not changes, "reason": "; ".join(changes)})
+    return state
+
+
+def _changes(start: StartRecord, job: Job) -> list[str]:
+    """What differs here from where the training began, of all that its rounding depends on."""
+    before, now = start.environment, this_environment(torch.get_num_threads(), str(job.device))
+    changes = [
+        f"{name} was {getattr(before, name)}, here it is {getattr(now, name)}"
+        for name in MACHINE
+        if getattr(before, name) != getattr(now, name)
+    ]
+    engine = job.backend(0, 0).capabilities
+    for name in ("name", "build", "precision"):
+        if getattr(engine, name) != getattr(start.engine, name):
+            changes.append(f"the {name} of the backend was {getattr(start.engine, name)}, here {getattr(engine, name)}")
+    return changes
