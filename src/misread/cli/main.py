@@ -6,7 +6,21 @@ from collections.abc import Sequence
 import typer
 
 from misread import __version__
-from misread.cli import compare, data, demo, evaluate, labels, misreads, predict, recipes, report, runs, summary, train
+from misread.cli import (
+    compare,
+    data,
+    demo,
+    evaluate,
+    labels,
+    misreads,
+    predict,
+    recipes,
+    report,
+    reproduce,
+    runs,
+    summary,
+    train,
+)  # fmt: skip
 from misread.errors import MisreadError
 
 app = typer.Typer(
@@ -40,6 +54,7 @@ app.command("misreads")(misreads.misreads)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.add_typer(labels.app, name="labels")
+app.command("reproduce")(reproduce.reproduce)
 app.command("runs")(runs.runs)
 app.command("summary")(summary.summary)
 app.command("recipes")(recipes.recipes)

@@ -10,11 +10,12 @@ from misread.errors import RunError
 def runs(out: options.Out = Path("runs"), json: options.Json = False) -> None:
     """List the runs, oldest first."""
     from misread.runs.run import read_runs
-    from misread.runs.run_folder import find_runs
+    from misread.runs.run_folder import find_runs, find_unfinished, is_running
 
     if not out.is_dir() and out != Path("runs"):
         raise RunError(f"There is no folder {out}.")
     read = read_runs(find_runs(out))
+    unfinished = [(folder, "running" if is_running(folder) else "unfinished") for folder in find_unfinished(out)]
     if json:
         print_json(
             [
@@ -23,9 +24,10 @@ def runs(out: options.Out = Path("runs"), json: options.Json = False) -> None:
                 else {"folder": str(f), **r.model_dump(mode="json")}
                 for f, r in read
             ]
+            + [{"folder": str(folder), "status": status} for folder, status in unfinished]
         )
         return
-    if not read:
+    if not read and not unfinished:
         print_lines(f"No runs in {out} yet. Make one: misread train mnist")
         return
     rows = []
@@ -40,7 +42,10 @@ def runs(out: options.Out = Path("runs"), json: options.Json = False) -> None:
                 f"{test['misread']:,} of {test['n']:,}", f"{record.timing.fit_seconds:.2f}",
             ]
         )  # fmt: skip
+    rows += [[folder, "", "", status, "", "", ""] for folder, status in unfinished]
     print_table(["Run", "Data", "Seed", "Status", "Accuracy", "Misread", "Fit s"], rows, right=(2, 4, 5, 6))
+    if any(status == "unfinished" for _, status in unfinished):
+        print_lines("", "Continue an unfinished training: misread train --resume RUN, or --resume last.")
 
 
 def find_run(run: Path) -> Path:
@@ -55,3 +60,20 @@ def find_run(run: Path) -> Path:
     if not run.exists() and (Path("runs") / run).is_dir():
         return Path("runs") / run
     return run
+
+
+def find_unfinished_run(run: Path) -> Path:
+    """The folder meant by --resume: a folder, one under runs/, or `last`, the training that wrote last."""
+    from misread.runs.run import read_runs
+    from misread.runs.run_folder import CHECKPOINTS, PARTIAL, find_runs, find_unfinished, is_resumable, is_running
+
+    if str(run) == "last" and not run.exists():
+        runs = Path("runs")
+        found = [f for f in find_unfinished(runs) if not is_running(f)]
+        found += [f for f, r in read_runs(find_runs(runs)) if not isinstance(r, RunError)
+                  and r.status == "interrupted" and is_resumable(f)]  # fmt: skip
+        if not found:
+            raise RunError("There is no training in runs/ to resume. `misread runs` lists the runs there are.")
+        return max(found, key=lambda f: (f / CHECKPOINTS).stat().st_mtime)
+    here = [run, run.with_name(run.name + PARTIAL)]
+    return next((f for f in [*here, *(Path("runs") / f for f in here)] if f.is_dir()), run)

@@ -2,20 +2,31 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from misread.cli import options
 from misread.cli.output import console, print_json, print_lines, print_table, warn
+from misread.cli.runs import find_unfinished_run
+from misread.errors import DataError, RunError
 
 if TYPE_CHECKING:
+    from misread.runs.run import Run
     from misread.runs.seeds import SeedRuns
 
 
 def train(
-    data: options.Data,
-    recipe: options.Recipe = "tutorial-mlp",
+    data: Annotated[
+        str | None,
+        typer.Argument(help="A name (mnist, fashion-mnist, kmnist, digits) or a path.", show_default=False),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe", "-r", help="A recipe's name or a TOML file. [default: tutorial-mlp]", show_default=False
+        ),
+    ] = None,
     out: options.Out = Path("runs"),
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order and dropout.", show_default=False)] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs to train.", show_default=False)] = None,
@@ -31,6 +42,21 @@ def train(
     ] = None,
     set: options.Set = None,
     labels: options.Labels = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Continue an interrupted training: its folder, or 'last'. It keeps its data, recipe and settings.",
+            show_default=False,
+        ),
+    ] = None,
+    anyway: Annotated[
+        bool,
+        typer.Option("--anyway", help="Resume although the machine differs: the result is then not exact."),
+    ] = False,
+    keep_checkpoints: Annotated[
+        bool, typer.Option("--keep-checkpoints", help="Leave the last two checkpoints in a complete run.")
+    ] = False,
     size: options.Size = None,
     strict: options.Strict = False,
     device: options.Device = "auto",
@@ -38,32 +64,53 @@ def train(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Train a network on DATA and write a run folder."""
-    from misread.data.load import load
+    """Train a network on DATA and write a run folder; or continue a training with --resume."""
     from misread.runs.progress import pick_progress
+
+    progress = pick_progress(quiet=quiet, console=console(json))
+    if resume is not None:
+        from misread.runs.train import resume as resume_run
+
+        given = {"DATA": data, "--recipe": recipe, "--seed": seed, "--epochs": epochs, "--seconds": seconds,
+                 "--target": target, "--seeds": seeds, "--set": set, "--labels": labels, "--size": size}  # fmt: skip
+        _refuse_with_resume([name for name, value in given.items() if value is not None])
+        folder = find_unfinished_run(resume)
+        run = resume_run(folder, threads=threads, anyway=anyway, keep_checkpoints=keep_checkpoints, progress=progress)
+        _print_run(run, quiet, json)
+        return
+    if data is None:
+        raise DataError("Name the data to train on: misread train mnist. To continue a training: --resume RUN.")
+    from misread.data.load import load
     from misread.runs.seeds import train_seeds
     from misread.runs.train import train as train_run
     from misread.training.recipe import load_recipe
 
-    asked = {"seconds": seconds, "target_accuracy": target}
-    settings = [*(set or []), *(f"{key}={value}" for key, value in asked.items() if value is not None)]
-    load_recipe(recipe, settings)  # a bad recipe is refused before the data is fetched
+    # a bad recipe is refused before the data is fetched
+    loaded = load_recipe(recipe or "tutorial-mlp", set or [])
     images = load(
         data, size=options.parse_size(size), strict=strict, progress=lambda line: None if quiet else warn(line)
     )
     warn(*(f"Skipped: {line}" for line in images.skipped))
-    listener = pick_progress(quiet=quiet, console=console(json))
+    common: dict[str, Any] = {
+        "recipe": loaded, "label_patch": labels, "seed": seed, "epochs": epochs, "seconds": seconds, "target": target,
+        "out": out, "device": device, "threads": threads, "progress": progress,
+    }  # fmt: skip
     if seeds is not None:
-        several = train_seeds(
-            images, recipe, seeds=seeds, label_patch=labels, seed=seed, epochs=epochs, settings=settings, out=out,
-            device=device, threads=threads, progress=listener,
-        )  # fmt: skip
+        several = train_seeds(images, seeds=seeds, **common)
         _print_seeds(several, quiet, json)
         sys.exit(1 if several.interrupted else 0)
-    run = train_run(
-        images, recipe, label_patch=labels, seed=seed, epochs=epochs, settings=settings, out=out, device=device,
-        threads=threads, progress=listener,
-    )  # fmt: skip
+    _print_run(train_run(images, keep_checkpoints=keep_checkpoints, **common), quiet, json)
+
+
+def _refuse_with_resume(given: list[str]) -> None:
+    if given:
+        raise RunError(
+            f"A resumed training keeps its data, recipe and settings: leave out {', '.join(given)}, or train anew "
+            "without --resume."
+        )
+
+
+def _print_run(run: "Run", quiet: bool, json: bool) -> None:
     if json:
         print_json({"folder": str(run.folder), **run.record.model_dump(mode="json")})
     elif quiet:

@@ -56,7 +56,7 @@ class Job:
 
     @property
     def bytes(self) -> int:
-        """About how much disk the run needs, with two checkpoints of weights, moments, their average and a best epoch."""
+        """About how much disk the run needs, with its two checkpoints."""
         return 11 * sum(tensor.nbytes for tensor in self.network.state_dict().values())
 
     @property

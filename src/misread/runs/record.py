@@ -115,8 +115,8 @@ class RunRecord(_Part):
 
     status: `complete`, or `interrupted` where the training was ended by hand. `stopped`: why it ended before its last
     epoch; empty where it did not. `interruptions`: where it was interrupted and resumed. `best_epoch` is the epoch
-    whose weights were kept by early stopping, else None. `target_reached`: whether the last epoch reached the recipe's target
-    accuracy; None where it has none. `metrics.test` is on the labels as they were loaded; with a label patch
+    whose weights were kept by early stopping, else None. `target_reached`: whether the last epoch reached the recipe's
+    target accuracy; None where it has none. `metrics.test` is on the labels as they were loaded; with a label patch
     `metrics.test_fixed` is on the fixed ones.
     """
 

@@ -55,8 +55,8 @@ class Reproduction:
         else:
             lines = [
                 f"{self.folder}: not the same bit for bit. Weights differ by up to {self.weights:.2g}, "
-                f"probabilities by up to {self.probs:.2g}, the history by up to {self.history:.2g}; {self.predictions:,} of {self.n:,} "
-                "predictions changed."
+                f"probabilities by up to {self.probs:.2g}, the history by up to {self.history:.2g}; "
+                f"{self.predictions:,} of {self.n:,} predictions changed."
             ]
         if self.differences:
             lines += ["What differs from the machine of the run:", *(f"  {line}" for line in self.differences)]

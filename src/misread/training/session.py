@@ -72,7 +72,7 @@ class WeightAverage:
     mean: Weights = field(default_factory=dict)
 
     def update(self, weights: Weights) -> None:
-        """Add these weights, which it may keep and change. Of tensors that are not floating point the last one stays."""
+        """Add these weights, which it may keep and change. Of integer tensors the last one stays."""
         self.updates += 1
         floating = [name for name, tensor in weights.items() if tensor.is_floating_point()]
         if self.updates > 1:
