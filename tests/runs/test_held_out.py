@@ -15,8 +15,8 @@ from misread import ImageSet
 from misread.analysis.label_issues import flagged_issues
 from misread.data.image_hash import image_hash
 from misread.errors import DataError, RecipeError, TrainingError
-from misread.progress import FoldListener
-from misread.runs.held_out import HeldOut, cross_validate
+from misread.runs.held_out import HeldOut, cross_val_predict
+from misread.runs.progress import FoldProgress
 from misread.runs.train import train
 
 LAYERS = 'layers=[{type="Flatten"}, {type="Dense", units=16, activation="relu"}, {type="Dense", units="classes"}]'
@@ -25,7 +25,7 @@ FEW = [LAYERS, "epochs=3", "batch_size=32", "optimizer.learning_rate=0.01"]
 
 def held_out(data: Any, more: tuple[str, ...] = (), **settings: Any) -> HeldOut:
     settings = {"folds": 3, "progress": False, **settings}
-    return cross_validate(data, "tutorial-mlp", settings=[*FEW, *more], **settings)
+    return cross_val_predict(data, "tutorial-mlp", settings=[*FEW, *more], **settings)
 
 
 def test_noise_that_can_be_memorised_is_read_by_chance_where_it_was_held_out() -> None:
@@ -37,7 +37,7 @@ def test_noise_that_can_be_memorised_is_read_by_chance_where_it_was_held_out() -
     run = train(data, settings=memorise, progress=False)
     assert run.evaluate(split="train")["accuracy"] > 0.95  # those it trained on it knows by heart
     assert run.metrics["test"]["accuracy"] == 1.0  # and their copies too
-    held = cross_validate(data, "tutorial-mlp", settings=memorise, progress=False, split="train")
+    held = cross_val_predict(data, "tutorial-mlp", settings=memorise, progress=False, split="train")
     assert held.record.metrics["accuracy"] < 0.4  # chance is 0.25, with a standard error of 0.043
 
 
@@ -45,7 +45,7 @@ def test_probabilities_are_those_of_trainings_on_what_other_networks_did_not_fla
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A plain version: each network is trained by `train` and predicts the images held out as its test split."""
-    monkeypatch.setattr("misread.runs.train._draw", lambda run: None)  # its pictures would take most of the time
+    monkeypatch.setattr("misread.runs.write_run._draw", lambda run: None)  # its pictures would take most of the time
     images, labels = blocks(240)
     truth = labels.copy()
     labels[:24] = (labels[:24] + 1) % 4
@@ -85,7 +85,7 @@ def test_the_folder_can_be_read_without_misread(block_set: ImageSet) -> None:
     result = held_out(block_set, split="all")
     assert {p.name for p in result.folder.iterdir()} == {"held-out.json", "predictions.npz", "recipe.toml"}
     record = json.loads((result.folder / "held-out.json").read_text())
-    assert (record["split"], record["folds"], record["prune"], record["fingerprint"]) == (
+    assert (record["split"], record["folds"], record["filter_labels"], record["fingerprint"]) == (
         "all", 3, True, block_set.fingerprint,
     )  # fmt: skip
     with np.load(result.folder / "predictions.npz") as saved:
@@ -104,7 +104,7 @@ def test_what_is_in_the_folder_is_not_trained_again(block_set: ImageSet, monkeyp
         again = held_out(block_set, split="all")
     assert again.reused
     assert again.label_issues().equals(first.label_issues())
-    others = [{"seed": 1}, {"folds": 4}, {"prune": False}, {"split": "train"}, {"more": ("epochs=2",)}]
+    others = [{"seed": 1}, {"folds": 4}, {"filter_labels": False}, {"split": "train"}, {"more": ("epochs=2",)}]
     for other in others:
         assert not held_out(block_set, **{"split": "all", **other}).reused
     images = block_set.train.images.copy()
@@ -129,12 +129,12 @@ def test_the_table_names_split_row_and_contents_of_every_image(block_set: ImageS
         assert line["hash"] == image_hash(image)
 
 
-class InterruptAfter(FoldListener):
+class InterruptAfter(FoldProgress):
     """Presses Ctrl-C at the n-th event."""
 
     left = 0
 
-    def event(self, event: object) -> None:
+    def on_steps(self, event: object) -> None:
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGINT)
@@ -161,7 +161,7 @@ def test_what_breaks_half_way_leaves_nothing(block_set: ImageSet) -> None:
             DataError,
             "Pruning holds out two folds at a time, which leaves nothing of 2; ask for 3 or more",
         ),
-        ({"folds": 0, "prune": False}, DataError, "0 folds hold out everything or nothing"),
+        ({"folds": 0, "filter_labels": False}, DataError, "0 folds hold out everything or nothing"),
         ({"more": ("layers=[]",)}, RecipeError, "has no layers"),
     ],
 )
@@ -184,10 +184,10 @@ def test_a_line_says_what_each_network_gave(block_set: ImageSet, capsys: pytest.
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(",")[0] for line in lines] == [f"training {i}/6" for i in range(1, 7)]
     assert "106 images in" in lines[0]
-    assert "on 214 held out" in lines[0]
+    assert "on 214 held-out images" in lines[0]
     assert "on 107 held out" in lines[3]
     assert result.record.metrics["n"] == 320
-    plain = held_out(block_set, progress=True, prune=False)
+    plain = held_out(block_set, progress=True, filter_labels=False)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" images")[0] for line in lines] == [
         "training 1/3, 213", "training 2/3, 213", "training 3/3, 214",

@@ -16,9 +16,9 @@ from misread import ImageSet
 from misread.errors import RecipeError
 from misread.models.ensemble import Ensemble
 from misread.models.views import MeanOverViews
-from misread.progress import Silent
+from misread.runs.progress import Progress
 from misread.runs.train import train
-from misread.training.events import EpochEnded, Event
+from misread.training.events import EpochEnded
 from misread.training.recipe import load_recipe
 
 SMALL = [
@@ -57,19 +57,18 @@ def test_an_ensemble_opens_again_from_its_folder(block_set: ImageSet) -> None:
     assert "members.1.dense.weight" in load_file(trained.folder / "model.safetensors")
 
 
-class InterruptsAfter(Silent):
+class InterruptsAfter(Progress):
     """Presses Ctrl-C when an epoch of this number has ended."""
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
         self.heard: list[int] = []
 
-    def event(self, event: Event) -> None:
-        if isinstance(event, EpochEnded):
-            self.heard.append(event.row["epoch"])
-            assert event.epochs == 6
-            if event.row["epoch"] == self.epoch:
-                os.kill(os.getpid(), signal.SIGINT)
+    def on_epoch_end(self, event: EpochEnded) -> None:
+        self.heard.append(event.row["epoch"])
+        assert event.epochs == 6
+        if event.row["epoch"] == self.epoch:
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.mark.parametrize(("after", "members", "epochs"), [(1, 1, 1), (2, 1, 2), (3, 1, 2), (4, 2, 4), (5, 2, 4)])

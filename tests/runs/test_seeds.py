@@ -12,7 +12,6 @@ import pytest
 import misread
 from misread import ImageSet
 from misread.errors import RecipeError
-from misread.progress import Silent
 from misread.training.events import EpochEnded
 
 SMALL = ['layers=[{type="Flatten"}, {type="Dense", units="classes"}]', "name=small"]
@@ -65,24 +64,23 @@ def test_a_spread_takes_two_trainings(block_set: ImageSet, seeds: int) -> None:
     assert not Path("runs").exists()
 
 
-class InterruptInEpoch(Silent):
+class InterruptInEpoch(misread.Callback):
     """Presses Ctrl-C at the end of the n-th epoch it meets, over all trainings."""
 
     def __init__(self, n: int) -> None:
         self.left = n
 
-    def event(self, event: object) -> None:
-        if isinstance(event, EpochEnded):
-            self.left -= 1
-            if self.left == 0:
-                os.kill(os.getpid(), signal.SIGINT)
+    def on_epoch_end(self, event: EpochEnded) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.mark.parametrize(("epoch", "complete"), [(1, 0), (3, 1), (5, 2)])
 def test_ctrl_c_ends_them_all_and_the_summary_is_of_the_complete_ones(
     block_set: ImageSet, epoch: int, complete: int
 ) -> None:
-    done = several(block_set, seeds=4, epochs=2, progress=InterruptInEpoch(epoch))
+    done = several(block_set, seeds=4, epochs=2, callbacks=[InterruptInEpoch(epoch)])
     assert [run.record.status for run in done.runs] == ["complete"] * complete + ["interrupted"]
     assert done.interrupted
     if complete < 2:

@@ -20,7 +20,7 @@ import misread
 from conftest import blocks
 from misread import ImageSet
 from misread.errors import DataError, RecipeError, RunError
-from misread.progress import Silent
+from misread.runs.progress import Progress
 from misread.runs.train import train
 from misread.training.events import EpochEnded
 
@@ -108,11 +108,17 @@ def test_an_opened_run_is_the_same_as_the_trained_one(block_set: ImageSet) -> No
     assert str(opened.summary) == str(trained.summary)
 
 
-def test_predicting_does_not_depend_on_the_batch(block_set: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = small(block_set)
-    whole = run.predict(block_set.test.images)
-    monkeypatch.setattr("misread.training.evaluate.BATCH_SIZE", 7)
-    np.testing.assert_allclose(run.predict(block_set.test.images), whole, atol=1e-6)
+@pytest.mark.parametrize("kernels", [True, False])
+def test_predicting_does_not_depend_on_the_batch(
+    kernels: bool, block_set: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not kernels:
+        monkeypatch.setattr("misread.engine.chain.load_library", lambda: None)
+    run, images = small(block_set), block_set.test.images
+    whole = run.predict(images)
+    monkeypatch.setattr("misread.training.torch_backend.PREDICT_BATCH", 7)
+    in_parts = np.concatenate([run.predict(images[start : start + 9]) for start in range(0, 80, 9)])
+    np.testing.assert_allclose(in_parts, whole, atol=0 if kernels and run.record.engine.name == "kernels" else 1e-6)
 
 
 def test_the_carved_validation_split_is_recorded_and_found_again(block_set: ImageSet) -> None:
@@ -275,20 +281,22 @@ def test_early_stopping_ends_and_keeps_the_best_epoch(block_set: ImageSet) -> No
     assert val.metrics()["loss"] == pytest.approx(losses.min(), rel=1e-3)
 
 
-class InterruptAfter(Silent):
+class InterruptAfter(Progress):
     """Presses Ctrl-C at the n-th event."""
 
     def __init__(self, n: int) -> None:
         self.left = n
 
-    def event(self, event: object) -> None:
+    def on_steps(self, event: object) -> None:
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGINT)
 
+    on_epoch_end = on_steps
+
 
 def test_ctrl_c_leaves_a_readable_run_marked_interrupted(block_set: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("misread.training.length.TICK_SECONDS", 0.0)
+    monkeypatch.setattr("misread.training.budget.TICK_SECONDS", 0.0)
     before = signal.getsignal(signal.SIGINT)
     run = small(block_set, progress=InterruptAfter(14), epochs=50)
     assert signal.getsignal(signal.SIGINT) is before
@@ -300,9 +308,9 @@ def test_ctrl_c_leaves_a_readable_run_marked_interrupted(block_set: ImageSet, mo
 
 
 def test_ctrl_c_in_the_first_epoch_is_a_run_too(block_set: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("misread.training.length.TICK_SECONDS", 0.0)
+    monkeypatch.setattr("misread.training.budget.TICK_SECONDS", 0.0)
     impatient = InterruptAfter(2)
-    impatient.close = lambda: os.kill(os.getpid(), signal.SIGINT)  # type: ignore[method-assign]  # a second press
+    impatient.on_end = lambda state: os.kill(os.getpid(), signal.SIGINT)  # type: ignore[method-assign]  # a second press
     run = small(block_set, progress=impatient)
     opened = misread.open_run(run.folder, data=block_set)
     assert opened.history.empty
@@ -355,7 +363,7 @@ def test_space_that_runs_out_while_writing_says_what_was_kept(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(np, "savez_compressed", full)
-    with pytest.raises(RunError, match=r"no space is left. What was written so far is in runs/.partial-") as caught:
+    with pytest.raises(RunError, match=r"no space is left. What was written so far is in runs/") as caught:
         small(block_set)
     kept = Path(str(caught.value).split(" is in ")[1].split(".\n")[0])
     assert (kept / "model.safetensors").is_file()
@@ -391,12 +399,12 @@ def test_a_read_only_file_system_is_refused_before_training(
 
 
 def test_every_epoch_is_heard(block_set: ImageSet) -> None:
-    class Counts(Silent):
+    class Counts(misread.Callback):
         epochs = 0
 
-        def event(self, event: object) -> None:
-            self.epochs += isinstance(event, EpochEnded)
+        def on_epoch_end(self, event: EpochEnded) -> None:
+            self.epochs += 1
 
     counts = Counts()
-    small(block_set, progress=counts, epochs=4)
+    small(block_set, callbacks=[counts], epochs=4)
     assert counts.epochs == 4

@@ -12,8 +12,8 @@ from misread.data.image_set import Split
 from misread.data.splits import stratified_folds
 from misread.errors import DataError
 from misread.training import cross_validation
-from misread.training.cross_validation import HeldOutProbs, NetworkTried, predict_folds
-from misread.training.fit import Examples
+from misread.training.batches import Examples
+from misread.training.cross_validation import FoldCallback, FoldDone, predict_folds
 from misread.training.losses import resolve_loss
 from misread.training.recipe import Recipe, load_recipe
 
@@ -37,13 +37,19 @@ def with_copies() -> Split:
     return as_split(np.concatenate([images, images[extra]]), np.concatenate([labels, labels[extra]]))
 
 
+class Folds(FoldCallback):
+    def __init__(self) -> None:
+        self.done: list[FoldDone] = []
+
+    def on_fold_end(self, fold: FoldDone) -> None:
+        self.done.append(fold)
+
+
 def probs_of(pool: Split, folds_of: np.ndarray, *settings: str, looks_wrong: Any = None) -> np.ndarray:
-    *others, last = predict_folds(pool, folds_of, recipe(*settings), 4, CPU, looks_wrong)
-    assert isinstance(last, HeldOutProbs)
-    folds = int(folds_of.max()) + 1
-    tried = sum(isinstance(event, NetworkTried) for event in others)
-    assert tried == (folds * (folds + 1) // 2 if looks_wrong else folds)
-    return last.probs
+    folds, trained = int(folds_of.max()) + 1, Folds()
+    probs = predict_folds(pool, folds_of, recipe(*settings), 4, CPU, looks_wrong, [trained])
+    assert len(trained.done) == (folds * (folds + 1) // 2 if looks_wrong else folds)
+    return probs
 
 
 def contents(images: Any) -> set[bytes]:
@@ -56,22 +62,31 @@ class Spy:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.shown: list[set[bytes]] = []
         self.asked: list[set[bytes]] = []
-        fit_members, predict_probs = cross_validation.fit_members, cross_validation.predict_probs
+        fit_members, probs_by = cross_validation.fit_members, cross_validation.Predictor.probs
 
-        def spying_fit(networks: Any, made: Recipe, train: Examples, val: Examples, n_classes: int) -> Any:
-            shown = (train, val) if made.early_stopping else (train,)  # without it nothing comes of validation
+        def spying_fit(make: Any, made: Recipe, train: Examples, val: Examples, *rest: Any) -> Any:
+            decides = made.early_stopping or made.target_accuracy  # else validation has no influence
+            shown = (train, val) if decides else (train,)
             self.shown.append(contents(image for part in shown for image in part.images[part.rows]))
-            return fit_members(networks, made, train, val, n_classes)
+            return fit_members(make, made, train, val, *rest)
 
-        def spying_predict(network: torch.nn.Module, images: np.ndarray, device: torch.device) -> np.ndarray:
+        def spying_probs(predictor: Any, images: np.ndarray) -> np.ndarray:
             self.asked.append(contents(images))  # of the network that was trained last
-            return predict_probs(network, images, device)
+            return probs_by(predictor, images)
 
         monkeypatch.setattr(cross_validation, "fit_members", spying_fit)
-        monkeypatch.setattr(cross_validation, "predict_probs", spying_predict)
+        monkeypatch.setattr(cross_validation.Predictor, "probs", spying_probs)
 
 
-@pytest.mark.parametrize("settings", [(), ("early_stopping.patience=1", "validation.name=carve"), ("members=2",)])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (),
+        ("early_stopping.patience=1", "validation.name=carve"),
+        ("target_accuracy=0.5", "validation.name=carve"),
+        ("members=2",),
+    ],
+)
 def test_no_network_is_asked_for_an_image_that_it_was_shown(
     settings: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,7 +100,7 @@ def test_no_network_is_asked_for_an_image_that_it_was_shown(
     np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-5)
 
 
-def test_when_pruning_no_network_is_asked_for_an_image_that_it_was_shown_either(
+def test_when_filtering_no_network_is_asked_for_an_image_that_it_was_shown_either(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pool, spy = with_copies(), Spy(monkeypatch)
@@ -108,7 +123,7 @@ def test_images_in_no_fold_only_train(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not probs[:100].any()
 
 
-def test_labels_of_a_fold_have_no_part_in_its_probabilities_even_when_pruning() -> None:
+def test_labels_of_a_fold_have_no_part_in_its_probabilities_even_when_filtering() -> None:
     """All labels of a fold exchanged: what is flagged elsewhere changes with them, its own probabilities do not."""
     images, labels = blocks(160)
     labels[:20] = (labels[:20] + 1) % 4
@@ -150,3 +165,21 @@ def test_nothing_left_to_train_on_is_refused() -> None:
     few = as_split(*blocks(4))
     with pytest.raises(DataError, match="2 training images are too few to carve some that choose when to stop"):
         probs_of(few, np.arange(4) % 2, "early_stopping.patience=1", "validation.name=carve")
+
+
+def test_a_target_accuracy_ends_the_trainings_of_folds_too() -> None:
+    pool = as_split(*blocks(160))
+
+    class Epochs(FoldCallback):
+        counts = [0]
+
+        def on_epoch_end(self, event: Any) -> None:
+            self.counts[-1] += 1
+
+        def on_fold_end(self, fold: FoldDone) -> None:
+            self.counts.append(0)
+
+    epochs = Epochs()
+    settings = ("target_accuracy=0.9", "validation.name=carve", "epochs=50")
+    predict_folds(pool, stratified_folds(pool.labels, 2, seed=0), recipe(*settings), 4, CPU, callbacks=[epochs])
+    assert all(0 < count < 50 for count in epochs.counts[:-1])

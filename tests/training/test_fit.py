@@ -1,5 +1,8 @@
 import copy
 import math
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,11 +13,15 @@ from conftest import blocks
 from misread.errors import RecipeError, TrainingError
 from misread.models.layer_specs import BatchNormalization, Dense, Dropout, Flatten
 from misread.models.network import build_network
-from misread.training.early_stopping import BestWeights
-from misread.training.events import STOP, EpochEnded, Finished, Progress
-from misread.training.fit import Examples, fit
+from misread.training.batches import Examples
+from misread.training.callbacks import Callback, StopEarly, drive
+from misread.training.choose_backend import make_backend
+from misread.training.events import EpochEnded, Event, StepsDone
+from misread.training.fit import fit
 from misread.training.losses import cross_entropy, make_targets, resolve_loss
+from misread.training.randomness import Purpose, generator
 from misread.training.recipe import Adam, EarlyStopping, Loss, Recipe
+from misread.training.session import TrainState
 
 CPU = torch.device("cpu")
 LAYERS = (Flatten(), Dense(units=16, activation="relu"), Dropout(rate=0.2), Dense(units="classes"))
@@ -35,10 +42,20 @@ def fresh(seed: int = 0, layers: tuple = LAYERS) -> nn.Module:
     return build_network(layers, (8, 8, 1), 4)
 
 
-def run(network: nn.Module, spec: Recipe, n: int = 200) -> Finished:
-    *_, last = fit(network, spec, examples(n), examples(60, seed=1), 4)
-    assert isinstance(last, Finished)
-    return last
+def events_of(
+    network: nn.Module, spec: Recipe, n: int = 200, tick_seconds: float | None = None
+) -> tuple[Iterator[Event], TrainState]:
+    state = TrainState(spec.seed)
+    backend = make_backend(network, (8, 8, 1), CPU, spec, spec.seed)
+    return fit(backend, spec, examples(n), examples(60, seed=1), state, tick_seconds), state
+
+
+def run(network: nn.Module, spec: Recipe, n: int = 200) -> TrainState:
+    """The state after a whole training; the network has the final weights then."""
+    events, state = events_of(network, spec, n)
+    drive(events, state, [])
+    network.load_state_dict(state.final_weights()[0])
+    return state
 
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit() -> None:
@@ -59,11 +76,10 @@ def test_an_epoch_equals_a_plain_loop_with_torch_optim(n: int) -> None:
     data = examples(n)
     spec = recipe(epochs=2, layers=layers, seed=3)
     history = run(ours, spec, n).history
-    order = torch.Generator().manual_seed(3)
     optimizer = torch.optim.Adam(theirs.parameters(), 0.001, eps=1e-7)
     for epoch in range(2):
         total = right = 0.0
-        for rows in torch.randperm(n, generator=order).split(32):
+        for rows in torch.randperm(n, generator=generator(3, Purpose.ORDER, epoch)).split(32):
             x = data.images[rows].permute(0, 3, 1, 2) / 255
             logits = theirs(x)
             loss = nn.functional.cross_entropy(logits, data.labels[rows])
@@ -129,43 +145,57 @@ def test_a_last_batch_of_one_image_does_no_harm_to_batch_normalization() -> None
     assert all(math.isfinite(row["val_loss"]) for row in history)
 
 
-def test_stop_after_an_epoch_keeps_that_epoch() -> None:
-    events = fit(fresh(), recipe(), examples(200), examples(60), 4)
-    event = next(events)
-    while not isinstance(event, EpochEnded):
-        event = next(events)
-    last = events.send(STOP)
-    assert isinstance(last, Finished)
-    assert len(last.history) == 1
+def test_a_stop_after_an_epoch_keeps_that_epoch() -> None:
+    events, state = events_of(fresh(), recipe())
+    while not isinstance(next(events), EpochEnded):
+        pass
+    state.stop("enough")
+    assert list(events) == []
+    assert len(state.history) == 1
+    assert state.stopped == "enough"
 
 
-def test_stop_within_an_epoch_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("misread.training.length.TICK_SECONDS", 0.0)
+def test_a_training_can_be_taken_step_by_step_and_stopped_within_an_epoch() -> None:
     network = fresh()
     before = copy.deepcopy(network.state_dict())
-    events = fit(network, recipe(), examples(200), examples(60), 4)
-    first = next(events)
-    assert isinstance(first, Progress)
-    assert (first.epoch, first.step, first.steps) == (1, 1, 7)
-    last = events.send(STOP)
-    assert isinstance(last, Finished)
-    assert last.history == ()
-    assert any(not torch.equal(before[k], v) for k, v in network.state_dict().items())
+    events, state = events_of(network, recipe(), tick_seconds=0.0)
+    for step in range(1, 4):
+        event = next(events)
+        assert isinstance(event, StepsDone)
+        assert (event.epoch, event.epochs, event.step, event.steps) == (1, 3, step, 7)
+        assert event.loss == pytest.approx(float(state.losses.mean()))
+        assert any(not torch.equal(before[k], v) for k, v in event.backend.weights().items())
+    state.stop("enough")
+    assert list(events) == []
+    assert state.history == []
+    weights = state.final_weights()[0]
+    assert all(torch.equal(weights[k], v) for k, v in event.backend.weights().items())
+
+
+def test_the_clock_counts_training_only_and_not_what_callbacks_do() -> None:
+    class Sleeps(Callback):
+        def on_epoch_end(self, event: EpochEnded) -> None:
+            time.sleep(0.5)
+
+    events, state = events_of(fresh(), recipe())
+    drive(events, state, [Sleeps()])
+    assert state.clock.fit_seconds + state.clock.validate_seconds < 1.0
+    assert sum(row["seconds"] for row in state.history) == pytest.approx(state.clock.fit_seconds)
 
 
 def test_early_stopping_keeps_the_best_epochs_weights() -> None:
-    best = BestWeights(EarlyStopping(monitor="val_loss", patience=2))
-    network = nn.Linear(1, 1)
-    enough = []
+    state, stopped = TrainState(0), []
+    callback = StopEarly(EarlyStopping(monitor="val_loss", patience=2))
     for epoch, val_loss in enumerate([3.0, 1.0, 2.0, 1.5, 0.5], start=1):
-        nn.init.constant_(network.weight, epoch)
         row = {"epoch": epoch, "loss": 0, "accuracy": 0, "val_loss": val_loss, "val_accuracy": 0, "seconds": 1}
-        enough.append(best.had_enough(EpochEnded(row, 9, network)))  # type: ignore[arg-type]
-    assert enough == [False, False, False, True, False]
-    assert best.epoch == 5
-    nn.init.zeros_(network.weight)
-    best.restore(network)
-    assert network.weight.item() == 5
+        backend = SimpleNamespace(weights=lambda epoch=epoch: {"w": torch.tensor(float(epoch))})
+        callback.on_epoch_end(EpochEnded(state, backend, row, 9))  # type: ignore[arg-type]
+        stopped.append(bool(state.stopped))
+        state.stopped = ""
+    assert stopped == [False, False, False, True, False]
+    assert state.best is not None
+    assert state.best.epoch == 5
+    assert state.final_weights()[0]["w"].item() == 5
 
 
 # losses

@@ -26,12 +26,12 @@ CASES = [
 
 def step_both(ours: nn.Module, theirs: nn.Module, stepper: object, optimizer: torch.optim.Optimizer) -> None:
     generator = torch.Generator().manual_seed(1)
-    for _ in range(20):
+    for number in range(1, 21):
         x, y = torch.randn(8, 6, generator=generator), torch.randint(0, 3, (8,), generator=generator)
         for network in (ours, theirs):
             network.zero_grad()
             nn.functional.cross_entropy(network(x), y).backward()
-        stepper.step(optimizer.param_groups[0]["lr"])  # type: ignore[attr-defined]
+        stepper.step(optimizer.param_groups[0]["lr"], number)  # type: ignore[attr-defined]
         optimizer.step()
 
 
@@ -54,12 +54,12 @@ def test_adam_without_the_fused_kernel_is_the_same(spec: r.Adam | r.AdamW) -> No
     stepper.fused = False
     fused = AdamStepper(theirs.parameters(), spec)
     generator = torch.Generator().manual_seed(1)
-    for _ in range(10):
+    for number in range(1, 11):
         for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
             a.grad = torch.randn(a.shape, generator=generator)
             b.grad = a.grad.clone()
-        stepper.step(0.01)
-        fused.step(0.01)
+        stepper.step(0.01, number)
+        fused.step(0.01, number)
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
 
@@ -71,7 +71,7 @@ def test_adam_is_the_papers_algorithm() -> None:
     expected, m, v = np.array([1.0, -2.0]), np.zeros(2), np.zeros(2)
     for t, gradient in enumerate(([0.5, -1.0], [0.1, 3.0], [-0.7, 0.2]), start=1):
         weight.grad = torch.tensor(gradient)
-        stepper.step(0.1)
+        stepper.step(0.1, t)
         g = np.array(gradient)
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
         expected = expected - 0.1 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-7)
@@ -95,7 +95,7 @@ def test_frozen_parameters_stay() -> None:
     before = net.bias.clone()
     stepper = make_stepper(r.Adam(), net.parameters())
     net(torch.ones(1, 3)).sum().backward()
-    stepper.step(0.1)
+    stepper.step(0.1, 1)
     assert torch.equal(net.bias, before)
 
 

@@ -6,14 +6,18 @@ from torch import nn
 from conftest import blocks
 from misread.models.layer_specs import BatchNormalization, Dense, Flatten
 from misread.models.network import build_network
-from misread.training.early_stopping import BestWeights
-from misread.training.events import EpochEnded, Progress
-from misread.training.fit import Examples, fit
+from misread.training.batches import Examples
+from misread.training.callbacks import StopEarly, drive
+from misread.training.choose_backend import make_backend
+from misread.training.events import EpochEnded
+from misread.training.fit import fit
+from misread.training.randomness import Purpose, generator
 from misread.training.recipe import EarlyStopping, Loss, Recipe, WeightAveraging
-from misread.training.weight_averaging import WeightAverage, update_steps
+from misread.training.session import TrainState, WeightAverage
+from misread.training.weight_averaging import steps_until, update_steps
 
 SPARSE = Loss(name="sparse_categorical_crossentropy")
-EVERY_STEP = range(1, 1000)
+CPU = torch.device("cpu")
 LAYERS = (Flatten(), Dense(units=5), BatchNormalization(), Dense(units="classes"))
 
 
@@ -26,63 +30,20 @@ def floats(network: nn.Module) -> dict[str, np.ndarray]:
     return {k: v.double().numpy().copy() for k, v in network.state_dict().items() if v.is_floating_point()}
 
 
-def wander(network: nn.Module, average: WeightAverage, steps: int) -> list[dict[str, np.ndarray]]:
-    """Move all weights and statistics at random, with an update after each move. Every state passed through."""
-    generator = torch.Generator().manual_seed(1)
-    states = []
-    for _ in range(steps):
-        with torch.no_grad():
-            for tensor in network.state_dict().values():
-                if tensor.is_floating_point():
-                    tensor += torch.randn(tensor.shape, generator=generator)
-        average.update()
-        states.append(floats(network))
-    return states
-
-
 def test_it_is_the_mean_of_weights_and_moving_statistics() -> None:
-    net = network()
-    average = WeightAverage(net, EVERY_STEP)
-    states = wander(net, average, 12)
-    average.settle()
+    draws = torch.Generator().manual_seed(1)
+    average, states = WeightAverage(), []
+    for count in range(12):
+        weights = {
+            name: torch.randn(tensor.shape, generator=draws) if tensor.is_floating_point() else torch.tensor(count)
+            for name, tensor in network().state_dict().items()
+        }
+        states.append({name: tensor.double().numpy().copy() for name, tensor in weights.items()})
+        average.update(weights)
     assert any("running_var" in name for name in states[0])
-    for name, value in floats(net).items():
-        np.testing.assert_allclose(value, np.mean([s[name] for s in states], axis=0), atol=1e-5)
-
-
-def test_the_network_has_its_own_weights_again_after_a_look_at_the_mean() -> None:
-    net = network()
-    average = WeightAverage(net, EVERY_STEP)
-    wander(net, average, 3)
-    before = floats(net)
-    places = [p.data_ptr() for p in net.parameters()]
-    with average.averaged():
-        assert not np.array_equal(floats(net)["dense.weight"], before["dense.weight"])
-    with pytest.raises(ZeroDivisionError), average.averaged():
-        raise ZeroDivisionError
-    for name, value in floats(net).items():
-        np.testing.assert_array_equal(value, before[name])
-    assert places == [p.data_ptr() for p in net.parameters()]  # whoever holds the tensors still holds the weights
-
-
-def test_without_an_update_the_network_keeps_what_it_has() -> None:
-    net = network()
-    before, average = floats(net), WeightAverage(net, range(0))
-    with average.averaged():
-        average.settle()
-    for name, value in floats(net).items():
-        np.testing.assert_array_equal(value, before[name])
-
-
-def test_a_tensor_that_two_parts_share_is_averaged_once() -> None:
-    first = nn.Linear(3, 3)
-    net = nn.Sequential(first, nn.ReLU(), first)
-    average = WeightAverage(net, EVERY_STEP)
-    for value in (1.0, 3.0):
-        nn.init.constant_(first.weight, value)
-        average.update()
-    average.settle()
-    assert net[2].weight.unique().tolist() == [2.0]
+    for name, value in average.mean.items():
+        expected = np.mean([s[name] for s in states], axis=0) if value.is_floating_point() else 11
+        np.testing.assert_allclose(value, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("last", [0.001, 0.1, 0.25, 1.0])
@@ -92,9 +53,8 @@ def test_updates_are_even_over_the_last_share_and_end_with_the_last_step(last: f
     assert due[-1] == steps
     assert 1 <= due[0] > steps - max(1, round(last * steps))
     assert len(due) == max(1, round(last * steps)) or 50 <= len(due) < 100
-    average = WeightAverage(network(), due)
     done, stops = 0, []
-    while (until := average.until_update(done)) is not None:
+    while (until := steps_until(due, done)) is not None:
         assert until > 0
         done += until
         stops.append(done)
@@ -106,9 +66,14 @@ def trained(layers: tuple, last: float | None) -> list[tuple[dict, dict[str, np.
     """Each epoch's row and weights; at the end the finished network's weights."""
     averaging = None if last is None else WeightAveraging(last=last)
     recipe = Recipe(epochs=3, batch_size=32, layers=layers, loss=SPARSE, weight_averaging=averaging)
-    cpu = torch.device("cpu")
-    events = fit(network(layers), recipe, Examples.on(cpu, *blocks(200)), Examples.on(cpu, *blocks(60, seed=1)), 4)
-    return [(getattr(e, "row", {}), floats(e.network)) for e in events if not isinstance(e, Progress)]
+    backend, state = make_backend(network(layers), (8, 8, 1), CPU, recipe), TrainState(0)
+    events = fit(backend, recipe, Examples.on(CPU, *blocks(200)), Examples.on(CPU, *blocks(60, seed=1)), state)
+    epochs = [(dict(e.row), as_arrays(e.weights)) for e in events if isinstance(e, EpochEnded)]
+    return [*epochs, ({}, as_arrays(state.final_weights()[0]))]
+
+
+def as_arrays(weights: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return {k: v.double().numpy().copy() for k, v in weights.items() if v.is_floating_point()}
 
 
 KNOWN = (Flatten(), Dense(units=16, activation="relu"), Dense(units="classes"))
@@ -120,11 +85,10 @@ FOR_TORCH = (Flatten(), Dense(units=16, activation="tanh"), Dense(units="classes
 def test_a_training_ends_with_the_mean_of_a_plain_loops_last_weights(layers: tuple, last: float) -> None:
     net = network(layers)
     data = Examples.on(torch.device("cpu"), *blocks(200))
-    order = torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(net.parameters(), 0.001, eps=1e-7)
     states = []
-    for _ in range(3):
-        for rows in torch.randperm(200, generator=order).split(32):
+    for epoch in range(3):
+        for rows in torch.randperm(200, generator=generator(0, Purpose.ORDER, epoch)).split(32):
             loss = nn.functional.cross_entropy(net(data.images[rows].permute(0, 3, 1, 2) / 255), data.labels[rows])
             optimizer.zero_grad()
             loss.backward()
@@ -150,16 +114,12 @@ def test_averaging_changes_nothing_in_how_the_weights_move(layers: tuple) -> Non
 
 
 def test_early_stopping_keeps_the_weights_it_validated() -> None:
-    best = BestWeights(EarlyStopping(monitor="val_loss", patience=9))
     recipe = Recipe(epochs=2, layers=KNOWN, loss=SPARSE, weight_averaging=WeightAveraging(last=1.0))
-    data = Examples.on(torch.device("cpu"), *blocks(64))
-    net = network(KNOWN)
-    rows = []
-    for event in fit(net, recipe, data, data, 4):
-        if isinstance(event, EpochEnded):
-            best.had_enough(event)
-            rows.append(event.row)
-    best.restore(net)
+    data = Examples.on(CPU, *blocks(64))
+    net, state = network(KNOWN), TrainState(0)
+    events = fit(make_backend(net, (8, 8, 1), CPU, recipe), recipe, data, data, state)
+    drive(events, state, [StopEarly(EarlyStopping(monitor="val_loss", patience=9))])
+    net.load_state_dict(state.final_weights()[0])
     logits = net(data.images.permute(0, 3, 1, 2) / 255)
     loss = nn.functional.cross_entropy(logits, data.labels).item()
-    assert loss == pytest.approx(min(row["val_loss"] for row in rows), rel=1e-4)
+    assert loss == pytest.approx(min(row["val_loss"] for row in state.history), rel=1e-4)

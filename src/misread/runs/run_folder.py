@@ -3,11 +3,12 @@
 import errno
 import itertools
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -20,7 +21,6 @@ LABEL_PATCH = "labels.jsonl"
 REPORT = "report.html"
 CHECKPOINTS = "checkpoints"  # a folder: the states of a training, and what it began with
 START = "start.json"  # in it
-LOCK = "lock"  # in it
 PARTIAL = ".partial"
 SPARE_BYTES = 32 * 1024 * 1024  # for predictions, tables and pictures beside the weights
 
@@ -113,15 +113,14 @@ def _locked(partial: Path) -> Iterator[None]:
     except ImportError:  # Windows
         yield
         return
-    folder = partial / CHECKPOINTS
-    folder.mkdir(exist_ok=True)
-    file: BinaryIO
-    with (folder / LOCK).open("wb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"The training in {partial} is running in another process.") from None
+    descriptor = os.open(partial, os.O_RDONLY)  # a folder can be locked as it is, and leaves no file behind
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+    except BlockingIOError:
+        raise RunError(f"The training in {partial} is running in another process.") from None
+    finally:
+        os.close(descriptor)
 
 
 def is_resumable(folder: Path) -> bool:
@@ -188,7 +187,7 @@ def find_runs(out: Path) -> list[Path]:
     """The run folders in a folder, oldest first by name: complete, interrupted and incomplete ones."""
     if not out.is_dir():
         return []
-    folders = [f for f in out.iterdir() if f.is_dir() and not f.name.endswith(PARTIAL)]
+    folders = [f for f in out.iterdir() if f.is_dir() and not f.name.endswith(PARTIAL) and not f.name.startswith(".")]
     return sorted(f for f in folders if (f / RECORD).is_file() or (f / RECIPE).is_file())
 
 

@@ -24,8 +24,12 @@ def random_key(seed: int, purpose: Purpose, *position: int) -> int:
     Keys of different arguments are independent for all practical purposes.
     Source: numpy.random.SeedSequence, whose hash is documented to be stable.
     """
-    words = np.random.SeedSequence((seed, int(purpose), *position)).generate_state(1, np.uint64)
-    return int(words[0] >> np.uint64(1))
+    # two words of 32 bits a number, and a last word that is not 0: SeedSequence ignores zeros at the end, and splits
+    # large numbers, so that other numbers could make the same words
+    numbers = (seed, int(purpose), *position)
+    words = [word for number in numbers for word in (number & 0xFFFFFFFF, number >> 32)]
+    key = np.random.SeedSequence([*words, len(numbers)]).generate_state(1, np.uint64)
+    return int(key[0] >> np.uint64(1))
 
 
 def generator(seed: int, purpose: Purpose, *position: int) -> torch.Generator:

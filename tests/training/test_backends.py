@@ -1,4 +1,4 @@
-"""Which steps a network gets, and what is said of it."""
+"""Which backend a network gets, what is said of it, and that both compute the same."""
 
 import json
 from collections.abc import Sequence
@@ -11,14 +11,18 @@ import misread
 from conftest import blocks
 from misread import ImageSet
 from misread.engine import chain
-from misread.engine.library import _open, load_library
+from misread.engine.library import BUILDS, _open, load_library
 from misread.models import layer_specs as specs
 from misread.models.layer_specs import BatchNormalization, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
 from misread.models.network import build_network
-from misread.training import steps as steps_module
-from misread.training.evaluate import predict_by_torch, predict_logits
+from misread.training import torch_backend
+from misread.training.backend import Backend, using_weights
+from misread.training.batches import Batch
+from misread.training.choose_backend import make_backend
+from misread.training.kernel_backend import KernelBackend
+from misread.training.predict import Predictor
 from misread.training.recipe import SGD, Adam, AdamW, Loss, Recipe, RMSprop
-from misread.training.steps import KernelSteps, Steps, TorchSteps, make_steps
+from misread.training.torch_backend import TorchBackend
 
 compiled = pytest.mark.skipif(load_library() is None, reason="misread was installed without a C++ compiler")
 SPARSE = Loss(name="sparse_categorical_crossentropy")
@@ -47,18 +51,33 @@ def data(n: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(images), torch.from_numpy(labels)
 
 
-def steps_for(network: nn.Module, **settings: object) -> Steps:
+CPU = torch.device("cpu")
+
+
+def batch(rows: torch.Tensor | None = None, first_step: int = 0) -> Batch:
+    return Batch(*data(), torch.arange(40) if rows is None else rows, 16, first_step)
+
+
+def backend_for(network: nn.Module, **settings: object) -> Backend:
     recipe = Recipe.model_validate({"batch_size": 16, "loss": SPARSE, **settings})
-    return make_steps(network, recipe, data()[0], 4)
+    return make_backend(network, (8, 8, 1), CPU, recipe)
+
+
+def logits_by_torch(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    return TorchBackend(network, CPU).logits(images)
 
 
 @compiled
 @pytest.mark.parametrize("optimizer", [Adam(), AdamW()], ids=lambda o: o.name)
 @pytest.mark.parametrize("layers", [LAYERS, CNN], ids=["mlp", "cnn"])
 def test_the_networks_of_the_lesson_get_the_kernels(layers: tuple, optimizer: Adam | AdamW) -> None:
-    steps = steps_for(network_of(layers), optimizer=optimizer)
-    assert isinstance(steps, KernelSteps)
-    assert (steps.used.name, steps.used.precision, steps.used.note) == ("kernels", "float32", "")
+    backend = backend_for(network_of(layers), optimizer=optimizer)
+    assert isinstance(backend, KernelBackend)
+    assert (backend.capabilities.name, backend.capabilities.precision, backend.capabilities.note) == (
+        "kernels",
+        "float32",
+        "",
+    )
 
 
 def conv(**settings: object) -> Conv2D:
@@ -103,23 +122,23 @@ UNKNOWN: dict[str, tuple[tuple[specs.LayerSpec, ...], str]] = {
 def test_a_network_that_the_kernels_do_not_know_is_trained_by_torch_and_it_is_said_why(name: str) -> None:
     layers, why = UNKNOWN[name]
     network = network_of(layers)
-    steps = steps_for(network)
-    assert isinstance(steps, TorchSteps)
-    assert steps.used.name == "torch"
-    assert steps.used.note.startswith("not by the kernels: ")
-    assert why in steps.used.note
-    images, labels = data()
+    backend = backend_for(network)
+    assert isinstance(backend, TorchBackend)
+    assert backend.capabilities.name == "torch"
+    assert backend.capabilities.note.startswith("not by the kernels: ")
+    assert why in backend.capabilities.note
+    images, _ = data()
     before = [p.detach().clone() for p in network.parameters()]
-    losses, _ = steps.take(images, labels, torch.arange(40), [0.01] * 3)
+    losses, _ = backend.step(batch(), [0.01] * 3)
     assert losses.shape == (3,)
     assert all(not torch.equal(p, old) for p, old in zip(network.parameters(), before, strict=True))
-    assert torch.equal(predict_logits(network, images), predict_by_torch(network, images))
+    assert torch.equal(make_backend(network, (8, 8, 1), CPU).logits(images), logits_by_torch(network, images))
 
 
 @compiled
 @pytest.mark.parametrize("optimizer", [SGD(), RMSprop()], ids=lambda o: o.name)
 def test_other_optimizers_are_torchs(optimizer: SGD | RMSprop) -> None:
-    used = steps_for(network_of(LAYERS), optimizer=optimizer).used
+    used = backend_for(network_of(LAYERS), optimizer=optimizer).capabilities
     assert used.note == f"not by the kernels: they know Adam and AdamW, not {optimizer.name}"
 
 
@@ -128,7 +147,10 @@ def test_a_module_from_python_is_torchs() -> None:
     class Own(nn.Sequential):
         pass
 
-    assert steps_for(Own(nn.Flatten(), nn.Linear(64, 4))).used.note == "not by the kernels: Own is a module from Python"
+    assert (
+        backend_for(Own(nn.Flatten(), nn.Linear(64, 4))).capabilities.note
+        == "not by the kernels: Own is a module from Python"
+    )
 
 
 @compiled
@@ -136,68 +158,108 @@ def test_frozen_weights_are_torchs_and_stay_as_they_are() -> None:
     network = network_of(LAYERS)
     frozen = next(network.parameters()).requires_grad_(False)
     before = frozen.clone()
-    steps = steps_for(network)
-    assert "some of these are frozen" in steps.used.note
-    steps.take(*data(), torch.arange(40), [0.01] * 3)
+    backend = backend_for(network)
+    assert "some of these are frozen" in backend.capabilities.note
+    backend.step(batch(), [0.01] * 3)
     assert torch.equal(frozen, before)
 
 
 def test_without_a_compiler_torch_trains_and_predicts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chain, "load_library", lambda: None)
     network = network_of(LAYERS)
-    assert "without a C++ compiler" in steps_for(network).used.note
+    assert "without a C++ compiler" in backend_for(network).capabilities.note
     images, _ = data()
-    assert torch.equal(predict_logits(network, images), predict_by_torch(network, images))
+    assert torch.equal(make_backend(network, (8, 8, 1), CPU).logits(images), logits_by_torch(network, images))
 
 
 @compiled
 @pytest.mark.parametrize("layers", [LAYERS, CNN], ids=["mlp", "cnn"])
-def test_both_kinds_of_steps_give_the_same_training(layers: tuple) -> None:
+def test_both_backends_give_the_same_training(layers: tuple) -> None:
     recipe = Recipe(batch_size=16, loss=SPARSE, optimizer=AdamW(epsilon=1e-4))
-    images, labels = data()
+    images, _ = data()
     ours, theirs = network_of(layers), network_of(layers)
-    by_kernels = make_steps(ours, recipe, images, 4)
-    by_torch = TorchSteps(theirs, recipe, 4, torch.device("cpu"), "")
-    assert isinstance(by_kernels, KernelSteps)
+    kernels, plain = make_backend(ours, (8, 8, 1), CPU, recipe), TorchBackend(theirs, CPU, recipe)
+    assert isinstance(kernels, KernelBackend)
     rows = torch.randperm(40, generator=torch.Generator().manual_seed(0))
-    for _ in range(3):
-        (a, a_right), (b, b_right) = (s.take(images, labels, rows, [0.01] * 3) for s in (by_kernels, by_torch))
+    for part in range(3):
+        given = batch(rows, 3 * part)
+        (a, a_right), (b, b_right) = (backend.step(given, [0.01] * 3) for backend in (kernels, plain))
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
         assert int(a_right) == int(b_right)
-    keys = list(ours.state_dict())
-    by_kernels.write_back()
-    assert list(ours.state_dict()) == keys == list(theirs.state_dict())
-    for key, tensor in theirs.state_dict().items():
-        torch.testing.assert_close(ours.state_dict()[key], tensor, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(by_kernels.predict(images), by_torch.predict(images), rtol=1e-3, atol=1e-3)
+    assert list(kernels.weights()) == list(plain.weights())
+    for key, tensor in plain.weights().items():
+        torch.testing.assert_close(kernels.weights()[key], tensor, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(kernels.logits(images), plain.logits(images), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(kernels.features(images), plain.features(images), rtol=1e-3, atol=1e-3)
 
 
 @compiled
-def test_the_network_has_its_old_weights_until_they_are_written_back() -> None:
+def test_the_kernels_leave_the_network_its_own_weights() -> None:
     network = network_of(LAYERS)
-    steps = steps_for(network)
+    backend = backend_for(network)
     before = network[1].weight.detach().clone()
-    steps.take(*data(), torch.arange(40), [0.01] * 3)
+    backend.step(batch(), [0.01] * 3)
     assert torch.equal(network[1].weight, before)
-    steps.write_back()
+    network.load_state_dict(backend.weights())
     assert not torch.equal(network[1].weight, before)
-    torch.testing.assert_close(steps.predict(data()[0]), predict_by_torch(network, data()[0]), rtol=1e-5, atol=1e-5)
+    images, _ = data()
+    torch.testing.assert_close(backend.logits(images), logits_by_torch(network, images), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["kernels", "torch"])
+def test_a_backend_has_its_own_weights_again_after_it_used_others(kind: str) -> None:
+    recipe, network, images = Recipe(batch_size=16, loss=SPARSE), network_of(CNN), data()[0]
+    backend: Backend = TorchBackend(network, CPU, recipe) if kind == "torch" else backend_for(network)
+    backend.step(batch(), [0.01] * 3)
+    own, logits = backend.state_dict(), backend.logits(images)
+    others = {name: tensor * 2 for name, tensor in backend.weights().items()}
+    with using_weights(backend, others):
+        assert not torch.equal(backend.logits(images), logits)
+    assert torch.equal(backend.logits(images), logits)
+    assert all(torch.equal(tensor, own[name]) for name, tensor in backend.state_dict().items())
+
+
+@compiled
+@pytest.mark.parametrize("layers", [LAYERS, CNN], ids=["mlp", "cnn"])
+def test_features_follow_the_weights(layers: tuple) -> None:
+    """What is kept for features is made anew when the weights change."""
+    backend, images = backend_for(network_of(layers)), data()[0]
+    before = backend.features(images)
+    backend.step(batch(), [0.01] * 3)
+    changed = backend.features(images)
+    network = network_of(layers)
+    network.load_state_dict(backend.weights())
+    torch.testing.assert_close(changed, TorchBackend(network, CPU).features(images), rtol=1e-4, atol=1e-5)
+    assert not torch.equal(changed, before)
+
+
+def test_a_predictor_keeps_its_backends(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[nn.Module] = []
+    make = make_backend
+    monkeypatch.setattr(
+        "misread.training.predict.make_backend", lambda network, *rest: (made.append(network), make(network, *rest))[1]
+    )
+    predictor = Predictor(network_of(LAYERS), (8, 8, 1), CPU)
+    images, _ = blocks(40)
+    first = predictor.probs(images)
+    assert (first == predictor.probs(images)).all()
+    assert len(made) == 1
 
 
 @compiled
 def test_mixed_falls_back_to_float32_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     library = load_library()
     assert library is not None
-    used = steps_for(network_of(CNN), precision="mixed").used
+    used = backend_for(network_of(CNN), precision="mixed").capabilities
     if library.engine_has_bf16():
         assert (used.precision, used.note) == ("mixed", "")
     plain = _open("plain")
     monkeypatch.setattr(chain, "load_library", lambda: plain)
-    used = steps_for(network_of(CNN), precision="mixed").used
+    used = backend_for(network_of(CNN), precision="mixed").capabilities
     assert (used.name, used.precision, used.note) == ("kernels", "float32", "this processor has no bf16 products")
     monkeypatch.setattr(chain, "load_library", lambda: None)
-    monkeypatch.setattr(steps_module, "has_fast_bf16", lambda device: False)
-    used = steps_for(network_of(CNN), precision="mixed").used
+    monkeypatch.setattr(torch_backend, "has_fast_bf16", lambda device: False)
+    used = backend_for(network_of(CNN), precision="mixed").capabilities
     assert (used.name, used.precision) == ("torch", "float32")
     assert used.note.endswith("its kernels; bf16 is not fast on this cpu")
 
@@ -213,4 +275,6 @@ def test_the_record_of_a_run_says_what_computed_it(
     run = misread.train(block_set, "tutorial-mlp", settings=SMALL, epochs=2, out="runs", progress=False)
     said = json.loads((run.folder / "run.json").read_text())["engine"]
     why = "not by the kernels: misread was installed without a C++ compiler, so without its kernels"
+    build = said.pop("build")
     assert said == {"name": "kernels" if has else "torch", "precision": "float32", "note": "" if has else why}
+    assert build in BUILDS if has else build == torch.__version__

@@ -1,0 +1,101 @@
+import pytest
+import torch
+
+from misread.training import batches as batches_module
+from misread.training.augment import augment
+from misread.training.batches import Batches, Examples
+from misread.training.randomness import Purpose, generator, random_key
+from misread.training.recipe import Augmentation, Recipe
+
+SPEC = Augmentation(rotation=20, shift=0.1, elastic=0.02, erasing=0.3)
+SIZE = 5
+
+
+def images(n: int = 50) -> torch.Tensor:
+    return torch.randint(0, 256, (n, 6, 6, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def batches_of(data: torch.Tensor, spec: Augmentation | None, seed: int = 3, batch_size: int = SIZE) -> Batches:
+    rows = torch.arange(len(data))
+    return Batches(Examples(data, rows.clone(), rows), Recipe(batch_size=batch_size, augmentation=spec), seed)
+
+
+def seen(batches: Batches, epoch: int, parts: list[tuple[int, int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The images and labels of these parts of an epoch, each (step, steps)."""
+    taken = [batches.take(epoch, step, steps) for step, steps in parts]
+    return torch.cat([b.images[b.rows] for b in taken]), torch.cat([b.labels[b.rows] for b in taken])
+
+
+@pytest.mark.parametrize("spec", [None, SPEC])
+@pytest.mark.parametrize("steps", [[1] * 10, [2, 5, 3], [9, 1]])
+def test_what_a_step_gets_does_not_depend_on_how_many_steps_are_taken_at_once(
+    steps: list[int], spec: Augmentation | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches_module, "AUGMENTATION_BLOCK", 8)
+    starts = [sum(steps[:i]) for i in range(len(steps))]
+    whole = seen(batches_of(images(), spec), 1, [(0, 10)])
+    in_parts = seen(batches_of(images(), spec), 1, list(zip(starts, steps, strict=True)))
+    assert torch.equal(whole[0], in_parts[0])
+    assert torch.equal(whole[1], in_parts[1])
+
+
+@pytest.mark.parametrize("spec", [None, SPEC])
+def test_a_position_is_all_that_is_needed_to_begin_in_the_middle(
+    spec: Augmentation | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches_module, "AUGMENTATION_BLOCK", 8)
+    used = batches_of(images(), spec)
+    for epoch in range(3):
+        seen(used, epoch, [(0, 10)])
+    for epoch, step in ((2, 4), (0, 9), (1, 0)):
+        fresh = batches_of(images(), spec)
+        for ours, theirs in zip(seen(fresh, epoch, [(step, 1)]), seen(used, epoch, [(step, 1)]), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def test_an_epoch_has_every_image_once_in_the_seeds_order_and_augmented_by_its_draws() -> None:
+    data = images()
+    shown, labels = seen(batches_of(data, SPEC), 2, [(0, 10)])
+    order = torch.randperm(50, generator=generator(3, Purpose.ORDER, 2))
+    assert torch.equal(labels, order)
+    assert torch.equal(shown, augment(data[order], SPEC, generator(3, Purpose.AUGMENTATION, 2, 0)))
+
+
+def test_each_epoch_is_shuffled_and_augmented_anew_and_labels_stay_with_their_images() -> None:
+    data = torch.arange(20, dtype=torch.uint8)[:, None, None, None].repeat(1, 4, 4, 1) * 10  # of one brightness each
+    data[:, 1, 1] = 255
+    batches = batches_of(data, Augmentation(shift=0.4), seed=0)
+    epochs = []
+    for epoch in range(2):
+        shown, labels = seen(batches, epoch, [(0, 4)])
+        assert (shown.flatten(1).amin(1) == labels * 10).all()
+        assert labels.sort().values.tolist() == list(range(20))
+        epochs.append((labels.tolist(), shown[labels.argsort()]))
+    (first, images_first), (second, images_second) = epochs
+    assert first != second
+    assert not torch.equal(images_first, images_second)
+
+
+def test_the_last_batch_of_an_epoch_may_be_short_and_steps_are_counted_through_all_epochs() -> None:
+    batches = batches_of(images(12), None)
+    assert batches.steps_per_epoch == 3
+    batch = batches.take(2, 1, 2)
+    assert (len(batch.rows), batch.size, batch.first_step) == (7, 5, 7)
+
+
+def test_without_augmentation_images_are_not_copied() -> None:
+    data = images(9)
+    batch = batches_of(data, None).take(0, 0, 1)
+    assert batch.images is data
+    assert len(batch.rows) == SIZE
+
+
+def test_keys_of_different_purposes_and_positions_differ() -> None:
+    keys = {
+        random_key(seed, purpose, *position)
+        for seed in (0, 1, 2**32, 2**63 - 1)
+        for purpose in Purpose
+        for position in ((), (0,), (1,), (0, 0), (0, 1), (1, 0), (2**32,))
+    }
+    assert len(keys) == 4 * 3 * 7
+    assert all(0 <= key < 2**63 for key in keys)
