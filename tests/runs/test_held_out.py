@@ -185,7 +185,7 @@ def test_a_line_says_what_each_network_gave(block_set: ImageSet, capsys: pytest.
     assert [line.split(",")[0] for line in lines] == [f"training {i}/6" for i in range(1, 7)]
     assert "106 images in" in lines[0]
     assert "on 214 held-out images" in lines[0]
-    assert "on 107 held out" in lines[3]
+    assert "on 107 held-out images" in lines[3]
     assert result.record.metrics["n"] == 320
     plain = held_out(block_set, progress=True, filter_labels=False)
     lines = capsys.readouterr().out.splitlines()

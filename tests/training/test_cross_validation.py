@@ -171,7 +171,8 @@ def test_a_target_accuracy_ends_the_trainings_of_folds_too() -> None:
     pool = as_split(*blocks(160))
 
     class Epochs(FoldCallback):
-        counts = [0]
+        def __init__(self) -> None:
+            self.counts = [0]
 
         def on_epoch_end(self, event: Any) -> None:
             self.counts[-1] += 1

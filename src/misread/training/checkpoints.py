@@ -21,12 +21,12 @@ class Checkpoints(Callback):
     Give it after the callbacks that change the state: it writes what they leave.
     """
 
-    def __init__(self, folder: Path, every_seconds: float = EVERY_SECONDS) -> None:
-        self.folder, self.every_seconds = folder, every_seconds
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._written = time.monotonic()
 
     def on_steps(self, event: StepsDone) -> None:
-        if event.state.is_interrupted or time.monotonic() - self._written >= self.every_seconds:
+        if event.state.is_interrupted or time.monotonic() - self._written >= EVERY_SECONDS:
             self._write(event)
 
     def on_epoch_end(self, event: EpochEnded) -> None:

@@ -44,7 +44,8 @@ def state_bytes(state: TrainState) -> bytes:
         "interruptions": state.interruptions,
     }
     text = json.dumps(values)
-    return safetensors.save(tensors, {"state": text, "sha256": _digest(text, tensors)})
+    # one entry, because several would be written in an order that changes from call to call
+    return safetensors.save(tensors, {"misread": json.dumps({"state": text, "sha256": _digest(text, tensors)})})
 
 
 def read_state(contents: bytes, where: str) -> TrainState:
@@ -55,7 +56,7 @@ def read_state(contents: bytes, where: str) -> TrainState:
     try:
         tensors = safetensors.load(contents)
         length = int.from_bytes(contents[:8], "little")
-        metadata = json.loads(contents[8 : 8 + length])["__metadata__"]
+        metadata = json.loads(json.loads(contents[8 : 8 + length])["__metadata__"]["misread"])
         values: dict[str, Any] = json.loads(metadata["state"])
         whole = metadata["sha256"] == _digest(metadata["state"], tensors)
     except (SafetensorError, ValueError, KeyError) as error:
