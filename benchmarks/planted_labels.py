@@ -25,7 +25,7 @@ import misread
 from machine import measure_machine
 from misread.analysis.label_issues import METHODS, flagged_issues, label_issues
 from misread.data.image_set import ImageSet
-from misread.runs.held_out import HeldOut, cross_validate
+from misread.runs.held_out import HeldOut, cross_val_predict
 from results_file import RESULTS, write_json
 
 ROOT = Path(__file__).parent.parent
@@ -127,8 +127,8 @@ def plant_and_find(data: ImageSet, args: argparse.Namespace) -> list[dict[str, A
 
 def cross_validated(data: ImageSet, args: argparse.Namespace, seed: int, prune: bool, split: str = "train") -> HeldOut:
     with tempfile.TemporaryDirectory() as out:
-        return cross_validate(
-            data, args.recipe, split=split, folds=args.folds, prune=prune, seed=seed, settings=args.set,
+        return cross_val_predict(
+            data, args.recipe, split=split, folds=args.folds, filter_labels=prune, seed=seed, settings=args.set,
             out=out, progress=False,
         )  # fmt: skip
 

@@ -50,7 +50,7 @@ def test_every_recipe_setting_is_documented() -> None:
 def test_every_key_of_the_record_is_documented() -> None:
     text = (DOCS / "run-folder.md").read_text()
     parts = (record.RunRecord, record.DataRecord, record.ModelRecord, record.EngineRecord, record.LabelPatchRecord)
-    for part in (*parts, record.Timing):
+    for part in (*parts, record.Timing, record.Interruption):
         for field in part.model_fields:
             assert f"`{field}" in text, field
 

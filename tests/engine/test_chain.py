@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from misread.training.evaluate import predict_by_torch
 from torch import Tensor, nn
 
 from misread.engine import chain as chain_module
@@ -17,6 +16,7 @@ from misread.models import layer_specs as specs
 from misread.models.layer_specs import BatchNormalization, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
 from misread.models.network import Network, build_network, to_input
 from misread.training.device import using_threads
+from misread.training.torch_backend import TorchBackend
 
 LIBRARY = load_library()
 pytestmark = pytest.mark.skipif(LIBRARY is None, reason="misread was installed without a C++ compiler")
@@ -28,6 +28,10 @@ ADAM = Hyper(
     0.9, 0.999, 1e-4, 0.0, 0.0
 )  # an epsilon that is not tiny: rounding stays rounding where gradients are near 0
 CLASSIFY = Dense(units="classes")
+
+
+def predict_by_torch(network: nn.Module, images: Tensor) -> Tensor:
+    return TorchBackend(network, torch.device("cpu")).logits(images)
 
 
 def dense(units: int) -> Dense:
