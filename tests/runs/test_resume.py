@@ -68,8 +68,9 @@ def contents(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(autouse=True)
-def _a_step_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+def _a_step_an_event_and_every_epoch_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("misread.training.budget.TICK_SECONDS", 0.0)
+    monkeypatch.setattr("misread.training.checkpoints.TIME_SHARE", float("inf"))
 
 
 @pytest.mark.parametrize("more", [(), ("members=2",), ("early_stopping.patience=1", "optimizer.learning_rate=0.1")])
@@ -290,7 +291,7 @@ def live(out: str, data: str, settings: list[str], ready: Any) -> None:
     from misread.runs.train import resume, train
     from misread.training import checkpoints
 
-    checkpoints.EVERY_SECONDS = 0.05
+    checkpoints.EVERY_SECONDS, checkpoints.TIME_SHARE = 0.05, float("inf")
     partial = run_folder.find_unfinished(Path(out))
     ready.set()
     if partial:

@@ -11,35 +11,39 @@ from misread.training.session import TrainState
 from misread.training.state_file import read_state, state_bytes
 
 EVERY_SECONDS = 15.0  # between checkpoints inside a long epoch
+TIME_SHARE = 0.02  # of the time, which writing checkpoints may take: short epochs get one every few epochs
 KEPT = 2  # the last ones: should one be damaged, the other still is there
 
 
 class Checkpoints(Callback):
-    """Writes a checkpoint at the end of every epoch, every so many seconds inside one, and where it is interrupted.
+    """Writes a checkpoint at the ends of epochs, every so many seconds inside a long one, and where it is interrupted.
 
-    folder: holds the checkpoints and nothing else; made when it is needed. The last two are kept.
+    folder: holds the checkpoints and what the training began with. The last two checkpoints are kept.
     Give it after the callbacks that change the state: it writes what they leave.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._written = time.monotonic()
+        self._cost = 0.0  # seconds that the last checkpoint took
 
     def on_steps(self, event: StepsDone) -> None:
         if event.state.is_interrupted or time.monotonic() - self._written >= EVERY_SECONDS:
             self._write(event)
 
     def on_epoch_end(self, event: EpochEnded) -> None:
-        self._write(event)
+        if event.state.is_interrupted or self._cost <= TIME_SHARE * (time.monotonic() - self._written):
+            self._write(event)
 
     def _write(self, event: StepsDone | EpochEnded) -> None:
-        state = event.state
+        started, state = time.monotonic(), event.state
         state.capture(event.backend)
         self.folder.mkdir(exist_ok=True)
         files.write_bytes(self.folder / _name(state), state_bytes(state))
         for old in find_checkpoints(self.folder)[:-KEPT]:
             old.unlink(missing_ok=True)
         self._written = time.monotonic()
+        self._cost = self._written - started
 
 
 def _name(state: TrainState) -> str:

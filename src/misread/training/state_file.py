@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from misread.errors import RunError
@@ -25,8 +27,9 @@ def state_bytes(state: TrainState) -> bytes:
         "epoch": {"losses": state.losses},
         **{f"finished.{i}": weights for i, weights in enumerate(state.finished)},
     }
-    # copies, because the format refuses tensors that share memory
-    tensors = {f"{g}:{k}": t.detach().cpu().clone().contiguous() for g, ts in groups.items() for k, t in ts.items()}
+    tensors = {f"{group}:{k}": t.detach().cpu().contiguous() for group, ts in groups.items() for k, t in ts.items()}
+    places = Counter(tensor.data_ptr() for tensor in tensors.values())  # the format refuses shared memory
+    tensors = {name: t.clone() if places[t.data_ptr()] > 1 else t for name, t in tensors.items()}
     values = {
         "format": FORMAT,
         "seed": state.seed,
@@ -94,5 +97,5 @@ def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.numpy().tobytes())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)  # any dtype, as bytes
     return digest.hexdigest()
