@@ -137,7 +137,7 @@ def test_numbers_at_the_top_are_those_of_the_arrays(visit: Open, whole: Path, ru
     assert page.inner_text("#accuracy") == f"{100 * (160 - wrong) / 160:.2f}%"
     assert page.title() == "tutorial-mlp on signs · misread"
     rests_on = page.inner_text("#facts")
-    for said in ("320 images trained", "12 epochs", runs[0].record.environment.torch, "8 × 8, grey; 4 classes"):
+    for said in ("320 training", "12 epochs", runs[0].record.environment.torch, "8 × 8, grey; 4 classes"):
         assert said in rests_on
     assert page.locator("#training svg").count() == 2
 

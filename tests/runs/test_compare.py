@@ -89,7 +89,7 @@ def test_a_run_offers_the_analysis_of_its_predictions(runs: tuple[Run, Run]) -> 
     run, predictions = runs[0], runs[0].predictions()
     assert run.confusion().counts.tolist() == predictions.confusion().counts.tolist()
     assert run.per_class().table.equals(predictions.per_class().table)
-    assert run.coverage().table.equals(predictions.coverage().table)
+    assert run.risk_coverage().table.equals(predictions.risk_coverage().table)
     assert run.confusion("train").counts.sum() == 320
     assert predictions.title == "tutorial-mlp on blocks, test"
 

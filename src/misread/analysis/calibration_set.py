@@ -1,35 +1,30 @@
-"""Which images a method is fitted on, and which it is measured on: never the same."""
-
-from typing import TYPE_CHECKING
+"""The calibration set: images that a method is fitted on, which are never the images that it is measured on."""
 
 import numpy as np
 
+from misread.analysis.scored import Scored
 from misread.errors import DataError
 
-if TYPE_CHECKING:
-    from misread.analysis.predictions import Predictions
 
+def calibration_and_measured(scored: Scored, calibration_set: Scored | None) -> tuple[Scored, Scored] | None:
+    """(the images to fit on, the images to measure on).
 
-def fitted_and_measured(
-    predictions: "Predictions", fit_on: "Predictions | None"
-) -> "tuple[Predictions, Predictions] | None":
-    """(those to fit on, those to measure on).
-
-    With `fit_on`, validation predictions of the same model: those, and all of `predictions`. Without: two halves of
-    `predictions`, which are named as such. None where no class has two images to halve.
-    Raises DataError: other classes, or `fit_on` are the very predictions to be measured.
+    With a calibration set, such as the same model's validation images: that set, and all of `scored`.
+    Without: two halves of `scored`, named as such. None if no class has two images.
+    Raises DataError: other classes, or the calibration set is `scored` itself.
     """
-    if fit_on is None:
-        first, second = predictions.halves()
+    if calibration_set is None:
+        first, second = scored.split_halves()
         return (first, second) if len(first) and len(second) else None
-    if fit_on.class_names != predictions.class_names:
+    if calibration_set.class_names != scored.class_names:
         raise DataError(
-            f"The predictions to fit on have the classes {', '.join(fit_on.class_names)}; those to measure on have "
-            f"{', '.join(predictions.class_names)}."
+            f"The calibration set has the classes {', '.join(calibration_set.class_names)}; the images to measure have "
+            f"{', '.join(scored.class_names)}."
         )
-    if np.array_equal(fit_on.probs, predictions.probs) and np.array_equal(fit_on.labels, predictions.labels):
+    same_probs = np.array_equal(calibration_set.probs, scored.probs)
+    if same_probs and np.array_equal(calibration_set.labels, scored.labels):
         raise DataError(
-            "These are the same images: fitted and measured on them, the result would look better than it is. "
-            "Give validation images as fit_on, or leave it out: then one half is fitted on and the other measured."
+            "The calibration set is the images to measure: the result would look better than it is.\n"
+            "Give validation images, or no calibration set: then one half is fitted on and the other measured."
         )
-    return fit_on, predictions
+    return calibration_set, scored

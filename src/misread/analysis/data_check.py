@@ -64,8 +64,8 @@ def _unequal_classes(data: ImageSet) -> list[str]:
     most, least = int(counts.argmax()), int(counts.argmin())
     if counts[most] <= IMBALANCE * counts[least]:
         return []
-    said = " and ".join(f"{counts[k]:,} of {data.class_names[k]!r}" for k in (most, least))
-    return [f"Unequal classes in train: {said}."]
+    counted = " and ".join(f"{counts[k]:,} of {data.class_names[k]!r}" for k in (most, least))
+    return [f"Unequal classes in train: {counted}."]
 
 
 def _constant_images(data: ImageSet) -> pd.DataFrame:

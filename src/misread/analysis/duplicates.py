@@ -99,8 +99,8 @@ def near_pairs(small: np.ndarray, correlation: float = NEAR_DUPLICATE) -> Iterat
         a, b = candidates.nonzero(as_tuple=True)
         a, b = a[b > a], b[b > a]
         pairs = torch.stack([order[start + a], order[start + b]], dim=1).sort(dim=1).values
-        kept = pairs[(rows[pairs[:, 0]] * rows[pairs[:, 1]]).sum(dim=1) >= correlation]
-        yield kept.numpy()
+        near = pairs[(rows[pairs[:, 0]] * rows[pairs[:, 1]]).sum(dim=1) >= correlation]
+        yield near.numpy()
 
 
 def _principal_components(rows: Tensor) -> Tensor:

@@ -1,28 +1,27 @@
-"""Coverage against error: what remains wrong when the least certain images are left to a person."""
+"""Risk against coverage: the error that remains when the least certain images are left to a person."""
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from misread.analysis.intervals import wilson_intervals
 from misread.analysis.records import records
-
-if TYPE_CHECKING:
-    from misread.analysis.predictions import Predictions
-    from misread.figures.style import Picture
+from misread.analysis.scored import Scored
+from misread.figures.risk_coverage import risk_coverage_figure
+from misread.figures.style import Picture
 
 COVERAGES = (1.0, 0.995, 0.99, 0.98, 0.95, 0.9)
 
 
-def coverage_curve(labels: np.ndarray, probs: np.ndarray) -> pd.DataFrame:
-    """Error among the images that are at least so confident, for every confidence there is, the highest first.
+def risk_coverage_curve(labels: np.ndarray, probs: np.ndarray) -> pd.DataFrame:
+    """The error of the images at or above a confidence, for every confidence that occurs, the highest first.
 
     labels: (N,) int64. probs: (N, K).
-    Columns: threshold (keep an image whose confidence is at least this), coverage (share kept), n (kept), left (not
-    kept), misread (of the kept), error (misread / n), error_low, error_high (95% Wilson).
-    Images of the same confidence are kept or left together, as a threshold does.
+    Columns: threshold (the confidence), coverage (the share of images at or above it), n (their number), left (the
+    number below it), misread (of the n), error (misread / n), error_low, error_high (95% Wilson).
+    Images of equal confidence are on the same side, as with any threshold.
     Source: selective prediction, El-Yaniv and Wiener 2010, "On the foundations of noise-free selective
     classification"; with the softmax's maximum as confidence, Geifman and El-Yaniv 2017, arXiv 1705.08500.
     """
@@ -30,7 +29,8 @@ def coverage_curve(labels: np.ndarray, probs: np.ndarray) -> pd.DataFrame:
     order = np.argsort(-confidence, kind="stable")
     wrong = np.cumsum((probs.argmax(axis=1) != labels)[order])
     ordered = confidence[order]
-    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)[: len(ordered)])  # of each confidence
+    # the last image of each confidence
+    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)[: len(ordered)])
     n, misread = last + 1, wrong[last]
     low, high = wilson_intervals(misread, n)
     return pd.DataFrame(
@@ -47,10 +47,10 @@ def coverage_curve(labels: np.ndarray, probs: np.ndarray) -> pd.DataFrame:
     )
 
 
-def coverage_table(curve: pd.DataFrame, coverages: tuple[float, ...] = COVERAGES) -> pd.DataFrame:
-    """The lines of the curve that keep at least these shares of images, and as few more as equal confidences allow.
+def risk_coverage_table(curve: pd.DataFrame, coverages: tuple[float, ...] = COVERAGES) -> pd.DataFrame:
+    """For each share, the line of the curve with the least coverage that is not below the share.
 
-    Columns: asked (the share), and those of `coverage_curve`.
+    Columns: asked (the share), and those of `risk_coverage_curve`.
     """
     if curve.empty:
         return curve.assign(asked=[])
@@ -61,35 +61,33 @@ def coverage_table(curve: pd.DataFrame, coverages: tuple[float, ...] = COVERAGES
     return table
 
 
-class Coverage:
-    """The curve of error against coverage of predictions, and a small table of it."""
+class RiskCoverage:
+    """The risk-coverage curve, and a small table of it."""
 
-    def __init__(self, predictions: "Predictions") -> None:
-        self.predictions = predictions
+    def __init__(self, scored: Scored) -> None:
+        self.scored = scored
 
     @cached_property
     def curve(self) -> pd.DataFrame:
-        """One line for every confidence there is; columns as `coverage_curve` gives them."""
-        return coverage_curve(self.predictions.labels, self.predictions.probs)
+        """One line for every confidence; see `risk_coverage_curve`."""
+        return risk_coverage_curve(self.scored.labels, self.scored.probs)
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """The curve at a few round coverages."""
-        return coverage_table(self.curve)
+        """The curve at a few round coverages; see `risk_coverage_table`."""
+        return risk_coverage_table(self.curve)
 
-    def figure(self) -> "Picture":
+    def figure(self) -> Picture:
         """Error against coverage, with its 95% band."""
-        from misread.figures.coverage import coverage_figure
-
-        return coverage_figure(self.curve, self.table, self.predictions.title)
+        return risk_coverage_figure(self.curve, self.table, self.scored.title)
 
     def to_dict(self) -> dict[str, Any]:
-        """The small table as JSON takes it; the curve has a line for every image and stays in `curve`."""
+        """The small table as plain values for JSON. The curve is left out: it has a line for every image."""
         return {"table": records(self.table)}
 
     def __repr__(self) -> str:
-        return f"Coverage({self.predictions.title})\n{self.table}"
+        return f"RiskCoverage({self.scored.title})\n{self.table}"
 
     def _repr_html_(self) -> str:
         html: str = self.table.to_html()
-        return f"<p>{self.predictions.title}</p>{html}"
+        return f"<p>{self.scored.title}</p>{html}"

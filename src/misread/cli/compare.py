@@ -22,7 +22,7 @@ from misread.cli.runs import find_run
 if TYPE_CHECKING:
     import pandas as pd
 
-    from misread.analysis.comparison import Comparison
+    from misread.runs.comparison import Comparison
 
 LISTED = 10  # lines of each list that are printed; the CSV and the JSON have all
 

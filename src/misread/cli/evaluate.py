@@ -13,9 +13,9 @@ from misread.errors import RunError
 if TYPE_CHECKING:
     from misread.analysis.calibration import Calibration
     from misread.analysis.conformal import ConformalSets
-    from misread.analysis.coverage import Coverage
-    from misread.analysis.predictions import Predictions
+    from misread.analysis.risk_coverage import RiskCoverage
     from misread.figures.style import Picture
+    from misread.runs.predictions import Predictions
 
 PAIRS = 10  # of confused classes, beside the table of classes
 
@@ -53,13 +53,13 @@ def evaluate(
     if labels:
         result |= opened.fixed_scores(predictions, used, labels)
     own = result["data"]["same"]
-    calibrated, sets, fit_on = None, None, None
+    calibrated, sets, calibration_set = None, None, None
     if calibration or figures or json:
-        fit_on = opened.validation_for(split) if own else None
-        calibrated = predictions.calibration(fit_on)
-        # too few images to hold some back for the one are too few for the other
-        sets = predictions.conformal(error_level, fit_on) if calibrated.scaling else None
-    written = _draw(predictions.figures(fit_on), figures) if figures else []
+        calibration_set = opened.calibration_set(split) if own else None
+        calibrated = predictions.calibration(calibration_set)
+        # if there are too few images to split for the one, there are too few for the other
+        sets = predictions.conformal(error_level, calibration_set) if calibrated.scaling else None
+    written = _draw(predictions.figures(calibration_set), figures) if figures else []
     if json:
         print_json(
             {
@@ -67,7 +67,7 @@ def evaluate(
                 "confusion": predictions.confusion().to_dict(),
                 "per_class": predictions.per_class().to_dict(),
                 "calibration": calibrated.to_dict() if calibrated else None,
-                "coverage": predictions.coverage().to_dict(),
+                "risk_coverage": predictions.risk_coverage().to_dict(),
                 "conformal": sets.to_dict() if sets else None,
             }
         )
@@ -88,7 +88,7 @@ def evaluate(
     if per_class:
         _print_classes(predictions)
     if calibration and calibrated:
-        _print_calibration(calibrated, predictions.coverage(), sets)
+        _print_calibration(calibrated, predictions.risk_coverage(), sets)
     if written:
         print_lines("", *written)
 
@@ -106,9 +106,9 @@ def _print_headline(result: dict[str, Any], predictions: "Predictions") -> None:
     ece = expected_calibration_error(predictions.labels, predictions.probs)
     lines.append(f"Confidence  {predictions.confidence.mean():.2%} on average; calibration error (ECE) {ece:.2%}")
     pairs = predictions.confusion().to_dict()["pairs"][:3]
-    said = [f"{p['label']} as {p['prediction']} ({p['n']:,})" for p in pairs]
-    if said:
-        lines.append(f"Confused    {', '.join(said)}")
+    if pairs:
+        listed = ", ".join(f"{p['label']} as {p['prediction']} ({p['n']:,})" for p in pairs)
+        lines.append(f"Confused    {listed}")
     print_lines(*lines)
 
 
@@ -139,12 +139,12 @@ def _print_classes(predictions: "Predictions") -> None:
     print_table(["Label", "Read as", "Images", "Of the label", "95% interval"], pair_rows, right=(2, 3, 4))
 
 
-def _print_calibration(calibrated: "Calibration", coverage: "Coverage", sets: "ConformalSets | None") -> None:
+def _print_calibration(calibrated: "Calibration", curve: "RiskCoverage", sets: "ConformalSets | None") -> None:
     print_lines("", "When the least certain images are left to a person")
     rows = [
         [f"{1 - c['asked']:.1%}", f"{c['left']:,}", f"{c['threshold']:.4f}", f"{c['misread']:,} of {c['n']:,}",
          f"{c['error']:.2%}", say_interval(c["error_low"], c["error_high"])]
-        for c in coverage.to_dict()["table"]
+        for c in curve.to_dict()["table"]
     ]  # fmt: skip
     header = ["Left", "Images", "Confidence from", "Misread of the rest", "Error", "95% interval"]
     print_table(header, rows, right=range(6))

@@ -154,7 +154,7 @@ def _show_issues(
         write_whole(csv, lambda path: reviewed.to_csv(path, index=False))
         lines.append(f"Table: {csv}. Fill in its column new, then: misread labels apply PATCH DATA --from {csv}")
     if png:
-        write_whole(png, found.wall(grid).save)
+        write_whole(png, found.gallery(grid).save)
         lines.append(f"Picture: {png}")
     if json:
         print_json(shown.to_dict("records"))

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import typer
 
-from misread import __version__
 from misread.cli import compare, data, demo, evaluate, labels, misreads, predict, recipes, report, runs, summary, train
 from misread.errors import MisreadError
+from misread.version import __version__
 
 app = typer.Typer(
     name="misread",

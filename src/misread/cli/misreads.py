@@ -12,7 +12,7 @@ from misread.cli.runs import find_run
 from misread.errors import MisreadError, RunError
 
 if TYPE_CHECKING:
-    from misread.analysis.misreads import Misreads
+    from misread.runs.misreads import Misreads
 
 NUMBERS = ("index", "confidence", "rank")
 SHOWN = ("index", "file", "label", "prediction", "confidence", "rank", "cause", "evidence")  # csv and json have all
@@ -53,7 +53,7 @@ def misreads(
         find_cause(cause)  # a wrong name is refused before anything is computed
     if not causes and (cause or neighbours or other):
         raise RunError("--no-causes leaves nothing for --cause, --neighbours or --other to work on; drop one of them.")
-    found = open_run(find_run(run)).misreads_of(split)
+    found = open_run(find_run(run)).predictions(split).misreads
     others = [open_run(find_run(path)) for path in other or ()]
     try:
         found = found.explain(*others) if causes else found

@@ -11,7 +11,7 @@ from misread.cli.runs import find_run
 from misread.errors import DataError, MisreadError, RunError
 
 if TYPE_CHECKING:
-    from misread.analysis.predictions import Predictions
+    from misread.runs.predictions import Predictions
     from misread.runs.run import Run
 
 ARRAYS = ("labels", "probs", "images", "class_names")
@@ -104,7 +104,7 @@ def _say(path: Path, json: bool, **numbers: int) -> None:
 
 
 def _read(given: dict[str, Path | None]) -> "Predictions":
-    from misread.analysis.predictions import Predictions
+    from misread.runs.predictions import Predictions
 
     if given["labels"] is None or given["probs"] is None:
         raise RunError("Name a run, or give both --labels and --probs.")
