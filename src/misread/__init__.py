@@ -1,6 +1,6 @@
 """misread trains a small-image classifier in seconds and shows every image that it misread.
 
-The names below are all there is to know; each is loaded when it is first used, so importing misread is instant.
+The names below are the public API. Each is loaded on first use, so importing misread is instant.
 """
 
 from importlib import import_module

@@ -134,7 +134,7 @@ def test_evaluate_per_class_and_calibration_are_printed_on_demand(
     assert f"Temperature      {scaling.temperature:.3f}" in out
     assert "Prediction sets  error level 0.2\n" in out
     out = cli("evaluate", shared[1], "--calibration").out
-    assert "error level 0.01 (that takes 99 images to fit on: every set holds all classes)" in out
+    assert "error level 0.01 (needs 99 images to fit on; with fewer, every set holds all classes)" in out
     assert "needed is a share between 0 and 1" in cli("evaluate", shared[1], "--calibration", "--error-level", 2).err
 
 
@@ -266,7 +266,7 @@ def test_misreads_of_one_cause_and_their_neighbours(
     assert "other runs" in other.out
     for arguments, message in (
         (("--cause", "labl-doubtful"), "There is no cause 'labl-doubtful'. Did you mean 'label doubtful'?"),
-        (("--neighbours",), "say with --png where to write it"),
+        (("--neighbours",), "name its file with --png"),
         (("--no-causes", "--cause", "ambiguous"), "--no-causes leaves nothing for --cause"),
     ):
         refused = cli("misreads", shared[1], *arguments)

@@ -31,19 +31,17 @@ def evaluate(
     ] = False,
     calibration: Annotated[
         bool,
-        typer.Option(
-            "--calibration", help="Temperature scaling, error when uncertain images are left out, prediction sets."
-        ),
+        typer.Option("--calibration", help="Temperature scaling, risk against coverage, prediction sets."),
     ] = False,
-    error_level: Annotated[float, typer.Option(help="Share of prediction sets that may miss the label.")] = 0.01,
+    error_level: Annotated[float, typer.Option(help="The share of prediction sets that may miss the label.")] = 0.01,
     figures: Annotated[
-        Path | None, typer.Option(help="Write pictures of all this into this folder.", show_default=False)
+        Path | None, typer.Option(help="Write all pictures into this folder.", show_default=False)
     ] = None,
     labels: options.Labels = None,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
-    """Loss, accuracy with its 95% interval, how many images were misread; on demand, class by class and how certain."""
+    """Loss, accuracy with its 95% interval, and the number of misread images; with options, classes and confidence."""
     from misread.progress import accuracy_line
     from misread.runs.run import open_run
 
@@ -154,7 +152,7 @@ def _print_calibration(calibrated: "Calibration", curve: "RiskCoverage", sets: "
     s = calibrated.scaling
     bound = "; the images fitted on do not determine it: all or none were read right" if s.at_bound else ""
     few = sets.n_fitted < sets.needed
-    small = f" (that takes {sets.needed:,} images to fit on: every set holds all classes)" if few else ""
+    small = f" (needs {sets.needed:,} images to fit on; with fewer, every set holds all classes)" if few else ""
     sizes = ", ".join(f"{size} in {n:,}" for size, n in enumerate(sets.sizes) if n)
     print_lines(
         "",
@@ -169,7 +167,7 @@ def _print_calibration(calibrated: "Calibration", curve: "RiskCoverage", sets: "
 
 
 def _draw(pictures: "dict[str, Picture]", folder: Path) -> list[str]:
-    """Write the pictures; returns a line for each."""
+    """Write the pictures; returns a line for each. Raises RunError: they cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
