@@ -140,7 +140,9 @@ def test_the_history_has_loss_and_accuracy_in_panels_of_their_own(epochs: int) -
 
 
 def test_the_title_of_a_history_is_no_formula() -> None:
-    history_figure(rows(2), title="$\\frac$").png()  # no valid formula: drawing it as one is an error
+    picture = history_figure(rows(2), title="$\\frac$")  # no valid formula: drawing it as one is an error
+    picture.canvas.draw()
+    assert picture.get_suptitle() == "$\\frac$"
 
 
 def test_history_is_a_data_frame_and_stays_usable_as_one() -> None:

@@ -18,8 +18,8 @@
     return element;
   }
 
-  /** What the browser keeps for this page, where it lets us; a page opened from a file may be refused it. */
-  const kept = {
+  /** The browser's storage for this page. It may refuse it to a page opened from a file. */
+  const storage = {
     read(name) {
       try {
         return JSON.parse(localStorage.getItem(name));
@@ -49,11 +49,11 @@
   }
   theme.addEventListener("click", () => {
     const name = isDark() ? "light" : "dark";
-    kept.write("misread-theme", name);
+    storage.write("misread-theme", name);
     showTheme(name);
   });
-  const themeKept = kept.read("misread-theme");
-  showTheme(themeKept === "dark" || themeKept === "light" ? themeKept : null);
+  const storedTheme = storage.read("misread-theme");
+  showTheme(storedTheme === "dark" || storedTheme === "light" ? storedTheme : null);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => showTheme(null));
 
   // ---- pictures and tiles
@@ -370,18 +370,18 @@
     (list?.querySelector(`[data-item="${place}"]`) ?? viewed.from)?.focus();
   });
 
-  // ---- labels: decisions, kept by image hash, and the patch that holds them
+  // ---- labels: decisions, stored by image hash, and the patch made of them
 
   const DECISIONS = "misread-decisions";
   const onPage = new Map(data.items.filter((item) => item.hash).map((item) => [item.hash, item]));
   const decisions = new Map(
-    Object.entries(kept.read(DECISIONS) ?? {}).filter(
+    Object.entries(storage.read(DECISIONS) ?? {}).filter(
       ([hash, made]) => onPage.has(hash) && typeof made === "object" && data.classes.includes(made?.label),
     ),
   );
 
   function decide(hash, made) {
-    const all = kept.read(DECISIONS) ?? {}; // another page may have written since
+    const all = storage.read(DECISIONS) ?? {}; // another page may have written since
     if (made) {
       decisions.set(hash, made);
       all[hash] = made;
@@ -389,7 +389,7 @@
       decisions.delete(hash);
       delete all[hash];
     }
-    kept.write(DECISIONS, all);
+    storage.write(DECISIONS, all);
     showDecisions();
   }
 
@@ -468,8 +468,8 @@
     }, CARDS);
     list.show(data.doubtful);
     const by = byId("by");
-    by.value = kept.read("misread-by") ?? "";
-    by.addEventListener("change", () => kept.write("misread-by", by.value.trim()));
+    by.value = storage.read("misread-by") ?? "";
+    by.addEventListener("change", () => storage.write("misread-by", by.value.trim()));
     byId("forget").addEventListener("click", () => {
       for (const hash of [...decisions.keys()]) decide(hash, null);
       for (const note of document.querySelectorAll("[data-hash] input")) note.value = "";
