@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from misread import files
 from misread.analysis.label_issues import LabelIssues, flagged_issues, label_issue_table
-from misread.analysis.predictions import Predictions
 from misread.data.image_set import SPLITS, ImageSet, Split
 from misread.data.npz import read_npz
 from misread.data.splits import stratified_folds
 from misread.errors import DataError, RecipeError
 from misread.runs import run_folder
+from misread.runs.predictions import Predictions
 from misread.runs.prepare import as_image_set
 from misread.runs.progress import FoldProgress, pick_fold_progress
 from misread.runs.record import Environment, this_environment

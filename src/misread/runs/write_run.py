@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from misread import files
-from misread.analysis.predictions import Predictions
 from misread.data.geometry import measure_geometry
 from misread.models.summary import summarise
 from misread.runs import run_folder
 from misread.runs.history import COLUMNS, History
+from misread.runs.predictions import Predictions
 from misread.runs.prepare import Job
 from misread.runs.record import (
     DataRecord,
@@ -97,7 +97,7 @@ def _write_files(
     if predictions.files is not None:
         arrays["files"] = np.array(predictions.files, dtype=str)
     np.savez_compressed(folder / run_folder.predictions_file("test"), **arrays)  # type: ignore[arg-type]
-    predictions.misreads(predictions.images).to_csv(folder / run_folder.misreads_file("test"), index=False)
+    predictions.misreads.table.to_csv(folder / run_folder.misreads_file("test"), index=False)
     if job.fixed:
         files.write_bytes(folder / run_folder.LABEL_PATCH, job.fixed.patch.contents)
 

@@ -216,7 +216,9 @@ def parse_recipe(values: Mapping[str, Any], where: str) -> Recipe:
     try:
         return TypeAdapter(Recipe).validate_python(values)
     except ValidationError as error:
-        raise RecipeError(f"{where} is not a recipe:\n" + "\n".join(f"  {p}" for p in problems_in(error))) from None
+        raise RecipeError(
+            f"{where} is not a recipe:\n" + "\n".join(f"  {p}" for p in problems_in(error, Recipe))
+        ) from None
 
 
 Settings = Mapping[str, Any] | Iterable[str]  # {"epochs": 3, "optimizer.learning_rate": 0.01}, or "key=value" texts
