@@ -1,11 +1,11 @@
 """`load`: a name or a path to an image set."""
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from misread.data.image_set import ImageSet
+from misread.data.load_progress import Lines, ignore
 from misread.data.named import NAMED
 from misread.errors import DataError
 from misread.names import nearest
@@ -18,7 +18,7 @@ def load(
     *,
     size: int | tuple[int, int] | None = None,
     strict: bool = False,
-    progress: Callable[[str], None] = lambda line: None,
+    progress: Lines | None = None,
 ) -> ImageSet:
     """An image set from a name (`mnist`, `fashion-mnist`, `kmnist`, `digits`) or a path.
 
@@ -27,7 +27,8 @@ def load(
 
     size:     the height and width that images in class folders are resized to, or that a CSV's pixels have.
     strict:   refuse a folder that has files which cannot be read, where else they are left out and reported.
-    progress: told what is being tried for a named set, a line each.
+    progress: called with lines of text: what is tried for a named set, and how many pictures of a folder are decoded
+              (where standard error is a terminal, a bar there shows that instead). None shows nothing.
     Raises DataError: nothing of that name or path, or nothing there that can be used.
     """
     started = time.perf_counter()
@@ -42,7 +43,7 @@ def load(
     return replace(loaded, source=source, load_seconds=time.perf_counter() - started)
 
 
-def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress: Callable[[str], None]) -> ImageSet:
+def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress: Lines | None) -> ImageSet:
     if data == EMBEDDED:
         from misread.data.digits import load_digits
 
@@ -50,16 +51,19 @@ def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress
     if isinstance(data, str) and data in NAMED:
         from misread.data.obtain import load_named
 
-        return load_named(NAMED[data], progress)
+        return load_named(NAMED[data], progress or ignore)
     path = Path(data).expanduser()
     if path.is_dir():
-        from misread.data.folder import load_folder
+        from misread.data.folder import list_class_folders
         from misread.data.idx_folder import find_idx, load_idx_folder
+        from misread.data.listing import load_listing
         from misread.data.npy import find_npy, load_npy
 
         if find_idx(path):
             return load_idx_folder(path)
-        return load_npy(path) if find_npy(path) else load_folder(path, size, strict)
+        if find_npy(path):
+            return load_npy(path)
+        return load_listing(list_class_folders(path), path.resolve().name, str(path), size, strict, progress)
     if path.suffix.lower() == ".npy" and path.is_file():
         from misread.data.npy import load_npy
 
