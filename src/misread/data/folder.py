@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from misread.data.listing import SPLIT_NAMES, LabelledFiles, Listing
+from misread.data.listing import SPLIT_NAMES, LabelledFiles, Listing, class_order
 from misread.data.picture_files import scan_pictures
 from misread.errors import DataError
 
@@ -15,7 +15,7 @@ def list_class_folders(folder: Path) -> Listing:
     """
     split_folders = _split_folders(folder)
     root = split_folders.get("train", folder)
-    names = tuple(f.name for f in _by_number_or_name(_subfolders(root)))
+    names = class_order(f.name for f in _subfolders(root))
     if not names:
         raise DataError(
             f"{folder} has no class folders. Needed: a folder of images for each class, also under train/, val/,\n"
@@ -52,9 +52,3 @@ def _subfolders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith((".", "__")))
-
-
-def _by_number_or_name(folders: list[Path]) -> list[Path]:
-    if all(f.name.isdecimal() for f in folders):  # so that 10 comes after 9, not after 1
-        return sorted(folders, key=lambda f: int(f.name))
-    return folders

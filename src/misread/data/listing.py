@@ -1,5 +1,6 @@
 """A list of picture files with their labels and splits, and the image set that it becomes."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,3 +76,9 @@ def load_listing(
         name, parts, class_names=listing.class_names, files=names, location=location, size=size,
         skipped=tuple(problems),
     )  # fmt: skip
+
+
+def class_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of classes in order: by number where all are numbers, so that 10 comes after 9, else as text."""
+    ordered = sorted(names)
+    return tuple(sorted(ordered, key=int) if all(name.isdecimal() for name in ordered) else ordered)

@@ -54,6 +54,7 @@ def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress
         return load_named(NAMED[data], progress or ignore)
     path = Path(data).expanduser()
     if path.is_dir():
+        from misread.data.file_table import find_table, list_split_tables, list_table
         from misread.data.folder import list_class_folders
         from misread.data.idx_folder import find_idx, load_idx_folder
         from misread.data.listing import load_listing
@@ -63,7 +64,9 @@ def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress
             return load_idx_folder(path)
         if find_npy(path):
             return load_npy(path)
-        return load_listing(list_class_folders(path), path.resolve().name, str(path), size, strict, progress)
+        table = find_table(path)
+        listing = list_table(table) if table else list_split_tables(path) or list_class_folders(path)
+        return load_listing(listing, path.resolve().name, str(path), size, strict, progress)
     if path.suffix.lower() == ".npy" and path.is_file():
         from misread.data.npy import load_npy
 
@@ -72,9 +75,14 @@ def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress
         from misread.data.npz import load_npz
 
         return load_npz(path)
-    if path.suffix.lower() == ".csv" and path.is_file():
+    if path.suffix.lower() in (".csv", ".jsonl") and path.is_file():
         from misread.data.csv_table import load_csv
+        from misread.data.file_table import STEMS, is_file_table, list_table
+        from misread.data.listing import load_listing
 
+        if path.suffix.lower() == ".jsonl" or is_file_table(path):
+            name = path.resolve().parent.name if path.stem in STEMS else path.stem
+            return load_listing(list_table(path), name, str(path), size, strict, progress)
         return load_csv(path, size)
     names = (*NAMED, EMBEDDED)
     if path.exists():
