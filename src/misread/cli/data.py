@@ -81,7 +81,7 @@ def get(name: Annotated[str, typer.Argument(help="mnist, fashion-mnist or kmnist
         raise DataError(
             f"There is no named data set {name!r}.{nearest(name, NAMED)} Known: {', '.join((*NAMED, EMBEDDED))}."
         )
-    images = load(name, progress=lambda line: warn(line))
+    images = load(name, progress=warn)
     print_lines(f"{images!r}", f"Verified, in {images.location}")
 
 
@@ -252,7 +252,7 @@ def _place(pair: dict[Hashable, Any], which: str) -> str:
 def _load(data: str, size: str | None, strict: bool) -> "ImageSet":
     from misread.data.load import load
 
-    return load(data, size=options.parse_size(size), strict=strict, progress=lambda line: warn(line))
+    return load(data, size=options.parse_size(size), strict=strict, progress=warn)
 
 
 def _describe(images: "ImageSet") -> dict[str, Any]:

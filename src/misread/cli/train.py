@@ -48,9 +48,7 @@ def train(
     asked = {"seconds": seconds, "target_accuracy": target}
     settings = [*(set or []), *(f"{key}={value}" for key, value in asked.items() if value is not None)]
     load_recipe(recipe, settings)  # a bad recipe is refused before the data is fetched
-    images = load(
-        data, size=options.parse_size(size), strict=strict, progress=lambda line: None if quiet else warn(line)
-    )
+    images = load(data, size=options.parse_size(size), strict=strict, progress=None if quiet else warn)
     warn(*(f"Skipped: {line}" for line in images.skipped))
     listener = pick_listener(quiet=quiet, console=console(json))
     if seeds is not None:

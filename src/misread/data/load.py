@@ -3,14 +3,16 @@
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from misread.data.image_set import ImageSet
-from misread.data.load_progress import Lines, ignore
+from misread.data.load_progress import Lines, ignore, to_stderr
 from misread.data.named import NAMED
 from misread.errors import DataError
 from misread.names import nearest
 
 EMBEDDED = "digits"
+Progress = Lines | Literal["decoding"] | None
 
 
 def load(
@@ -18,7 +20,7 @@ def load(
     *,
     size: int | tuple[int, int] | None = None,
     strict: bool = False,
-    progress: Lines | None = None,
+    progress: Progress = "decoding",
 ) -> ImageSet:
     """An image set from a name (`mnist`, `fashion-mnist`, `kmnist`, `digits`) or a path.
 
@@ -27,8 +29,9 @@ def load(
 
     size:     the height and width that images in class folders are resized to, or that a CSV's pixels have.
     strict:   refuse a folder that has files which cannot be read, where else they are left out and reported.
-    progress: called with lines of text: what is tried for a named set, and how many pictures of a folder are decoded
-              (where standard error is a terminal, a bar there shows that instead). None shows nothing.
+    progress: called with lines of text: what is tried for a named set, and how many pictures of a folder are decoded.
+              Where standard error is a terminal, a bar there shows the latter instead. "decoding" shows only the
+              latter, on standard error, and None nothing.
     Raises DataError: nothing of that name or path, or nothing there that can be used.
     """
     started = time.perf_counter()
@@ -43,7 +46,7 @@ def load(
     return replace(loaded, source=source, load_seconds=time.perf_counter() - started)
 
 
-def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress: Lines | None) -> ImageSet:
+def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress: Progress) -> ImageSet:
     if data == EMBEDDED:
         from misread.data.digits import load_digits
 
@@ -51,7 +54,8 @@ def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress
     if isinstance(data, str) and data in NAMED:
         from misread.data.obtain import load_named
 
-        return load_named(NAMED[data], progress or ignore)
+        return load_named(NAMED[data], progress if callable(progress) else ignore)
+    lines = to_stderr if progress == "decoding" else progress
     path = Path(data).expanduser()
     if path.is_dir():
         from misread.data.file_table import find_table, list_split_tables, list_table
@@ -66,7 +70,7 @@ def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress
             return load_npy(path)
         table = find_table(path)
         listing = list_table(table) if table else list_split_tables(path) or list_class_folders(path)
-        return load_listing(listing, path.resolve().name, str(path), size, strict, progress)
+        return load_listing(listing, path.resolve().name, str(path), size, strict, lines)
     if path.suffix.lower() == ".npy" and path.is_file():
         from misread.data.npy import load_npy
 
@@ -82,7 +86,7 @@ def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress
 
         if path.suffix.lower() == ".jsonl" or is_file_table(path):
             name = path.resolve().parent.name if path.stem in STEMS else path.stem
-            return load_listing(list_table(path), name, str(path), size, strict, progress)
+            return load_listing(list_table(path), name, str(path), size, strict, lines)
         return load_csv(path, size)
     names = (*NAMED, EMBEDDED)
     if path.exists():

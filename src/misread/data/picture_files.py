@@ -53,9 +53,11 @@ def _scan(folder: str, prefix: str) -> Iterator[PictureFile]:
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from _scan(entry.path, f"{prefix}{entry.name}{os.sep}")
-        elif is_picture_name(entry.name) and entry.is_file():
+        elif is_picture_name(entry.name):
             try:
+                if not entry.is_file():
+                    continue
                 stat = entry.stat()
-            except OSError:  # removed while we looked
+            except OSError:  # removed while we looked, or a circle of links
                 continue
             yield PictureFile(prefix + entry.name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
