@@ -114,17 +114,16 @@ def serve() -> None:
 
 
 class _Process:
-    """A decoding process, called like `decode_batch`."""
+    """A decoding process, called like `decode_batch` once it has been sent the `prepare`."""
 
-    def __init__(self, prepare: Prepare) -> None:
+    def __init__(self) -> None:
         # the child finds the package as we did, whatever has been done to sys.path
         code = f"import sys; sys.path[:] = {sys.path!r}; from misread.data.decode import serve; serve()"
         self.process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._send(prepare)
 
     def __call__(self, paths: Sequence[str]) -> Batch:
         try:
-            self._send(paths)
+            self.send(paths)
             return pickle.load(self.process.stdout)  # type: ignore[arg-type]
         except (EOFError, OSError, pickle.UnpicklingError):
             self.process.kill()
@@ -134,7 +133,7 @@ class _Process:
                 "breaks the decoder, or memory ran out. Move them away, or free memory."
             ) from None
 
-    def _send(self, value: Any) -> None:
+    def send(self, value: Any) -> None:
         pickle.dump(value, self.process.stdin, pickle.HIGHEST_PROTOCOL)  # type: ignore[arg-type]
         self.process.stdin.flush()  # type: ignore[union-attr]
 
@@ -152,14 +151,13 @@ def _decoders(prepare: Prepare, files: int) -> Iterator[list[Callable[[Sequence[
     workers = min(_cores(), MAX_WORKERS)
     with ExitStack() as stack:
         processes: list[Callable[[Sequence[str]], Batch]] = []
-        if files >= PROCESSES_FROM and workers > 1 and sys.executable:
-            try:
+        if files >= PROCESSES_FROM and workers > 1 and _is_python():
+            with suppress(OSError):  # no processes here, or no more of them
                 for _ in range(workers):
-                    process = _Process(prepare)
+                    process = _Process()
                     stack.callback(process.close)
+                    process.send(prepare)
                     processes.append(process)
-            except OSError:  # no processes here, or no more of them
-                pass
         yield processes or [partial(decode_batch, prepare=prepare)] * workers
 
 
@@ -187,6 +185,11 @@ def _in_order(decoders: list[Callable[[Sequence[str]], Batch]], batches: Iterato
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _is_python() -> bool:
+    """Whether `sys.executable` runs Python code; in a program that was frozen with its Python it is that program."""
+    return bool(sys.executable) and not getattr(sys, "frozen", False)
 
 
 def _cores() -> int:

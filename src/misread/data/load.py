@@ -25,9 +25,10 @@ def load(
     """An image set from a name (`mnist`, `fashion-mnist`, `kmnist`, `digits`) or a path.
 
     A path is a folder of IDX files, a folder of `.npy` files, a folder of class folders (also under train/ val/
-    test/), an `.npz` with Keras's keys, or a `.csv` of label and pixels.
+    test/), a folder of pictures with a table of labels (`metadata.csv`, `metadata.jsonl`) or that table, an `.npz` with
+    Keras's keys, or a `.csv` of label and pixels. Pictures are decoded once and then come from the cache.
 
-    size:     the height and width that images in class folders are resized to, or that a CSV's pixels have.
+    size:     the height and width that pictures in folders are resized to, or that a CSV's pixels have.
     strict:   refuse a folder that has files which cannot be read, where else they are left out and reported.
     progress: called with lines of text: what is tried for a named set, and how many pictures of a folder are decoded.
               Where standard error is a terminal, a bar there shows the latter instead. "decoding" shows only the
