@@ -10,8 +10,6 @@ import pytest
 import misread
 from misread import errors
 
-SOURCES = Path(misread.__file__).parent
-
 
 def test_the_front_door_has_these_names() -> None:
     assert sorted(misread.__all__) == [
@@ -60,27 +58,6 @@ def test_a_whole_training_needs_no_compiler_of_torchs(tmp_path: Path) -> None:
 
 def test_the_version_is_that_of_the_package() -> None:
     assert misread.__version__ == importlib.metadata.version("misread")
-
-
-def test_arrows_point_one_way() -> None:
-    """data and models know nothing of training; those and analysis nothing of the command line or runs."""
-    forbidden = {
-        "data": ("models", "training", "analysis", "runs", "figures", "report", "cli"),
-        "models": ("training", "analysis", "runs", "figures", "report", "cli"),
-        "training": ("analysis", "runs", "figures", "report", "cli"),
-        "analysis": ("runs", "cli"),
-        "figures": ("runs", "report", "cli"),
-        "runs": ("cli",),
-        "report": ("cli",),
-    }
-    for package, others in forbidden.items():
-        for source in (SOURCES / package).rglob("*.py"):
-            text = source.read_text()
-            for other in others:
-                assert f"misread.{other}" not in text, f"{source} knows of {other}"
-    for package in ("analysis", "runs"):  # their objects can write a report, which is loaded when one does
-        for source in (SOURCES / package).rglob("*.py"):
-            assert "\nfrom misread.report" not in source.read_text(), source
 
 
 def test_every_error_kind_has_its_exit_code() -> None:

@@ -1,18 +1,18 @@
 """misread trains a small-image classifier in seconds and shows every image that it misread.
 
-The names below are all there is to know; each is loaded when it is first used, so importing misread is instant.
+The names below are the public API. Each is loaded on first use, so importing misread is instant.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from misread.version import __version__ as __version__
 
 _HOME = {
     "DataError": "misread.errors",
     "ImageSet": "misread.data.image_set",
     "MisreadError": "misread.errors",
-    "Predictions": "misread.analysis.predictions",
+    "Predictions": "misread.runs.predictions",
     "Recipe": "misread.training.recipe",
     "RecipeError": "misread.errors",
     "Run": "misread.runs.run",
@@ -29,7 +29,6 @@ _HOME = {
 __all__ = list(_HOME)
 
 if TYPE_CHECKING:
-    from misread.analysis.predictions import Predictions as Predictions
     from misread.data.image_set import ImageSet as ImageSet
     from misread.data.load import load as load
     from misread.errors import DataError as DataError
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from misread.errors import TrainingError as TrainingError
     from misread.runs.compare import compare as compare
     from misread.runs.held_out import cross_validate as cross_validate
+    from misread.runs.predictions import Predictions as Predictions
     from misread.runs.run import Run as Run
     from misread.runs.run import open_run as open_run
     from misread.runs.seeds import train_seeds as train_seeds

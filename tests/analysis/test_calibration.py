@@ -11,14 +11,8 @@ from scipy.special import log_softmax, softmax
 from sklearn.metrics import log_loss
 
 from misread import DataError, Predictions
-from misread.analysis.calibration import (
-    COOLEST,
-    HOTTEST,
-    apply_temperature,
-    expected_calibration_error,
-    fit_temperature,
-    reliability_table,
-)
+from misread.analysis.calibration import expected_calibration_error, reliability_table
+from misread.analysis.temperature import HIGHEST, LOWEST, apply_temperature, fit_temperature
 
 
 def calibrated(n: int, k: int, seed: int, spread: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
@@ -93,18 +87,18 @@ def test_the_temperature_is_where_scipy_finds_the_least_loss(n: int, k: int, spr
     def loss(log_temperature: float) -> float:
         return -float(log_softmax(logits / np.exp(log_temperature), axis=1)[np.arange(n), labels].mean())
 
-    scipys = minimize_scalar(loss, bounds=(np.log(COOLEST), np.log(HOTTEST)), method="bounded")
+    scipys = minimize_scalar(loss, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded")
     ours = fit_temperature(labels, softmax(logits, axis=1))
-    assert COOLEST * 0.999 <= ours <= HOTTEST * 1.001
+    assert LOWEST * 0.999 <= ours <= HIGHEST * 1.001
     assert loss(np.log(ours)) <= scipys.fun + 1e-6
 
 
 def test_the_search_ends_at_its_bounds_where_there_is_no_least_loss() -> None:
     probs = np.array([[0.9, 0.1], [0.8, 0.2]])
-    assert fit_temperature(np.array([0, 0]), probs) == COOLEST  # all right: the surer the better
-    assert fit_temperature(np.array([1, 1]), probs) == HOTTEST  # all wrong
+    assert fit_temperature(np.array([0, 0]), probs) == LOWEST  # all right: the surer the better
+    assert fit_temperature(np.array([1, 1]), probs) == HIGHEST  # all wrong
     certain = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=np.float32)
-    assert 1 < fit_temperature(np.array([0, 1, 1]), certain) <= HOTTEST  # probabilities of 0 are no infinities
+    assert 1 < fit_temperature(np.array([0, 1, 1]), certain) <= HIGHEST  # probabilities of 0 are no infinities
 
 
 def test_a_temperature_changes_no_predicted_class() -> None:
@@ -126,7 +120,7 @@ def cross_entropy(labels: np.ndarray, probs: np.ndarray) -> float:
 
 def test_fitted_on_validation_it_is_measured_on_all_images() -> None:
     val, test = overconfident(3000, seed=4), overconfident(5000, seed=5)
-    found = test.calibration(fit_on=val)
+    found = test.calibration(calibration_set=val)
     s = found.scaling
     assert s is not None
     assert (s.n_fitted, s.n) == (3000, 5000)
@@ -144,7 +138,7 @@ def test_without_validation_one_half_is_fitted_on_and_the_other_measured_and_it_
     assert s is not None
     assert (s.fitted_on, s.measured_on) == ("one half of test", "the other half of test")
     assert s.n_fitted + s.n == 4000
-    first, second = found.halves()
+    first, second = found.split_halves()
     assert s.temperature == fit_temperature(first.labels, first.probs)
     assert s.ece_before == expected_calibration_error(second.labels, second.probs)
     assert not set(first.rows) & set(second.rows)
@@ -154,11 +148,13 @@ def test_without_validation_one_half_is_fitted_on_and_the_other_measured_and_it_
 def test_what_is_measured_is_never_what_was_fitted_on() -> None:
     found = overconfident(100, seed=7)
     copy = Predictions(found.labels, found.probs)
-    with pytest.raises(DataError, match="These are the same images: .*one half is fitted on"):
-        found.calibration(fit_on=copy)
+    with pytest.raises(DataError, match="(?s)The calibration set is the images to measure: .*one half is fitted on"):
+        found.calibration(calibration_set=copy)
     other = Predictions(found.labels, found.probs, class_names="abcdef")
-    with pytest.raises(DataError, match=r"to fit on have the classes a, b, .*; those to measure on have 0, 1"):
-        found.calibration(fit_on=other)
+    with pytest.raises(
+        DataError, match=r"The calibration set has the classes a, b, .*; the images to measure have 0, 1"
+    ):
+        found.calibration(calibration_set=other)
 
 
 def test_too_few_images_to_halve_have_no_temperature() -> None:

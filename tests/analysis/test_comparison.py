@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from misread import DataError, Predictions
-from misread.analysis.comparison import Comparison
+from misread.runs.comparison import Comparison
 
 NAMES = ("ant", "bee", "cow")
 

@@ -61,7 +61,7 @@ def test_coverage_over_many_small_fits_is_within_binomial_bounds_of_the_promise(
 
 def test_predictions_measure_their_sets_on_images_that_were_not_fitted_on() -> None:
     val, test = Predictions(*draw(1000, seed=3)), Predictions(*draw(3000, seed=4))
-    found = test.conformal(0.05, fit_on=val)
+    found = test.conformal(0.05, calibration_set=val)
     sets = found.sets(test.probs)
     sizes = [int(s.sum()) for s in sets]
     held = [bool(s[label]) for s, label in zip(sets, test.labels, strict=True)]
@@ -77,7 +77,7 @@ def test_predictions_measure_their_sets_on_images_that_were_not_fitted_on() -> N
 
 def test_too_few_images_promise_nothing_and_say_how_many_it_takes() -> None:
     small = Predictions(*draw(98, seed=5)), Predictions(*draw(50, seed=6))
-    found = small[1].conformal(0.01, fit_on=small[0])
+    found = small[1].conformal(0.01, calibration_set=small[0])
     assert (found.threshold, found.mean_size, found.needed) == (0, 5, 99)
     assert conformal_threshold(*draw(99, seed=5), 0.01) > 0
 

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
+from misread import Predictions
 from misread.analysis.label_issues import (
     METHODS,
     class_thresholds,
@@ -15,7 +16,6 @@ from misread.analysis.label_issues import (
     self_confidence,
     suggested_labels,
 )
-from misread.analysis.predictions import Predictions
 from misread.errors import DataError
 
 # Two classes of three images, worked out by hand. Thresholds: class 0 (0.9 + 0.8 + 0.1) / 3 = 0.6,
@@ -138,11 +138,11 @@ def test_a_class_without_images_is_never_confident() -> None:
     [
         ([0, 1, 0], PROBS, r"labels has the shape \(3,\) and probs \(6, 2\); needed are \(N,\) and \(N, K\)\."),
         (LABELS, [PROBS, PROBS[:5]], r"probs \(5, 2\); needed are .*, the same for each array of probs"),
-        (LABELS, PROBS[:, 0], r"labels has the shape \(6,\) and probs \(6,\)"),
-        (LABELS, PROBS * 3, r"not probabilities at row 0: \[2.7 0.3\].\n.*logits become so by softmax"),
-        (LABELS, np.where(PROBS == 0.7, np.nan, PROBS), r"not probabilities at row 4: \[0.3 nan\]"),
-        (LABELS, np.where(PROBS == 0.1, -0.1, PROBS), r"not probabilities at row 0"),
-        ([0, 0, 2, 1, 1, 1], PROBS, r"labels has 2 at row 2, but probs has 2 columns, 0..1"),
+        (LABELS, PROBS[:, 0], r"probs has the shape \(6,\); needed is \(N, K\)"),
+        (LABELS, PROBS * 3, r"row 0 runs from 0.3 to 2.7 and sums to 3 .*\n.*For logits, give scipy"),
+        (LABELS, np.where(PROBS == 0.7, np.nan, PROBS), r"row 4 runs from nan to nan"),
+        (LABELS, np.where(PROBS == 0.1, -0.1, PROBS), r"row 0 runs from -0.1"),
+        ([0, 0, 2, 1, 1, 1], PROBS, r"labels has 2 at row 2, which is no class; there are 0, 1\."),
         ([0, 0, 0, -1, 1, 1], PROBS, r"labels has -1 at row 3"),
     ],
 )

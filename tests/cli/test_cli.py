@@ -134,7 +134,7 @@ def test_evaluate_per_class_and_calibration_are_printed_on_demand(
     assert f"Temperature      {scaling.temperature:.3f}" in out
     assert "Prediction sets  error level 0.2\n" in out
     out = cli("evaluate", shared[1], "--calibration").out
-    assert "error level 0.01 (that takes 99 images to fit on: every set holds all classes)" in out
+    assert "error level 0.01 (needs 99 images to fit on; with fewer, every set holds all classes)" in out
     assert "needed is a share between 0 and 1" in cli("evaluate", shared[1], "--calibration", "--error-level", 2).err
 
 
@@ -146,9 +146,9 @@ def test_evaluate_json_holds_everything_and_figures_are_written(
     assert np.sum(read["confusion"]["counts"]) == 80
     assert len(read["per_class"]["classes"]) == 4
     assert read["calibration"]["scaling"]["fitted_on"] == "one half of test"
-    assert read["coverage"]["table"][0]["misread"] == read["misread"]
+    assert read["risk_coverage"]["table"][0]["misread"] == read["misread"]
     assert read["conformal"]["error_level"] == 0.01
-    for name in ("confusion", "per-class", "reliability", "coverage"):
+    for name in ("confusion", "per-class", "reliability", "risk-coverage"):
         with Image.open(tmp_path / "new" / "figures" / f"{name}.png") as picture:
             assert picture.width > 300
         assert f"Picture: {tmp_path / 'new' / 'figures' / name}.png" in done.err
@@ -230,14 +230,14 @@ def test_misreads_prints_every_one_with_its_cause_and_writes_what_is_asked(
     run = shared[1]
     total = json.loads((run / "run.json").read_text())["metrics"]["test"]["misread"]
     assert total > 5
-    done = cli("misreads", run, "--grid", 5, "--png", tmp_path / "wall.png", "--csv", tmp_path / "all.csv")
+    done = cli("misreads", run, "--grid", 5, "--png", tmp_path / "gallery.png", "--csv", tmp_path / "all.csv")
     lines = done.out.splitlines()
     assert lines[0].split() == ["index", "label", "prediction", "confidence", "rank", "cause", "evidence"]
     confidences = [float(line.split()[3]) for line in lines[1 : total + 1]]
     assert len(confidences) == total
     assert confidences == sorted(confidences, reverse=True)
     assert f"5 of {total} misread" in done.out
-    with Image.open(tmp_path / "wall.png") as picture:
+    with Image.open(tmp_path / "gallery.png") as picture:
         assert picture.width > 300
     rows = json.loads(cli("misreads", run, "--json").out)
     assert [row["index"] for row in rows] == [int(line.split()[0]) for line in lines[1 : total + 1]]
@@ -266,7 +266,7 @@ def test_misreads_of_one_cause_and_their_neighbours(
     assert "other runs" in other.out
     for arguments, message in (
         (("--cause", "labl-doubtful"), "There is no cause 'labl-doubtful'. Did you mean 'label doubtful'?"),
-        (("--neighbours",), "say with --png where to write it"),
+        (("--neighbours",), "name its file with --png"),
         (("--no-causes", "--cause", "ambiguous"), "--no-causes leaves nothing for --cause"),
     ):
         refused = cli("misreads", shared[1], *arguments)
@@ -293,9 +293,9 @@ def test_misreads_need_no_data_but_for_their_causes(
 def test_misreads_writes_only_pictures_as_pictures(
     cli: Callable[..., Result], shared: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    done = cli("misreads", shared[1], "--png", tmp_path / "wall.doc")
-    assert (done.code, done.err) == (2, f"Error: {tmp_path / 'wall.doc'}: a picture is written as .png or .svg.\n")
-    done = cli("misreads", shared[1], "--png", tmp_path / "no" / "wall.png")
+    done = cli("misreads", shared[1], "--png", tmp_path / "gallery.doc")
+    assert (done.code, done.err) == (2, f"Error: {tmp_path / 'gallery.doc'}: a picture is written as .png or .svg.\n")
+    done = cli("misreads", shared[1], "--png", tmp_path / "no" / "gallery.png")
     assert done.code == 2
     assert "cannot be written: No such file or directory" in done.err
 

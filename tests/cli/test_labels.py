@@ -137,10 +137,10 @@ def test_training_on_fixed_labels_scores_both_and_keeps_the_patch(cli: Cli, flaw
 
 def test_a_run_is_ranked_by_its_own_network(cli: Cli, flawed: Path) -> None:
     run = misread.train(flawed, "tutorial-mlp", settings=SETTINGS, progress=False)
-    rows = found(cli, run.folder, "--png", "wall.png")
+    rows = found(cli, run.folder, "--png", "gallery.png")
     assert (rows[0]["index"], rows[0]["label"], rows[0]["suggested"]) == (5, "3", "1")
     assert len(rows) == 20
-    assert Path("wall.png").is_file()
+    assert Path("gallery.png").is_file()
     table = run.label_issues()
     assert table["index"].tolist()[:20] == [r["index"] for r in rows]
     assert len(table) == 80
@@ -148,7 +148,7 @@ def test_a_run_is_ranked_by_its_own_network(cli: Cli, flawed: Path) -> None:
     assert "did not train on these images" in last.out
     refused = cli("labels", run.folder, "--split", "train")
     assert refused.code == 2
-    assert "trained on its train images, and repeats their labels" in refused.err
+    assert "trained on its train images and repeats their labels" in refused.err
     refused = cli("labels", run.folder, "--folds", 3, "--recipe", "tutorial-cnn")
     assert "is a run, and is not trained again: --recipe, --folds would mean nothing" in refused.err
 

@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from scipy.special import softmax
 from test_figures import overlapping, table
 
 from misread import Predictions
 from misread.figures.comparison import comparison_figure
+from misread.figures.gallery import Section, sections_figure
 from misread.figures.style import MAX_PIXELS, Picture
-from misread.figures.wall import Section, sections_figure
+from misread.runs.comparison import Comparison
 
 
 def made_up(n: int, k: int, name: str = "{}", seed: int = 0) -> Predictions:
@@ -67,8 +69,37 @@ def test_many_classes_are_shaded_without_numbers() -> None:
     assert max(picture.bbox.width, picture.bbox.height) < 4000
 
 
-def test_a_matrix_without_mistakes_is_drawn() -> None:
-    Predictions([0, 1], np.eye(2)).confusion().figure().png()
+def test_a_matrix_without_mistakes_has_its_counts_and_no_shade() -> None:
+    picture = Predictions([0, 1, 1], np.eye(2)[[0, 1, 1]]).confusion().figure()
+    assert [(t.get_position(), t.get_text()) for t in picture.axes[0].texts] == [((0.5, 0.5), "1"), ((1.5, 1.5), "2")]
+    shades = np.asarray(picture.axes[0].images[0].get_array())[..., :3].sum(axis=-1)
+    assert shades[0, 1] == shades[1, 0] == 3.0
+    assert all_texts_apart(picture)
+
+
+def names_in(picture: Picture) -> list[Text]:
+    """Every text that has a dollar in it."""
+    picture.canvas.draw()
+    return [text for text in picture.findobj(Text) if "$" in text.get_text()]
+
+
+def test_class_names_are_no_formulas_in_any_figure() -> None:
+    name = "$\\frac$"  # no valid formula: drawing it as one is an error
+    formula = Picture(3, 3)
+    formula.text(0.5, 0.5, name)
+    with pytest.raises(ValueError, match="frac"):
+        formula.png()
+    images = np.zeros((4, 8, 8, 1), np.uint8)
+    found = Predictions([0, 0, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.1, 0.9]], [name, "b"], images=images)
+    found.name = name
+    pictures = {
+        "misreads": found.misreads.figure(),
+        "label issues": found.label_issues().gallery(),
+        "comparison": Comparison(found, found, (name, name)).figure(),
+        **found.figures(),
+    }
+    for what, picture in pictures.items():
+        assert names_in(picture), what
 
 
 @pytest.mark.parametrize(("k", "name"), [(2, "{}"), (10, "a rather long name {}"), (100, "{}")])
@@ -95,7 +126,8 @@ def test_classes_without_images_or_never_predicted_say_so() -> None:
 
 
 def test_no_picture_is_larger_than_viewers_take() -> None:
-    assert max(Picture(400, 3).bbox.width, 0) == pytest.approx(MAX_PIXELS)
+    assert Picture(400, 3).bbox.width == pytest.approx(MAX_PIXELS)
+    assert Picture(3, 400).bbox.height == pytest.approx(MAX_PIXELS)
     assert Picture(4, 3).bbox.width == 440
 
 
@@ -119,14 +151,17 @@ def test_the_reliability_diagram_shows_every_bin_with_images_before_and_after() 
     assert all_texts_apart(picture)
 
 
-def test_the_coverage_curve_marks_and_names_the_table() -> None:
+def test_the_risk_coverage_curve_marks_and_names_the_table() -> None:
     found = made_up(2000, 6)
-    picture = found.coverage().figure()
-    table_ = found.coverage().table
+    picture = found.risk_coverage().figure()
+    table_ = found.risk_coverage().table
     (axes,) = picture.axes
     assert axes.lines[1].get_ydata().tolist() == table_["error"].tolist()
     assert [t.get_text() for t in axes.texts] == [f"{e:.2%}" for e in table_["error"]]
-    Predictions([0], [[0.9, 0.1]]).coverage().figure().png()
+    assert axes.lines[0].get_ydata().tolist() == found.risk_coverage().curve["error"].tolist()
+    assert axes.lines[0].get_xdata().tolist() == (1 - found.risk_coverage().curve["coverage"]).tolist()
+    single = Predictions([0], [[0.9, 0.1]]).risk_coverage().figure()
+    assert single.axes[0].lines[0].get_ydata().tolist() == [0]
 
 
 @pytest.mark.parametrize(("broken", "fixed"), [(0, 0), (3, 0), (1, 40), (16, 16)])

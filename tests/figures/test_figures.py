@@ -36,12 +36,12 @@ def pixels(picture: Picture) -> np.ndarray:
 @pytest.mark.parametrize(
     "pair", [("4", "9"), ("Ankle boot", "T-shirt/top"), ("a class with a rather long name", "another such long name")]
 )
-def test_no_title_on_the_wall_covers_another(count: int, pair: tuple[str, str]) -> None:
+def test_no_title_in_the_gallery_covers_another(count: int, pair: tuple[str, str]) -> None:
     picture = misreads_figure(table([pair] * count), np.zeros((count, 28, 28, 1), np.uint8), f"{count} of 999 misread")
     assert overlapping(picture) == []
 
 
-def test_the_wall_tells_causes_where_they_are_known() -> None:
+def test_the_gallery_has_causes_if_they_are_known() -> None:
     known = table([("4", "9"), ("1", "7")]).assign(cause=["ambiguous", "unlike anything in training"])
     picture = misreads_figure(known, np.zeros((2, 8, 8, 1), np.uint8), "2 of 2")
     said = [t.get_text() for t in picture.axes[0].texts]
@@ -94,7 +94,11 @@ def test_each_tile_is_titled_with_its_label_and_prediction() -> None:
 
 def test_names_are_shown_as_they_are_not_as_formulas() -> None:
     picture = misreads_figure(table([("$x_1$", "a$b")]), np.zeros((1, 8, 8, 1), np.uint8), "1 of 1")
-    picture.png()
+    (title,) = picture.axes[0].texts
+    assert title.get_text() == "Label: $x_1$\nPrediction: a$b"
+    width = title.get_window_extent().width
+    title.set_text(title.get_text().replace("$", "S"))  # nearly as wide; a formula's x₁ would be much narrower
+    assert width == pytest.approx(title.get_window_extent().width, rel=0.03)
 
 
 def test_images_are_crisp_bright_and_in_their_colours() -> None:
@@ -128,7 +132,17 @@ def test_the_history_has_loss_and_accuracy_in_panels_of_their_own(epochs: int) -
         assert len(train.get_xdata()) == epochs
         assert axes.get_legend() is not None
         assert axes.get_xlabel() == "Epoch"
-    picture.png()
+        assert train.get_ydata().tolist() == [
+            {"loss": 1 / e, "accuracy": 1 - 1 / e}[name] for e in range(1, epochs + 1)
+        ]
+        assert [t.get_text() for t in axes.texts] == ([] if epochs else ["no whole epoch"])
+    assert overlapping(picture) == []
+
+
+def test_the_title_of_a_history_is_no_formula() -> None:
+    picture = history_figure(rows(2), title="$\\frac$")  # no valid formula: drawing it as one is an error
+    picture.canvas.draw()
+    assert picture.get_suptitle() == "$\\frac$"
 
 
 def test_history_is_a_data_frame_and_stays_usable_as_one() -> None:
@@ -142,5 +156,7 @@ def test_a_picture_is_saved_whole_as_png_or_svg_and_shown_by_notebooks(tmp_path:
     for name, start in (("a.png", b"\x89PNG"), ("a.svg", b"<?xml")):
         picture.save(tmp_path / name)
         assert (tmp_path / name).read_bytes().startswith(start)
+    with pytest.raises(ValueError, match="not supported"):
+        picture.save(tmp_path / "a.doc")
     assert picture._repr_png_().startswith(b"\x89PNG")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "a.svg"]

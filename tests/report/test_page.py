@@ -137,7 +137,7 @@ def test_numbers_at_the_top_are_those_of_the_arrays(visit: Open, whole: Path, ru
     assert page.inner_text("#accuracy") == f"{100 * (160 - wrong) / 160:.2f}%"
     assert page.title() == "tutorial-mlp on signs · misread"
     rests_on = page.inner_text("#facts")
-    for said in ("320 images trained", "12 epochs", runs[0].record.environment.torch, "8 × 8, grey; 4 classes"):
+    for said in ("320 training", "12 epochs", runs[0].record.environment.torch, "8 × 8, grey; 4 classes"):
         assert said in rests_on
     assert page.locator("#training svg").count() == 2
 
@@ -370,9 +370,9 @@ def test_slider_tells_what_is_left_and_what_is_still_misread(visit: Open, many: 
     for place, left in ((0, 0), (40, 200), (100, 500)):  # half may be left; a hundred steps
         page.evaluate(f"left.value = {place}; left.dispatchEvent(new Event('input'))")
         still = int(wrong[least_first[left:]].sum())
-        said = page.inner_text("#left-said")
-        assert said.startswith(f"{left} images below")
-        assert f"of the rest {still} are misread: {100 * still / (1000 - left):.2f}% instead of" in said
+        result = page.inner_text("#left-result")
+        assert result.startswith(f"{left} images below")
+        assert f"of the rest {still} are misread: {100 * still / (1000 - left):.2f}% instead of" in result
         assert page.inner_text("#left-share") == f"{left / 10:.1f}%"
 
 

@@ -15,10 +15,9 @@ import misread
 from conftest import Result, blocks, write_idx_folder
 from misread import Predictions, Run
 from misread.errors import DataError, RunError
-from misread.report.album import SIDE, Album
-from misread.report.content import run_page
 from misread.report.diagrams import ticks
 from misread.report.page import as_json
+from misread.report.pictures import SIDE, Pictures
 
 Cli = Callable[..., Result]
 SETTINGS = ('layers=[{type="Flatten"}, {type="Dense", units="classes"}]',)
@@ -38,6 +37,10 @@ def data_of(page: str) -> dict:
     """What the page's script reads, as a browser would: up to the first end of a script element."""
     text = page.partition('<script type="application/json" id="data">')[2].partition("</script>")[0]
     return json.loads(text)
+
+
+def report_of(run: Run, **asked: object) -> str:
+    return run.report("page.html", **asked).read_text(encoding="utf-8")  # type: ignore[arg-type]
 
 
 def predictions(n: int = 40, **given: object) -> Predictions:
@@ -66,7 +69,7 @@ def test_report_is_written_into_the_run_folder_whole(cli: Cli, run: Run) -> None
 def test_every_figure_comes_with_the_report_as_png_and_svg(cli: Cli, run: Run) -> None:
     assert cli("report", run.folder, "--no-causes").code == 0
     figures = {path.name for path in (run.folder / "figures").iterdir()}
-    names = ("history", "misreads", "confusion", "per-class", "reliability", "coverage")
+    names = ("history", "misreads", "confusion", "per-class", "reliability", "risk-coverage")
     assert figures == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
     for name in names:
         with Image.open(run.folder / "figures" / f"{name}.png") as picture:
@@ -75,7 +78,7 @@ def test_every_figure_comes_with_the_report_as_png_and_svg(cli: Cli, run: Run) -
 
 
 def test_hashes_and_labels_are_those_of_the_data(run: Run) -> None:
-    data = data_of(run_page(run, causes=False).html())
+    data = data_of(report_of(run, causes=False))
     table = run.misreads.table.set_index("index")
     for place in data["misreads"]:
         item = data["items"][place]
@@ -91,7 +94,7 @@ def test_run_whose_data_is_gone_still_has_a_report_that_says_so(run: Run) -> Non
     source = Path(run.record.data.source)
     away = source.rename(source.with_name("away"))
     try:
-        page = run_page(misread.open_run(run.folder)).html()
+        page = report_of(misread.open_run(run.folder))
     finally:
         away.rename(source)
     assert "Without pictures:" in page
@@ -182,7 +185,7 @@ def test_comparison_pages(cli: Cli, run: Run) -> None:
 
 
 def test_other_runs_judge_causes_or_are_refused(run: Run, block_set: misread.ImageSet, tmp_path: Path) -> None:
-    said = run_page(run, others=[run]).html()
+    said = report_of(run, others=[run])
     assert "(other runs " in said
     stranger = misread.train(block_set, "tutorial-mlp", epochs=1, settings=SETTINGS, out=tmp_path, progress=False)
     with pytest.raises(RunError, match="other data than the run"):
@@ -194,18 +197,18 @@ def test_no_images_no_report() -> None:
         Predictions([], np.zeros((0, 3))).report("r.html")
 
 
-def test_album_keeps_each_picture_once_and_within_its_budget() -> None:
+def test_each_picture_is_there_once_and_within_its_budget() -> None:
     images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), dtype=np.uint8)
-    album = Album()
-    assert [album.add(image) for image in (*images, *images)] == [0, 1, 2, 3, 4, 5] * 2
-    small = Album(budget=len(album.pictures[0]) * 3 + 10)
+    pictures = Pictures()
+    assert [pictures.add(image) for image in (*images, *images)] == [0, 1, 2, 3, 4, 5] * 2
+    small = Pictures(budget=len(pictures.encoded[0]) * 3 + 10)
     places = [small.add(image) for image in images]
     assert places == [0, 1, 2, None, None, None]
     assert small.left_out == 3
     assert small.add(images[0]) == 0
     wide = np.zeros((SIDE * 2, SIDE * 4, 3), dtype=np.uint8)
-    place = album.add(wide)
-    assert Image.open(io.BytesIO(base64.b64decode(album.pictures[place]))).size == (SIDE, SIDE // 2)
+    place = pictures.add(wide)
+    assert Image.open(io.BytesIO(base64.b64decode(pictures.encoded[place]))).size == (SIDE, SIDE // 2)
 
 
 @pytest.mark.parametrize(

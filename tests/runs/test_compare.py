@@ -89,9 +89,28 @@ def test_a_run_offers_the_analysis_of_its_predictions(runs: tuple[Run, Run]) -> 
     run, predictions = runs[0], runs[0].predictions()
     assert run.confusion().counts.tolist() == predictions.confusion().counts.tolist()
     assert run.per_class().table.equals(predictions.per_class().table)
-    assert run.coverage().table.equals(predictions.coverage().table)
+    assert run.risk_coverage().table.equals(predictions.risk_coverage().table)
     assert run.confusion("train").counts.sum() == 320
     assert predictions.title == "tutorial-mlp on blocks, test"
+
+
+def test_a_run_reads_or_computes_predictions_once(runs: tuple[Run, Run]) -> None:
+    run = runs[1]
+    for split in ("train", "val", "test"):
+        assert run.predictions(split) is run.predictions(split)
+        assert run.predictions(split).misreads is run.predictions(split).misreads
+        assert run.predictions(split).run is run
+    assert run.misreads is run.predictions("test").misreads
+    wrong = run.predictions("val").labels != run.predictions("val").probs.argmax(axis=1)
+    assert sorted(run.predictions("val").misreads.table["index"]) == sorted(run.predictions("val").rows[wrong])
+
+
+def test_predictions_of_runs_compare_under_the_runs_names(runs: tuple[Run, Run]) -> None:
+    a, b = runs
+    assert misread.compare(a.predictions(), b.predictions()).names == (a.folder.name, b.folder.name)
+    renamed = a.predictions().with_labels(a.predictions().labels)  # derived predictions are no run's any more
+    assert renamed.run is None
+    assert misread.compare(renamed, b).names == ("tutorial-mlp on blocks", b.folder.name)
 
 
 def test_methods_are_fitted_on_validation_images_only_where_there_are_any(runs: tuple[Run, Run]) -> None:

@@ -12,10 +12,10 @@ import misread
 from conftest import blocks
 from misread import ImageSet, Run
 from misread.analysis.causes import Cause
-from misread.analysis.misreads import Misreads
 from misread.data.image_hash import image_hash
 from misread.errors import DataError, RunError
 from misread.models.network import to_input
+from misread.runs.misreads import Misreads
 from misread.runs.train import train
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
@@ -71,7 +71,7 @@ def test_neighbours_are_the_nearest_by_the_input_of_the_last_layer(run: Run, noi
 
 
 def test_a_choice_of_misreads_has_the_same_causes_and_its_own_neighbours(run: Run) -> None:
-    whole, some = run.misreads.explain().table.set_index("index"), run.misreads_of("test").sample(4, seed=2)
+    whole, some = run.misreads.explain().table.set_index("index"), run.predictions("test").misreads.sample(4, seed=2)
     assert set(some.neighbours["index"]) == set(some.table["index"])
     for line in some.explain().table.to_dict("records"):
         assert line["cause"] == whole.loc[line["index"], "cause"]
@@ -79,7 +79,7 @@ def test_a_choice_of_misreads_has_the_same_causes_and_its_own_neighbours(run: Ru
 
 
 def test_a_training_image_is_not_its_own_neighbour(run: Run) -> None:
-    misreads = run.misreads_of("train").explain()
+    misreads = run.predictions("train").misreads.explain()
     assert set(range(8)) <= set(misreads.table["index"])
     assert (misreads.neighbours["index"] != misreads.neighbours["training_index"]).all()
     wrong = misreads.table.set_index("index").loc[range(8)]
@@ -92,7 +92,7 @@ def test_other_runs_count_when_they_can_judge(run: Run, noisy_set: ImageSet, blo
     assert table["evidence"].str.contains("(other runs ", regex=False).any()
     assert not run.misreads.explain().table["evidence"].str.contains("other runs", regex=False).any()
     with pytest.raises(RunError, match=r"(?s)may have trained on images of the train split .* judge the test"):
-        run.misreads_of("train").explain(other)
+        run.predictions("train").misreads.explain(other)
     stranger = train(block_set, "tutorial-mlp", epochs=1, settings=DENSE, progress=False)
     with pytest.raises(RunError, match="was trained on blocks, other data than the run in"):
         run.misreads.explain(stranger)
@@ -110,8 +110,8 @@ def test_no_misreads_need_no_causes(tmp_path: Path) -> None:
 
 
 def test_misreads_without_training_images_say_so(run: Run) -> None:
-    bare = Misreads(run.misreads.table, 1, 1, "a table", lambda rows: rows)
-    with pytest.raises(DataError, match="no training images beside them; their causes cannot be told"):
+    bare = Misreads(run.predictions())
+    with pytest.raises(DataError, match="come from no run, so there are no training images"):
         bare.explain()
 
 

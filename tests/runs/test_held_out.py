@@ -124,7 +124,7 @@ def test_the_table_names_split_row_and_contents_of_every_image(block_set: ImageS
     table = result.label_issues("normalised-margin")
     assert len(table) == 400
     assert (table["margin"].diff().dropna() <= 0).all()
-    for line, image in zip(table.head(30).to_dict("records"), table.predictions.images[table.order[:30]], strict=True):
+    for line, image in zip(table.head(30).to_dict("records"), table.scored.images[table.order[:30]], strict=True):
         np.testing.assert_array_equal(image, block_set.split(line["split"]).images[line["index"]])
         assert line["hash"] == image_hash(image)
 

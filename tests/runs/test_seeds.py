@@ -43,7 +43,7 @@ def test_the_first_seed_is_the_recipes_where_none_is_given(block_set: ImageSet) 
 
 def test_the_summary_is_of_the_runs_test_results(block_set: ImageSet) -> None:
     done = several(block_set, seeds=4)
-    misread_counts = [run.predictions("test").misreads().shape[0] for run in done.runs]
+    misread_counts = [len(run.predictions("test").misreads) for run in done.runs]
     summary = done.summary
     assert summary["misread"]["mean"] == statistics.mean(misread_counts)
     assert summary["misread"]["median"] == statistics.median(misread_counts)

@@ -123,7 +123,7 @@ def test_the_carved_validation_split_is_recorded_and_found_again(block_set: Imag
     assert np.bincount(block_set.train.labels[rows["val_rows"]]).tolist() == [8, 8, 8, 8]
     again = misread.open_run(run.folder, data=block_set)
     np.testing.assert_array_equal(again.split("val").rows, rows["val_rows"])
-    val_accuracy = 1 - again.misreads_of("val").total / 32
+    val_accuracy = 1 - again.predictions("val").misreads.total / 32
     assert val_accuracy == pytest.approx(run.history["val_accuracy"].iloc[-1])
 
 

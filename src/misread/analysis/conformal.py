@@ -1,26 +1,24 @@
-"""Conformal prediction: a set of classes for each image that holds its label as often as was asked for."""
+"""Conformal prediction: for each image a set of classes that holds its label at a chosen rate."""
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from misread.analysis.fitted_on import fitted_and_measured
+from misread.analysis.calibration_set import calibration_and_measured
 from misread.analysis.intervals import wilson_interval
+from misread.analysis.scored import Scored
 from misread.errors import DataError
-
-if TYPE_CHECKING:
-    from misread.analysis.predictions import Predictions
 
 
 def conformal_threshold(labels: np.ndarray, probs: np.ndarray, error_level: float) -> float:
-    """The probability from which on a class belongs to an image's set.
+    """The least probability of a class that belongs to an image's set.
 
     labels: (N,) int64. probs: (N, K), of images that neither trained the model nor are measured afterwards.
-    On new images that are like these, drawn together with them, sets hold the label with a probability of at least
-    1 - error_level, whatever the model. 0, so that a set holds every class, where N is too small to promise less:
-    below 1 / error_level - 1.
+    For new images that are exchangeable with these, a set holds the label with a probability of at least
+    1 - error_level, whatever the model. If N is below 1 / error_level - 1, the threshold is 0 and each set holds every
+    class: so few images guarantee no more.
     Raises DataError: error_level is not between 0 and 1.
     Source: split conformal prediction with the least ambiguous sets, Sadinle, Lei and Wasserman 2019, "Least
     ambiguous set-valued classifiers with bounded error levels", arXiv 1609.00451.
@@ -28,19 +26,20 @@ def conformal_threshold(labels: np.ndarray, probs: np.ndarray, error_level: floa
     if not 0 < error_level < 1:
         raise DataError(f"The error level is {error_level:g}; needed is a share between 0 and 1, like 0.01.")
     of_labels = np.sort(probs[np.arange(len(labels)), labels])
-    below = math.floor((len(labels) + 1) * error_level + 1e-9)  # as many labels may stay outside; 0.07 * 100 is above 7
-    return float(of_labels[below - 1]) if below else 0.0
+    outside = math.floor((len(labels) + 1) * error_level + 1e-9)  # labels that may be outside; 0.29 * 100 is below 29
+    return float(of_labels[outside - 1]) if outside else 0.0
 
 
 def prediction_sets(probs: np.ndarray, threshold: float) -> np.ndarray:
-    """(N, K) bool: the classes in each image's set. A set may be empty: no class is probable enough."""
+    """(N, K) bool: the classes in each image's set. A set is empty if no class is probable enough."""
     return probs >= threshold
 
 
 @dataclass(frozen=True)
 class ConformalSets:
-    """Prediction sets at an error level: the threshold, what it was fitted on, and what was measured on other images.
+    """Prediction sets at an error level: their threshold, and how they do on images that it was not fitted on.
 
+    fitted_on, measured_on: which images, in words. n_fitted, n: how many.
     coverage: the share of the measured images whose set holds the label, with its 95% Wilson interval.
     mean_size: classes in a set on average. sizes: how many sets have 0, 1, 2, ... classes, up to the largest.
     """
@@ -58,33 +57,31 @@ class ConformalSets:
     sizes: tuple[int, ...]
 
     def sets(self, probs: np.ndarray) -> np.ndarray:
-        """(N, K) bool: the sets of other images, whose probs (N, K) are of the same model."""
+        """(N, K) bool: the sets of other images. probs: (N, K), by the same model."""
         return prediction_sets(probs, self.threshold)
 
     @property
     def needed(self) -> int:
-        """How many images have to be fitted on before the sets of this error level say anything."""
+        """How many images the calibration set needs before a set of this error level can leave out a class."""
         return math.ceil(1 / self.error_level - 1 - 1e-9)
 
     def to_dict(self) -> dict[str, Any]:
         return {**vars(self), "sizes": list(self.sizes)}
 
 
-def conformal_sets(
-    predictions: "Predictions", error_level: float, fit_on: "Predictions | None" = None
-) -> ConformalSets:
-    """Fit the threshold on `fit_on`, or on one half and measure on the other (see `fitted_and_measured`).
+def conformal_sets(scored: Scored, error_level: float, calibration_set: Scored | None = None) -> ConformalSets:
+    """Fit the threshold on the calibration set, or on one half of `scored`; see `calibration_and_measured`.
 
-    Raises DataError: an error level outside 0..1, or too few images to hold some back.
+    Raises DataError: an error level outside 0..1, or too few images to split.
     """
-    pair = fitted_and_measured(predictions, fit_on)
+    pair = calibration_and_measured(scored, calibration_set)
     if pair is None:
-        raise DataError(f"{len(predictions)} images cannot be halved, to fit on one half. Give others as fit_on.")
+        raise DataError(f"{len(scored)} images cannot be halved to fit on one half. Give a calibration set.")
     fitted, measured = pair
     threshold = conformal_threshold(fitted.labels, fitted.probs, error_level)
     sets = prediction_sets(measured.probs, threshold)
-    held = int(sets[np.arange(len(measured)), measured.labels].sum())
-    low, high = wilson_interval(held, len(measured))
+    n_covered = int(sets[np.arange(len(measured)), measured.labels].sum())
+    low, high = wilson_interval(n_covered, len(measured))
     return ConformalSets(
         error_level=error_level,
         threshold=threshold,
@@ -92,7 +89,7 @@ def conformal_sets(
         n_fitted=len(fitted),
         measured_on=measured.split,
         n=len(measured),
-        coverage=held / len(measured),
+        coverage=n_covered / len(measured),
         coverage_low=low,
         coverage_high=high,
         mean_size=float(sets.sum(axis=1).mean()),

@@ -1,17 +1,16 @@
 """Which class was read as which."""
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from misread.analysis.intervals import wilson_intervals
 from misread.analysis.records import records
-
-if TYPE_CHECKING:
-    from misread.analysis.predictions import Predictions
-    from misread.figures.style import Picture
+from misread.analysis.scored import Scored
+from misread.figures.confusion import confusion_figure
+from misread.figures.style import Picture
 
 
 def confusion_counts(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
@@ -23,11 +22,11 @@ def confusion_counts(labels: np.ndarray, predicted: np.ndarray, n_classes: int) 
 
 
 def confused_pairs(counts: np.ndarray, class_names: tuple[str, ...]) -> pd.DataFrame:
-    """One line for every two classes of which the first was read as the second, the most frequent first.
+    """One line for every pair of classes of which the first was read as the second, the most frequent pair first.
 
     counts: (K, K), rows true, columns predicted.
     Columns: label, prediction (names), n, share (of all images with this label), share_low, share_high (95% Wilson).
-    Of equals the one first in class order comes first.
+    Equals are in class order.
     """
     off_diagonal = counts * (1 - np.eye(len(counts), dtype=np.int64))
     label, prediction = np.nonzero(off_diagonal)
@@ -49,16 +48,16 @@ def confused_pairs(counts: np.ndarray, class_names: tuple[str, ...]) -> pd.DataF
 
 
 class Confusion:
-    """The confusion matrix of predictions, and which images are behind each of its cells."""
+    """The confusion matrix, and the images behind each of its cells."""
 
-    def __init__(self, predictions: "Predictions") -> None:
-        self.predictions = predictions
-        self.class_names = predictions.class_names
+    def __init__(self, scored: Scored) -> None:
+        self.scored = scored
+        self.class_names = scored.class_names
 
     @cached_property
     def counts(self) -> np.ndarray:
         """(K, K) int64: rows true, columns predicted."""
-        return confusion_counts(self.predictions.labels, self.predictions.predicted, len(self.class_names))
+        return confusion_counts(self.scored.labels, self.scored.predicted, len(self.class_names))
 
     @property
     def table(self) -> pd.DataFrame:
@@ -71,26 +70,24 @@ class Confusion:
 
     @property
     def pairs(self) -> pd.DataFrame:
-        """The confused classes, most frequent first; columns as `confused_pairs` gives them."""
+        """The confused pairs, the most frequent first; see `confused_pairs`."""
         return confused_pairs(self.counts, self.class_names)
 
     def rows(self, label: object, prediction: object) -> np.ndarray:
-        """(M,) int64, the rows in the source of the images of one class (a name) that were read as another.
+        """(M,) int64, the source's rows of the images with this label and this prediction, both class names.
 
         Raises DataError: there is no class of that name.
         """
-        found = self.predictions
-        label_index, predicted_index = found.class_index(label), found.class_index(prediction)
-        return found.rows[(found.labels == label_index) & (found.predicted == predicted_index)]
+        scored = self.scored
+        label_index, predicted_index = scored.class_index(label), scored.class_index(prediction)
+        return scored.rows[(scored.labels == label_index) & (scored.predicted == predicted_index)]
 
-    def figure(self) -> "Picture":
+    def figure(self) -> Picture:
         """The matrix as a picture; its shading shows the mistakes, not the diagonal."""
-        from misread.figures.confusion import confusion_figure
-
-        return confusion_figure(self.counts, self.class_names, self.predictions.title)
+        return confusion_figure(self.counts, self.class_names, self.scored.title)
 
     def to_dict(self) -> dict[str, Any]:
-        """class_names, counts (a list for each true class) and pairs, as JSON takes them."""
+        """class_names, counts (a list for each true class) and pairs, as plain values for JSON."""
         return {
             "class_names": list(self.class_names),
             "counts": self.counts.tolist(),
@@ -98,8 +95,8 @@ class Confusion:
         }
 
     def __repr__(self) -> str:
-        return f"Confusion({self.predictions.title}; rows true, columns predicted)\n{self.table}"
+        return f"Confusion({self.scored.title}; rows true, columns predicted)\n{self.table}"
 
     def _repr_html_(self) -> str:
         html: str = self.table.to_html(max_rows=40, max_cols=40)
-        return f"<p>{self.predictions.title}; rows true, columns predicted</p>{html}"
+        return f"<p>{self.scored.title}; rows true, columns predicted</p>{html}"

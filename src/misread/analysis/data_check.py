@@ -1,4 +1,4 @@
-"""What is wrong with a data set, and what is only worth knowing of it."""
+"""Problems of a data set, and notes that may be harmless."""
 
 from dataclasses import dataclass
 
@@ -9,17 +9,17 @@ from misread.analysis.duplicates import ENOUGH, find_duplicates
 from misread.data.image_set import ImageSet
 from misread.data.mapped_images import Images
 
-CONTRAST = 8  # grey levels between an image's brightest and darkest pixel; the eye sees nothing in one with fewer
+CONTRAST = 8  # grey levels between the brightest and darkest pixel; an image with fewer looks empty
 BLOCK = 1000  # images read at once
-LEAK = 0.01  # of a split's images with a near-duplicate in training; more can change its score by more than a point
-IMBALANCE = 2  # times as many images as the smallest class has
+LEAK = 0.01  # share of a split's images with a near-duplicate in training; more can change its score by over a point
+IMBALANCE = 2  # ratio of the largest class to the smallest; more is noted
 
 
 @dataclass(frozen=True)
 class DataCheck:
-    """What a check found.
+    """The result of a check.
 
-    problems:   what makes scores or labels wrong, one line each. notes: what may be as it should.
+    problems:   lines about what makes scores or labels wrong. notes: lines about what may be intended.
     duplicates: the table of `find_duplicates`.
     constant:   one line for every image of nearly one colour. Columns: split, index, file, label.
     """
@@ -31,7 +31,7 @@ class DataCheck:
 
 
 def check_data(data: ImageSet) -> DataCheck:
-    """Look for files that could not be read, empty and unequal classes, duplicates, and images without contrast."""
+    """Search for unreadable files, empty and unequal classes, duplicates, and images without contrast."""
     duplicates, constant = find_duplicates(data), _constant_images(data)
     problems, notes = [*data.skipped, *_absent_classes(data)], _unequal_classes(data)
     for kind, plural in (("exact", "Exact copies"), ("near", "Near-duplicates")):
@@ -64,8 +64,8 @@ def _unequal_classes(data: ImageSet) -> list[str]:
     most, least = int(counts.argmax()), int(counts.argmin())
     if counts[most] <= IMBALANCE * counts[least]:
         return []
-    said = " and ".join(f"{counts[k]:,} of {data.class_names[k]!r}" for k in (most, least))
-    return [f"Unequal classes in train: {said}."]
+    counted = " and ".join(f"{counts[k]:,} of {data.class_names[k]!r}" for k in (most, least))
+    return [f"Unequal classes in train: {counted}."]
 
 
 def _constant_images(data: ImageSet) -> pd.DataFrame:
@@ -86,7 +86,7 @@ def _constant_images(data: ImageSet) -> pd.DataFrame:
 
 
 def _contrast(images: Images) -> np.ndarray:
-    """(N, H, W, C) uint8 -> (N,) uint8, the brightest value of each less its darkest."""
+    """(N, H, W, C) uint8 -> (N,) uint8, the brightest value of each image minus its darkest."""
     blocks = [
         images[start : start + BLOCK].reshape(-1, np.prod(images.shape[1:])) for start in range(0, len(images), BLOCK)
     ]

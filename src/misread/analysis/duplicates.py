@@ -1,4 +1,4 @@
-"""Duplicates: images that are the same, or nearly, as another of the same data set."""
+"""Duplicates: images that equal, or nearly equal, another image of the same data set."""
 
 from collections.abc import Iterator
 
@@ -11,19 +11,19 @@ from misread.analysis.thumbnails import NEAR_DUPLICATE, thumbnails
 from misread.data.image_hash import image_hashes
 from misread.data.image_set import SPLITS, ImageSet
 
-COMPONENTS = 16  # principal components that candidates are searched by
-SAMPLE = 2000  # thumbnails that these are found from
-BLOCK = 256  # thumbnails compared at once with those that come after them
-ENOUGH = 100_000  # near-duplicates; where there are more the search ends, since nobody looks at them one by one
+COMPONENTS = 16  # principal components for the search of candidates
+SAMPLE = 2000  # thumbnails that the components are computed from
+BLOCK = 256  # thumbnails compared at once with those after them
+ENOUGH = 100_000  # near-duplicates; then the search ends, since nobody looks at so many one by one
 
 
 def find_duplicates(data: ImageSet) -> pd.DataFrame:
-    """Pairs of duplicates within and across splits: those with conflicting labels first, then those across splits.
+    """Pairs of duplicates within and across splits: pairs with different labels first, then pairs across splits.
 
     Columns: kind ("exact" or "near"), correlation of the thumbnails, conflict (the labels differ), leak (the splits
     differ), and of both images, as first_ and second_: split, index (row in the source), file, label (name).
-    Of n equal images the first is paired with each other one. Near-duplicates, thumbnails that correlate by
-    `NEAR_DUPLICATE` or more, are sought among images that differ; the search ends after `ENOUGH` of them.
+    Of n equal images, the first is paired with each other one. Near-duplicates are different images whose thumbnails
+    correlate by `NEAR_DUPLICATE` or more; the search ends after `ENOUGH` of them.
     """
     splits = [(name, data.splits[name]) for name in SPLITS if name in data.splits]
     hashes = np.concatenate([image_hashes(split.images) for _, split in splits])
@@ -70,7 +70,7 @@ def pair_images(data: ImageSet, pairs: pd.DataFrame) -> tuple[np.ndarray, np.nda
 
 
 def exact_pairs(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the first of all equal hashes (M,), ascending; and (P, 2) of each other one with its first."""
+    """(M,) the position of the first of each group of equal hashes, ascending; (P, 2) the pairs of first and other."""
     _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     earliest = first[inverse]
     later = np.flatnonzero(earliest != np.arange(len(hashes)))
@@ -78,12 +78,12 @@ def exact_pairs(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def near_pairs(small: np.ndarray, correlation: float = NEAR_DUPLICATE) -> Iterator[np.ndarray]:
-    """All pairs (P, 2) of rows whose dot product is `correlation` or more, a lower row first, in parts.
+    """All pairs (P, 2) of rows whose dot product is `correlation` or more, in blocks, the lower row number first.
 
-    small: (N, D) float32 of length 1, or 0.
-    Rows that are near each other are near in every direction, so also in the first principal components: the rows are
-    sorted by the first component, each is compared by some components with those that follow within reach, and what
-    is left is compared whole. None is missed.
+    small: (N, D) float32, rows of length 1, or 0.
+    Rows that are near each other are near in every direction, also in the first principal components. So the rows are
+    sorted by the first component; each is compared by `COMPONENTS` components with the following rows within reach, and
+    the remaining pairs are compared completely. No pair is missed.
     """
     rows = torch.from_numpy(small)
     reach = 2 - 2 * correlation  # squared distance of two rows of length 1
@@ -99,12 +99,12 @@ def near_pairs(small: np.ndarray, correlation: float = NEAR_DUPLICATE) -> Iterat
         a, b = candidates.nonzero(as_tuple=True)
         a, b = a[b > a], b[b > a]
         pairs = torch.stack([order[start + a], order[start + b]], dim=1).sort(dim=1).values
-        kept = pairs[(rows[pairs[:, 0]] * rows[pairs[:, 1]]).sum(dim=1) >= correlation]
-        yield kept.numpy()
+        near = pairs[(rows[pairs[:, 0]] * rows[pairs[:, 1]]).sum(dim=1) >= correlation]
+        yield near.numpy()
 
 
 def _principal_components(rows: Tensor) -> Tensor:
-    """(N, D) -> (N, up to `COMPONENTS`), the one in which a sample of the rows differs most first."""
+    """(N, D) -> (N, up to `COMPONENTS`), the component with the largest variance in a sample of the rows first."""
     sample = rows[torch.linspace(0, len(rows) - 1, min(len(rows), SAMPLE)).long()]
     centre = sample.mean(dim=0)
     directions = torch.linalg.eigh((sample - centre).T @ (sample - centre)).eigenvectors

@@ -12,7 +12,7 @@ from misread.models.layers import Dense
 from misread.models.network import Network, network_logits
 from misread.training.evaluate import BATCH_SIZE, evaluating
 
-BLOCK = 1000  # images whose features are held at once
+BLOCK = 1000  # images whose features are in memory at once
 WIDEST = 2048  # features, for the kernels' identity: beyond it that costs more than the network
 
 

@@ -1,42 +1,41 @@
-"""Label issues: which labels are doubtful, by probabilities of a model that did not train on the images.
+"""Label issues: images whose label is doubtful, by the probabilities of a model that did not train on them.
 
-Throughout
+In all functions:
 labels: (N,) int64 class indices 0..K-1, as stored in the data.
 probs:  (N, K) floats, rows sum to 1; each row from a model that did not train on that image.
 Source: Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels",
-arXiv 1911.00068: thresholds and confident joint in section 3.1, the two simple scores beside them.
+arXiv 1911.00068: section 3.1 has the thresholds and the confident joint, and names the two simple scores.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from misread.analysis.checks import checked_probs, class_indices
+from misread.analysis.scored import Scored
 from misread.data.image_hash import image_hashes
 from misread.errors import DataError
+from misread.figures.label_issues import label_issues_figure
+from misread.figures.style import Picture
 from misread.names import nearest
 
-if TYPE_CHECKING:
-    from misread.analysis.predictions import Predictions
-    from misread.figures.style import Picture
-
 METHODS = ("self-confidence", "normalised-margin", "confident-learning")
-SUM_TOLERANCE = 1e-2  # of a row: probabilities that were kept in 16 bits do not sum to 1 exactly
 ROUNDING = 1e-12  # the mean of equal probabilities may come out this much above them
 
 
 def label_issues(labels: np.ndarray, probs: np.ndarray | Sequence[np.ndarray], method: str = METHODS[0]) -> np.ndarray:
-    """Rows ordered by how doubtful their label is, most doubtful first: (N,) int64. Ties keep data order.
+    """Rows ordered by how doubtful their label is, most doubtful first: (N,) int64. Ties are in data order.
 
-    probs:  as above; or several such arrays, of an ensemble of models, whose mean is used.
+    probs:  as above; or several such arrays, one for each model of an ensemble, whose mean is used.
     method: `self-confidence`, the lowest `self_confidence` first;
             `normalised-margin`, the greatest `margins` first;
             `confident-learning`, the rows of `flagged_issues` first, then the others, each by margin.
     Raises DataError: an unknown method, lengths that differ, a label outside 0..K-1, rows that are no probabilities.
     """
     check_method(method)
-    labels, probs = checked_probs(labels, probs)
+    labels, probs = _checked(labels, probs)
     if method == "self-confidence":
         return np.argsort(self_confidence(labels, probs), kind="stable")
     unlikely = -margins(labels, probs)
@@ -51,48 +50,29 @@ def check_method(method: str) -> None:
         raise DataError(f"There is no method {method!r}.{nearest(method, METHODS)} Known: {', '.join(METHODS)}.")
 
 
-def checked_probs(labels: np.ndarray, probs: np.ndarray | Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """int64 labels and float64 probs as the functions below take them; several arrays of probs become their mean.
-
-    Raises DataError: as `label_issues` does.
-    """
-    labels = np.asarray(labels)
-    several = [np.asarray(p, dtype=np.float64) for p in (probs if _is_several(probs) else [probs])]
-    for array in several:
-        if array.ndim != 2 or len(array) != len(labels) or array.shape != several[0].shape:
+def _checked(labels: np.ndarray, probs: np.ndarray | Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """int64 labels and float64 probs, the mean of several arrays."""
+    members = probs if len(probs) and np.ndim(probs[0]) == 2 else [probs]
+    checked = [checked_probs(member).astype(np.float64) for member in members]
+    for array in checked:
+        if len(array) != len(labels) or array.shape != checked[0].shape:
             raise DataError(
-                f"labels has the shape {labels.shape} and probs {array.shape}; needed are (N,) and (N, K)"
-                + (", the same for each array of probs." if len(several) > 1 else ".")
+                f"labels has the shape {np.shape(labels)} and probs {array.shape}; needed are (N,) and (N, K)"
+                + (", the same for each array of probs." if len(checked) > 1 else ".")
             )
-        wrong = ~((array >= 0).all(axis=1) & (abs(array.sum(axis=1) - 1) < SUM_TOLERANCE))
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            raise DataError(
-                f"probs is not probabilities at row {row:,}: {np.array2string(array[row], precision=3)}.\n"
-                "Each row has to be 0 or more everywhere and sum to 1; logits become so by softmax."
-            )
-    classes = several[0].shape[1]
-    outside = (labels < 0) | (labels >= classes)
-    if outside.any():
-        row = int(np.argmax(outside))
-        raise DataError(f"labels has {labels[row]} at row {row:,}, but probs has {classes} columns, 0..{classes - 1}.")
-    return labels.astype(np.int64), np.mean(several, axis=0)
-
-
-def _is_several(probs: np.ndarray | Sequence[np.ndarray]) -> bool:
-    return np.ndim(probs[0]) == 2 if len(probs) else False
+    return class_indices(labels, range(checked[0].shape[1])), np.mean(checked, axis=0)
 
 
 def self_confidence(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
-    """(N,) in [0, 1], the probability of the label: low where it is doubtful."""
+    """(N,) in [0, 1], the probability of the label: low if it is doubtful."""
     return probs[np.arange(len(labels)), labels]
 
 
 def margins(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
-    """(N,) in [-1, 1], the greatest probability of another class less the label's: high where the label is doubtful.
+    """(N,) in [-1, 1], the greatest probability of another class minus the label's: high if the label is doubtful.
 
-    The paper's normalised margin with its sign turned: so it is the misread table's margin where an image is misread,
-    and below 0 where it is read right.
+    This is the paper's normalised margin with the opposite sign. It equals the misread table's margin for a misread
+    image, and is below 0 for the others.
     """
     others = probs.copy()
     others[np.arange(len(labels)), labels] = -np.inf
@@ -107,7 +87,7 @@ def class_thresholds(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
 
 
 def confident_classes(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
-    """(N,) int64, the most probable class of those that reach their threshold, of equals the first; -1 for none."""
+    """(N,) int64, the most probable class among those that reach their threshold, the first of equals; -1 if none."""
     reached = probs >= class_thresholds(labels, probs) - ROUNDING
     return np.where(reached.any(axis=1), np.where(reached, probs, -np.inf).argmax(axis=1), -1)
 
@@ -124,51 +104,49 @@ def confident_joint(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
 
 
 def flagged_issues(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
-    """(N,) bool: off the diagonal of the confident joint, where confident learning takes the label for wrong."""
+    """(N,) bool: the image is off the diagonal of the confident joint: confident learning calls its label wrong."""
     confident = confident_classes(labels, probs)
     return (confident >= 0) & (confident != labels)
 
 
 def suggested_labels(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
-    """(N,) int64, the confident class of a flagged image, else the most probable class, which may be the label."""
+    """(N,) int64, the confident class of a flagged image; else the most probable class, which may be the label."""
     return np.where(flagged_issues(labels, probs), confident_classes(labels, probs), probs.argmax(axis=1))
 
 
 class LabelIssues(pd.DataFrame):
-    """A DataFrame of images, the most doubtful label first; `wall()` draws the first of them.
+    """A DataFrame of images, the most doubtful label first; `gallery()` draws the first of them.
 
     Columns: index (row in the source), file, label, suggested (names), self_confidence, margin, flagged (by confident
-    learning), split; and hash (`image_hash`) where the images are known.
+    learning), split; and hash (`image_hash`) if the images are known.
     """
 
-    _metadata = ("title", "predictions", "order")
+    _metadata = ("title", "scored", "order")
     title: str
-    predictions: "Predictions"
-    order: np.ndarray  # of each line, the position of its image in the predictions
+    scored: Scored
+    order: np.ndarray  # the position in `scored` of each line's image
 
     @property
     def _constructor(self) -> Any:
         return pd.DataFrame
 
-    def wall(self, count: int = 20) -> "Picture":
-        """The `count` most doubtful, or all when there are fewer: each image with its label and the suggested one.
+    def gallery(self, count: int = 20) -> Picture:
+        """The `count` most doubtful, or all if there are fewer: each image with its label and the suggested one.
 
-        Raises DataError: the images are not known, as where only labels and probabilities were given.
+        Raises DataError: the images are not known; only labels and probabilities were given.
         """
-        from misread.figures.label_issues import label_issues_figure
-
         shown = self.head(count)
         title = f"The {len(shown):,} most doubtful of {len(self):,} labels ({self.title})"
-        return label_issues_figure(shown, self.predictions.images[self.order[:count]], title)
+        return label_issues_figure(shown, self.scored.images[self.order[:count]], title)
 
 
-def label_issue_table(predictions: "Predictions", method: str, splits: Sequence[str] | np.ndarray) -> LabelIssues:
-    """One line for every image, in the order of `label_issues`. splits: N names, of the split that each image is in."""
-    labels, probs = checked_probs(predictions.labels, predictions.probs)
-    names = np.array(predictions.class_names, dtype=object)
+def label_issue_table(scored: Scored, method: str, splits: Sequence[str] | np.ndarray) -> LabelIssues:
+    """One line for every image, in the order of `label_issues`. splits: (N,) names, the split of each image."""
+    labels, probs = scored.labels, scored.probs.astype(np.float64)
+    names = np.array(scored.class_names, dtype=object)
     columns = {
-        "index": predictions.rows,
-        "file": predictions.files if predictions.files is not None else "",
+        "index": scored.rows,
+        "file": scored.files if scored.files is not None else "",
         "label": names[labels],
         "suggested": names[suggested_labels(labels, probs)],
         "self_confidence": self_confidence(labels, probs),
@@ -176,9 +154,9 @@ def label_issue_table(predictions: "Predictions", method: str, splits: Sequence[
         "flagged": flagged_issues(labels, probs),
         "split": splits,
     }
-    if predictions.has_images:
-        columns["hash"] = image_hashes(predictions.images)
+    if scored.has_images:
+        columns["hash"] = image_hashes(scored.images)
     order = label_issues(labels, probs, method)
     table = LabelIssues(pd.DataFrame(columns).iloc[order].reset_index(drop=True))
-    table.title, table.predictions, table.order = f"{predictions.title}, {method}", predictions, order
+    table.title, table.scored, table.order = f"{scored.title}, {method}", scored, order
     return table

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BLOCK = 4096  # queries and points multiplied at once: 64 MiB of distances
+BLOCK = 4096  # queries and points compared at once: 64 MiB of distances
 
 
 @dataclass(frozen=True)
 class Neighbours:
     """The nearest points of Q queries, the nearest first.
 
-    positions: (Q, k) int64, each neighbour's place among the points.
+    positions: (Q, k) int64, each neighbour's position among the points.
     distances: (Q, k) float32, Euclidean.
     """
 
@@ -25,7 +25,7 @@ class Neighbours:
         return len(self.positions)
 
     def without(self, own: np.ndarray) -> "Neighbours":
-        """One neighbour less each: without the point `own` (Q,), or the last where that is none of them."""
+        """One neighbour fewer for each query: without the point `own` (Q,), or the last if `own` is not there."""
         keep = self.positions != own[:, None]
         keep[keep.all(axis=1), -1] = False
         shape = (len(self), max(self.positions.shape[1] - 1, 0))
@@ -38,11 +38,11 @@ class Neighbours:
 def nearest(
     queries: np.ndarray | Tensor, points: np.ndarray | Tensor | Iterable[np.ndarray | Tensor], k: int
 ) -> Neighbours:
-    """The k nearest points of every query by Euclidean distance; all points where there are fewer than k.
+    """The k nearest points of every query by Euclidean distance; all points if there are fewer than k.
 
-    queries: (Q, D) floats. points: (N, D), or blocks of them one after the other, of which one is held at a time.
-    Every distance is computed, as |q|² - 2qp + |p|² in the arrays' precision: of points whose distances differ by
-    less than its rounding any may come first.
+    queries: (Q, D) floats. points: (N, D), or consecutive blocks of them, of which one is in memory at a time.
+    Every distance is computed, as |q|² - 2qp + |p|² in the arrays' precision. Points whose distances differ by less
+    than the rounding error may be in any order.
     """
     asked = torch.as_tensor(queries)
     squares = asked.new_full((len(asked), k), torch.inf)

@@ -2,27 +2,27 @@
 
 import math
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from misread.analysis.confusion import confusion_counts
 from misread.analysis.intervals import wilson_intervals
 from misread.analysis.records import records
-
-if TYPE_CHECKING:
-    from misread.analysis.predictions import Predictions
-    from misread.figures.style import Picture
+from misread.analysis.scored import Scored
+from misread.figures.per_class import per_class_figure
+from misread.figures.style import Picture
 
 
 def per_class_table(counts: np.ndarray, class_names: tuple[str, ...]) -> pd.DataFrame:
     """One line a class, in class order.
 
     counts: (K, K), rows true, columns predicted.
-    Columns: class; support (images with this label); recall (the share of them that was read right); predicted
-    (images read as this class); precision (the share of them that was right); f1. recall_low, recall_high,
-    precision_low, precision_high: 95% Wilson intervals; F1 is no proportion and has none.
-    What is not defined is NaN with the interval 0..1: recall without images, precision where nothing was read as it.
+    Columns: class; support (images with this label); recall (the share of them read as it); predicted (images read
+    as this class); precision (the share of them with this label); f1. recall_low, recall_high, precision_low,
+    precision_high: 95% Wilson intervals; F1 is not a proportion and has none.
+    Recall without images and precision without predictions are NaN, with the interval 0..1.
     """
     right, support, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
     recall_low, recall_high = wilson_intervals(right, support)
@@ -48,15 +48,17 @@ def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 class PerClass:
-    """Precision, recall and F1 of each class of predictions."""
+    """Precision, recall and F1 of each class."""
 
-    def __init__(self, predictions: "Predictions") -> None:
-        self.predictions = predictions
+    def __init__(self, scored: Scored) -> None:
+        self.scored = scored
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One line a class, in class order; columns as `per_class_table` gives them."""
-        return per_class_table(self.predictions.confusion().counts, self.predictions.class_names)
+        """One line a class, in class order; see `per_class_table`."""
+        scored = self.scored
+        counts = confusion_counts(scored.labels, scored.predicted, len(scored.class_names))
+        return per_class_table(counts, scored.class_names)
 
     @property
     def means(self) -> dict[str, float | None]:
@@ -64,19 +66,17 @@ class PerClass:
         means = {name: float(self.table[name].mean()) for name in ("recall", "precision", "f1")}
         return {name: None if math.isnan(mean) else mean for name, mean in means.items()}
 
-    def figure(self) -> "Picture":
+    def figure(self) -> Picture:
         """The classes' errors as bars with their intervals, the class most misread on top."""
-        from misread.figures.per_class import per_class_figure
-
-        return per_class_figure(self.table, self.predictions.title)
+        return per_class_figure(self.table, self.scored.title)
 
     def to_dict(self) -> dict[str, Any]:
-        """classes (the table's lines) and means, as JSON takes them; what is not defined is None."""
+        """classes (the table's lines) and means, as plain values for JSON; undefined values are None."""
         return {"classes": records(self.table), "means": self.means}
 
     def __repr__(self) -> str:
-        return f"PerClass({self.predictions.title})\n{self.table}"
+        return f"PerClass({self.scored.title})\n{self.table}"
 
     def _repr_html_(self) -> str:
         html: str = self.table.to_html(max_rows=120)
-        return f"<p>{self.predictions.title}</p>{html}"
+        return f"<p>{self.scored.title}</p>{html}"

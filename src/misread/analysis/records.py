@@ -6,5 +6,5 @@ import pandas as pd
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """One dict a line, of str, int, float, bool and None; what is not defined (NaN) is None."""
+    """One dict a line, of str, int, float, bool and None; NaN becomes None."""
     return table.astype(object).where(table.notna(), None).to_dict("records")  # type: ignore[return-value]

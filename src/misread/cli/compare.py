@@ -22,7 +22,7 @@ from misread.cli.runs import find_run
 if TYPE_CHECKING:
     import pandas as pd
 
-    from misread.analysis.comparison import Comparison
+    from misread.runs.comparison import Comparison
 
 LISTED = 10  # lines of each list that are printed; the CSV and the JSON have all
 
@@ -31,14 +31,16 @@ def compare(
     a: Annotated[Path, typer.Argument(metavar="RUN_A", help="The run to compare with.", show_default=False)],
     b: Annotated[Path, typer.Argument(metavar="RUN_B", help="The run that may be better.", show_default=False)],
     split: options.Split = "test",
-    per_class: Annotated[bool, typer.Option("--per-class", help="Also what changed in each class.")] = False,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Also list the changes in each class.")] = False,
     png: Annotated[
         Path | None, typer.Option(help="Write a picture of both lists (PNG or SVG).", show_default=False)
     ] = None,
     grid: Annotated[int, typer.Option(min=1, help="How many images of each list the picture shows.")] = 16,
-    csv: Annotated[Path | None, typer.Option(help="Write the whole lists there.", show_default=False)] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write all changed images to this CSV file.", show_default=False)
+    ] = None,
     html: Annotated[
-        Path | None, typer.Option(help="Write a page with every image that changed.", show_default=False)
+        Path | None, typer.Option(help="Write a page with every changed image.", show_default=False)
     ] = None,
     fail_if_worse: Annotated[
         bool, typer.Option("--fail-if-worse", help="Exit with 1 if B is less accurate and p is at most --alpha.")
@@ -56,7 +58,7 @@ def compare(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """What B mends and what it breaks of what A read, on the same images."""
+    """Compare two runs on the same images: what B fixes, what it breaks, and whether the difference is chance."""
     from misread.runs.compare import compare as compare_runs
     from misread.runs.run import open_run
 
@@ -89,7 +91,7 @@ def compare(
 
 
 def _failures(found: "Comparison", alpha: float | None, classes: list[str]) -> list[str]:
-    """Why the comparison is to end with exit code 1, a sentence each."""
+    """The reasons for exit code 1, a sentence each."""
     failures = []
     if alpha is not None and found.is_worse(alpha):
         accuracy_a, accuracy_b = (1 - x.misread.mean() for x in (found.a, found.b))

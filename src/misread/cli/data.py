@@ -25,7 +25,7 @@ app = typer.Typer(help="List, describe, fetch, check and show data sets.", no_ar
 
 @app.command("list")
 def list_data(json: options.Json = False) -> None:
-    """The named data sets, and where each lies on this machine."""
+    """List the named data sets and their places on this machine."""
     from misread.data.load import EMBEDDED
     from misread.data.named import NAMED
     from misread.data.obtain import places
@@ -96,7 +96,7 @@ def check(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Read all of a data set and report what is wrong with it: exit code 1 when something is."""
+    """Read a whole data set and report its problems; exit code 1 if there are any."""
     from misread.analysis.data_check import check_data
 
     check_picture_name(png)
@@ -128,12 +128,12 @@ def check(
 @app.command()
 def show(
     data: options.Data,
-    augmented: Annotated[bool, typer.Option("--augmented", help="Show what augmentation makes of each image.")] = False,
-    recipe: Annotated[str, typer.Option("--recipe", "-r", help="The recipe that augments.")] = "accurate",
+    augmented: Annotated[bool, typer.Option("--augmented", help="Draw augmented versions of each image.")] = False,
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="The recipe with the augmentation.")] = "accurate",
     set: options.Set = None,
     split: options.Split = "train",
     grid: Annotated[
-        int | None, typer.Option(min=1, help="How many images; 16, or 10 when augmented.", show_default=False)
+        int | None, typer.Option(min=1, help="The number of images; 16, or 10 with --augmented.", show_default=False)
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the choice, and of augmentation.")] = 0,
     png: Annotated[
@@ -144,7 +144,7 @@ def show(
     strict: options.Strict = False,
     json: options.Json = False,
 ) -> None:
-    """A picture of images with their labels, each class in turn; with --augmented, of what training sees of them."""
+    """Draw images with their labels, class by class; with --augmented, also augmented versions of them."""
     import numpy as np
 
     from misread.data.examples import pick_examples

@@ -7,7 +7,7 @@ from misread.cli.output import console, print_lines, warn
 
 
 def demo(out: options.Out = Path("runs"), threads: options.Threads = None) -> None:
-    """The lesson: train its MLP on MNIST, or on the embedded digits where MNIST cannot be had; draw what it misread."""
+    """Run the lesson: train its MLP on MNIST, or on the embedded digits if MNIST is unavailable; draw its mistakes."""
     from misread.data.load import load
     from misread.errors import DataError
     from misread.progress import pick_listener

@@ -13,9 +13,9 @@ from misread.errors import RunError
 if TYPE_CHECKING:
     from misread.analysis.calibration import Calibration
     from misread.analysis.conformal import ConformalSets
-    from misread.analysis.coverage import Coverage
-    from misread.analysis.predictions import Predictions
+    from misread.analysis.risk_coverage import RiskCoverage
     from misread.figures.style import Picture
+    from misread.runs.predictions import Predictions
 
 PAIRS = 10  # of confused classes, beside the table of classes
 
@@ -31,19 +31,17 @@ def evaluate(
     ] = False,
     calibration: Annotated[
         bool,
-        typer.Option(
-            "--calibration", help="Temperature scaling, error when uncertain images are left out, prediction sets."
-        ),
+        typer.Option("--calibration", help="Temperature scaling, risk against coverage, prediction sets."),
     ] = False,
-    error_level: Annotated[float, typer.Option(help="Share of prediction sets that may miss the label.")] = 0.01,
+    error_level: Annotated[float, typer.Option(help="The share of prediction sets that may miss the label.")] = 0.01,
     figures: Annotated[
-        Path | None, typer.Option(help="Write pictures of all this into this folder.", show_default=False)
+        Path | None, typer.Option(help="Write all pictures into this folder.", show_default=False)
     ] = None,
     labels: options.Labels = None,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
-    """Loss, accuracy with its 95% interval, how many images were misread; on demand, class by class and how certain."""
+    """Loss, accuracy with its 95% interval, and the number of misread images; with options, classes and confidence."""
     from misread.progress import accuracy_line
     from misread.runs.run import open_run
 
@@ -53,13 +51,13 @@ def evaluate(
     if labels:
         result |= opened.fixed_scores(predictions, used, labels)
     own = result["data"]["same"]
-    calibrated, sets, fit_on = None, None, None
+    calibrated, sets, calibration_set = None, None, None
     if calibration or figures or json:
-        fit_on = opened.validation_for(split) if own else None
-        calibrated = predictions.calibration(fit_on)
-        # too few images to hold some back for the one are too few for the other
-        sets = predictions.conformal(error_level, fit_on) if calibrated.scaling else None
-    written = _draw(predictions.figures(fit_on), figures) if figures else []
+        calibration_set = opened.calibration_set(split) if own else None
+        calibrated = predictions.calibration(calibration_set)
+        # if there are too few images to split for the one, there are too few for the other
+        sets = predictions.conformal(error_level, calibration_set) if calibrated.scaling else None
+    written = _draw(predictions.figures(calibration_set), figures) if figures else []
     if json:
         print_json(
             {
@@ -67,7 +65,7 @@ def evaluate(
                 "confusion": predictions.confusion().to_dict(),
                 "per_class": predictions.per_class().to_dict(),
                 "calibration": calibrated.to_dict() if calibrated else None,
-                "coverage": predictions.coverage().to_dict(),
+                "risk_coverage": predictions.risk_coverage().to_dict(),
                 "conformal": sets.to_dict() if sets else None,
             }
         )
@@ -88,7 +86,7 @@ def evaluate(
     if per_class:
         _print_classes(predictions)
     if calibration and calibrated:
-        _print_calibration(calibrated, predictions.coverage(), sets)
+        _print_calibration(calibrated, predictions.risk_coverage(), sets)
     if written:
         print_lines("", *written)
 
@@ -106,9 +104,9 @@ def _print_headline(result: dict[str, Any], predictions: "Predictions") -> None:
     ece = expected_calibration_error(predictions.labels, predictions.probs)
     lines.append(f"Confidence  {predictions.confidence.mean():.2%} on average; calibration error (ECE) {ece:.2%}")
     pairs = predictions.confusion().to_dict()["pairs"][:3]
-    said = [f"{p['label']} as {p['prediction']} ({p['n']:,})" for p in pairs]
-    if said:
-        lines.append(f"Confused    {', '.join(said)}")
+    if pairs:
+        listed = ", ".join(f"{p['label']} as {p['prediction']} ({p['n']:,})" for p in pairs)
+        lines.append(f"Confused    {listed}")
     print_lines(*lines)
 
 
@@ -139,12 +137,12 @@ def _print_classes(predictions: "Predictions") -> None:
     print_table(["Label", "Read as", "Images", "Of the label", "95% interval"], pair_rows, right=(2, 3, 4))
 
 
-def _print_calibration(calibrated: "Calibration", coverage: "Coverage", sets: "ConformalSets | None") -> None:
+def _print_calibration(calibrated: "Calibration", curve: "RiskCoverage", sets: "ConformalSets | None") -> None:
     print_lines("", "When the least certain images are left to a person")
     rows = [
         [f"{1 - c['asked']:.1%}", f"{c['left']:,}", f"{c['threshold']:.4f}", f"{c['misread']:,} of {c['n']:,}",
          f"{c['error']:.2%}", say_interval(c["error_low"], c["error_high"])]
-        for c in coverage.to_dict()["table"]
+        for c in curve.to_dict()["table"]
     ]  # fmt: skip
     header = ["Left", "Images", "Confidence from", "Misread of the rest", "Error", "95% interval"]
     print_table(header, rows, right=range(6))
@@ -154,7 +152,7 @@ def _print_calibration(calibrated: "Calibration", coverage: "Coverage", sets: "C
     s = calibrated.scaling
     bound = "; the images fitted on do not determine it: all or none were read right" if s.at_bound else ""
     few = sets.n_fitted < sets.needed
-    small = f" (that takes {sets.needed:,} images to fit on: every set holds all classes)" if few else ""
+    small = f" (needs {sets.needed:,} images to fit on; with fewer, every set holds all classes)" if few else ""
     sizes = ", ".join(f"{size} in {n:,}" for size, n in enumerate(sets.sizes) if n)
     print_lines(
         "",
@@ -169,7 +167,7 @@ def _print_calibration(calibrated: "Calibration", coverage: "Coverage", sets: "C
 
 
 def _draw(pictures: "dict[str, Picture]", folder: Path) -> list[str]:
-    """Write the pictures; returns a line for each."""
+    """Write the pictures; returns a line for each. Raises RunError: they cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -93,7 +93,7 @@ def find(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """The most doubtful labels of a data set, by networks that did not train on the images."""
+    """List the most doubtful labels of a data set, by networks that did not train on the images."""
     from misread.analysis.label_issues import check_method
 
     check_method(method)
@@ -101,7 +101,7 @@ def find(
     if _is_run(data):
         given = {"recipe": recipe, "set": set, "folds": folds, "prune": prune, "seed": seed, "labels": labels}
         _refuse_for_a_run(data, [f"--{name}" for name, value in given.items() if value is not None])
-        found, said = _of_run(data, split, method, device)
+        found, source = _of_run(data, split, method, device)
     else:
         from misread.progress import FoldListener
         from misread.runs.held_out import cross_validate
@@ -116,8 +116,8 @@ def find(
         )  # fmt: skip
         found = held_out.label_issues(method)
         accuracy = f"{held_out.record.metrics['accuracy']:.2%} of the held-out images were read as labelled"
-        said = f"{'Taken from' if held_out.reused else 'Kept in'} {held_out.folder}; {accuracy}"
-    _show_issues(found, top, grid, csv, png, json, said)
+        source = f"{'Taken from' if held_out.reused else 'Kept in'} {held_out.folder}; {accuracy}"
+    _show_issues(found, top, grid, csv, png, json, source)
 
 
 def _is_run(data: str) -> bool:
@@ -140,12 +140,12 @@ def _of_run(run: str, split: str | None, method: str, device: str) -> tuple["Lab
 
 
 def _show_issues(
-    found: "LabelIssues", top: int, grid: int, csv: Path | None, png: Path | None, json: bool, said: str
+    found: "LabelIssues", top: int, grid: int, csv: Path | None, png: Path | None, json: bool, source: str
 ) -> None:
     lines = [
         f"The {min(top, len(found)):,} most doubtful of {len(found):,} labels ({found.title}); "
         f"{int(found['flagged'].sum()):,} are flagged by confident learning",
-        said,
+        source,
     ]
     shown = found.head(top)
     if csv:
@@ -154,7 +154,7 @@ def _show_issues(
         write_whole(csv, lambda path: reviewed.to_csv(path, index=False))
         lines.append(f"Table: {csv}. Fill in its column new, then: misread labels apply PATCH DATA --from {csv}")
     if png:
-        write_whole(png, found.wall(grid).save)
+        write_whole(png, found.gallery(grid).save)
         lines.append(f"Picture: {png}")
     if json:
         print_json(shown.to_dict("records"))
@@ -225,7 +225,7 @@ def revert(
     note: Note = "",
     json: options.Json = False,
 ) -> None:
-    """Undo fixes, by a line more for each: the patch keeps what was."""
+    """Undo fixes by adding a line for each; the patch keeps its history."""
     from misread.data.label_patch import read_patch, revert_fixes
 
     added = revert_fixes(patch, [image.lower() for image in images], by=by, note=note)
@@ -238,7 +238,7 @@ def merge(
     out: Annotated[Path, typer.Option(help="The merged patch, a new file.", show_default=False)],
     json: options.Json = False,
 ) -> None:
-    """All fixes of several patches in one; where they contradict each other nothing is written (exit code 1)."""
+    """Merge several patches into one. If they contradict each other, nothing is written (exit code 1)."""
     from misread.data.label_patch import merge_patches, read_patch, write_patch
 
     read = [read_patch(path) for path in patches]
@@ -247,16 +247,16 @@ def merge(
     if not conflicts:
         write_patch(out, lines)
     if json:
-        told = [
+        listed = [
             {"hash": c.image, "fixes": [{"patch": where, **vars(fix)} for where, fix in c.fixes]} for c in conflicts
         ]
-        print_json({"lines": len(lines), "out": None if conflicts else str(out), "conflicts": told})
+        print_json({"lines": len(lines), "out": None if conflicts else str(out), "conflicts": listed})
         warn(*notes)
     else:
         warn(*notes)
         for conflict in conflicts:
-            said = "; ".join(f"{where} says {fix.new}{_signed(fix)}" for where, fix in conflict.fixes)
-            print_lines(f"Conflict: {_short(conflict.image)}: {said}")
+            labels = "; ".join(f"{where} says {fix.new}{_signed(fix)}" for where, fix in conflict.fixes)
+            print_lines(f"Conflict: {_short(conflict.image)}: {labels}")
         if not conflicts:
             print_lines(f"{len(lines):,} lines of {len(read)} patches in {out}")
     if conflicts:
@@ -278,7 +278,7 @@ def show(
     strict: options.Strict = False,
     json: options.Json = False,
 ) -> None:
-    """The fixes of a patch that are in force; with DATA, where each image lies, and a picture of them."""
+    """List the fixes in force; with DATA, also the place of each image, and a picture of them."""
     from misread.data.label_patch import read_patch
 
     check_picture_name(png)
@@ -300,7 +300,7 @@ def show(
 
 
 def _located(patch: "LabelPatch", images: "ImageSet") -> tuple[list[dict[str, Any]], Any]:
-    """A row for every image that has a fix, with where it lies; and what draws them."""
+    """A row for every fixed image with its place, and a function that draws them."""
     found = patch.find_in(images)
     rows = []
     for name, position, fix in found:
@@ -344,8 +344,8 @@ def _print_rows(rows: list[dict[str, Any]], json: bool, lines: list[str]) -> Non
 
 
 def _signed(fix: "Fix") -> str:
-    said = ", ".join(part for part in (fix.by, fix.at, fix.note) if part)
-    return f" ({said})" if said else ""
+    signature = ", ".join(part for part in (fix.by, fix.at, fix.note) if part)
+    return f" ({signature})" if signature else ""
 
 
 def _short(image: str) -> str:

@@ -1,13 +1,13 @@
-"""The `misread` command: its verbs, and what becomes of errors."""
+"""The `misread` command: its verbs, and its handling of errors."""
 
 import sys
 from collections.abc import Sequence
 
 import typer
 
-from misread import __version__
 from misread.cli import compare, data, demo, evaluate, labels, misreads, predict, recipes, report, runs, summary, train
 from misread.errors import MisreadError
+from misread.version import __version__
 
 app = typer.Typer(
     name="misread",
@@ -48,9 +48,9 @@ app.command("demo")(demo.demo)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and leave with its exit code: 0, 1 for a failure, 2 for what the user can mend."""
+    """Run the command line and exit: 0, 1 for a failure, 2 for an error that the user can fix."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    # --debug is taken wherever it stands: it is remembered when something has already gone wrong
+    # --debug counts at any place: people append it to a command that has just failed
     debug = "--debug" in given
     if debug:
         given = ["--debug", *(a for a in given if a != "--debug")]

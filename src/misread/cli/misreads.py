@@ -12,7 +12,7 @@ from misread.cli.runs import find_run
 from misread.errors import MisreadError, RunError
 
 if TYPE_CHECKING:
-    from misread.analysis.misreads import Misreads
+    from misread.runs.misreads import Misreads
 
 NUMBERS = ("index", "confidence", "rank")
 SHOWN = ("index", "file", "label", "prediction", "confidence", "rank", "cause", "evidence")  # csv and json have all
@@ -20,21 +20,21 @@ SHOWN = ("index", "file", "label", "prediction", "confidence", "rank", "cause", 
 
 def misreads(
     run: options.RunFolder,
-    grid: Annotated[int, typer.Option(min=1, help="How many images the picture shows.")] = 16,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the picture's random choice.")] = 0,
+    grid: Annotated[int, typer.Option(min=1, help="The number of images in the picture.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random choice for the picture.")] = 0,
     most_confident: Annotated[
         bool, typer.Option(help="Show the most confident mistakes, not a random choice.")
     ] = False,
     neighbours: Annotated[
-        bool, typer.Option("--neighbours", help="Show in the picture the nearest training images beside each.")
+        bool, typer.Option("--neighbours", help="Draw the nearest training images beside each image.")
     ] = False,
     cause: Annotated[
         str | None, typer.Option(help="Only those with this cause, like label-doubtful.", show_default=False)
     ] = None,
-    causes: Annotated[bool, typer.Option(help="Say why each was misread; needs the training images.")] = True,
+    causes: Annotated[bool, typer.Option(help="Find the cause of each mistake; needs the training images.")] = True,
     other: Annotated[
         list[Path] | None,
-        typer.Option(metavar="RUN", help="A run on the same data whose opinion counts in causes; may be repeated.",
+        typer.Option(metavar="RUN", help="A run on the same data, as evidence for causes; may be repeated.",
                      show_default=False),
     ] = None,
     png: Annotated[Path | None, typer.Option(help="Write the picture there (PNG or SVG).", show_default=False)] = None,
@@ -42,18 +42,18 @@ def misreads(
     split: options.Split = "test",
     json: options.Json = False,
 ) -> None:  # fmt: skip
-    """Every misread image, the most confident mistake first, and why it was misread; and a picture of some."""
+    """List every misread image with its cause, the most confident mistake first; draw some of them."""
     from misread.analysis.causes import find_cause
     from misread.runs.run import open_run
 
     check_picture_name(png)
     if neighbours and not png:
-        raise RunError("--neighbours is about the picture; say with --png where to write it.")
+        raise RunError("--neighbours is about the picture; name its file with --png.")
     if cause:
         find_cause(cause)  # a wrong name is refused before anything is computed
     if not causes and (cause or neighbours or other):
         raise RunError("--no-causes leaves nothing for --cause, --neighbours or --other to work on; drop one of them.")
-    found = open_run(find_run(run)).misreads_of(split)
+    found = open_run(find_run(run)).predictions(split).misreads
     others = [open_run(find_run(path)) for path in other or ()]
     try:
         found = found.explain(*others) if causes else found
@@ -85,7 +85,7 @@ def misreads(
 
 
 def _records(found: "Misreads") -> list[dict[Hashable, Any]]:
-    """The table's lines; once explained, with the nearest training images of each."""
+    """The table's lines; if explained, with the nearest training images of each."""
     records = found.table.to_dict("records")
     if "cause" not in found.table:
         return records

@@ -1,4 +1,4 @@
-"""Options that several verbs share, with one wording, and how their values are read."""
+"""Options that several verbs share, and the parsing of their values."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,16 +11,16 @@ Data = Annotated[
     str, typer.Argument(help="A name (mnist, fashion-mnist, kmnist, digits) or a path.", show_default=False)
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or 'last'.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout; all else goes to stderr.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout; everything else goes to stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Threads = Annotated[int | None, typer.Option(help="Threads to compute with; all cores by default.", show_default=False)]
 Out = Annotated[Path, typer.Option(help="The folder that run folders go into.")]
 Size = Annotated[
     str | None,
-    typer.Option(help="Bring images in class folders to this size, 28 or 28x32 (HxW).", show_default=False),
+    typer.Option(help="Resize images from class folders to 28 or 28x32 (HxW).", show_default=False),
 ]
-Strict = Annotated[bool, typer.Option(help="Refuse data with files that cannot be read, instead of skipping them.")]
+Strict = Annotated[bool, typer.Option(help="Refuse data with unreadable files instead of skipping them.")]
 Recipe = Annotated[str, typer.Option("--recipe", "-r", help="A recipe's name or a TOML file.")]
 Set = Annotated[
     list[str] | None,
@@ -29,7 +29,7 @@ Set = Annotated[
 ]  # fmt: skip
 Labels = Annotated[
     Path | None,
-    typer.Option(metavar="PATCH", help="Fix labels by this patch; see misread labels.", show_default=False),
+    typer.Option(metavar="PATCH", help="Apply this label patch; see misread labels.", show_default=False),
 ]
 Split = Annotated[str, typer.Option(help="train, val or test.")]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document to stdout. NaN and infinity, which JSON has not, never get here."""
+    """Print one JSON document to stdout. Raises ValueError: NaN or infinity, which JSON does not have."""
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False, default=str) + "\n")
 
 
@@ -28,14 +28,14 @@ def warn(*lines: str) -> None:
 
 
 def console(json_asked: bool = False) -> "Console":
-    """Where progress goes: stdout, or stderr when stdout carries JSON."""
+    """The console for progress: stdout, or stderr if stdout has JSON."""
     from rich.console import Console
 
     return Console(stderr=json_asked)
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[int] = ()) -> None:
-    """Columns aligned, never cut: a name that a script or a person has to copy stays whole.
+    """Print aligned columns, never truncated, so that names can be copied.
 
     right: the columns that are numbers.
     """
@@ -49,7 +49,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]], right: Seq
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` write a file, which takes its name when it is whole. Raises RunError: it cannot be written."""
+    """Let `write` write a file, whole or not at all. Raises RunError: it cannot be written."""
     try:
         with replacing(path) as partial:
             write(partial)
@@ -58,13 +58,13 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def check_picture_name(path: Path | None) -> None:
-    """Raises RunError: the file of a picture is named as something else; said before any work is done."""
+    """Raises RunError: the name is not that of a picture. Call it before any work is done."""
     if path is not None and path.suffix.lower() not in (".png", ".svg"):
         raise RunError(f"{path}: a picture is written as .png or .svg.")
 
 
 def check_page_name(path: Path | None) -> None:
-    """Raises RunError: the file of a page is named as something else; said before any work is done."""
+    """Raises RunError: the name is not that of a page. Call it before any work is done."""
     if path is not None and path.suffix.lower() not in (".html", ".htm"):
         raise RunError(f"{path}: a page is written as .html.")
 

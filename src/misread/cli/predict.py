@@ -33,7 +33,7 @@ def predict(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """What the network reads in picture files, with its three most probable classes."""
+    """Classify picture files: prints the three most probable classes of each."""
     from misread.runs.run import open_run
 
     opened = open_run(find_run(run), device=device)

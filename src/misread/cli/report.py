@@ -11,7 +11,7 @@ from misread.cli.runs import find_run
 from misread.errors import DataError, MisreadError, RunError
 
 if TYPE_CHECKING:
-    from misread.analysis.predictions import Predictions
+    from misread.runs.predictions import Predictions
     from misread.runs.run import Run
 
 ARRAYS = ("labels", "probs", "images", "class_names")
@@ -26,14 +26,14 @@ def report(
     ] = None,
     compare: Annotated[
         Path | None,
-        typer.Option(metavar="RUN_B", help="Also what this run mends and breaks of what RUN read.", show_default=False),
+        typer.Option(metavar="RUN_B", help="Also compare this run with RUN.", show_default=False),
     ] = None,
     other: Annotated[
         list[Path] | None,
-        typer.Option(metavar="RUN", help="A run on the same data whose opinion counts in causes; may be repeated.",
+        typer.Option(metavar="RUN", help="A run on the same data, as evidence for causes; may be repeated.",
                      show_default=False),
     ] = None,
-    causes: Annotated[bool, typer.Option(help="Say why each image was misread; needs the training images.")] = True,
+    causes: Annotated[bool, typer.Option(help="Find the cause of each mistake; needs the training images.")] = True,
     labels: Annotated[
         Path | None,
         typer.Option(help="Instead of RUN: labels of any model's test images (.npy or .npz).", show_default=False),
@@ -42,7 +42,7 @@ def report(
         Path | None, typer.Option(help="With --labels: its probabilities, a row for each image.", show_default=False)
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="With --labels: the images, so that they can be seen.", show_default=False)
+        Path | None, typer.Option(help="With --labels: the images, for the page's pictures.", show_default=False)
     ] = None,
     class_names: Annotated[
         Path | None,
@@ -51,7 +51,7 @@ def report(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:  # fmt: skip
-    """Everything about a run in one HTML file that needs no network: numbers, every misread image, doubtful labels."""
+    """Write one offline HTML file about a run: numbers, every misread image with its cause, doubtful labels."""
     given = dict(zip(ARRAYS, (labels, probs, images, class_names), strict=True))
     check_page_name(out)
     if run is None:
@@ -80,11 +80,11 @@ def report(
         predictions = opened.predictions()
         if out is None:
             _save_figures(opened, quiet)
-    _say(path, json, misread=int(predictions.misread.sum()), n=len(predictions))
+    _print_result(path, json, misread=int(predictions.misread.sum()), n=len(predictions))
 
 
 def _save_figures(run: "Run", quiet: bool) -> None:
-    """The figures beside the report; where the images are not to be had any more, the report is all."""
+    """Write the figures beside the report; if the images are no longer available, warn instead."""
     try:
         folder = run.save_figures()
     except MisreadError as error:
@@ -94,8 +94,8 @@ def _save_figures(run: "Run", quiet: bool) -> None:
         warn(f"Figures: {folder}")
 
 
-def _say(path: Path, json: bool, **numbers: int) -> None:
-    """Where the report is and how large, for a person or a script."""
+def _print_result(path: Path, json: bool, **numbers: int) -> None:
+    """The report's path and size, as text or as JSON."""
     size = path.stat().st_size
     if json:
         print_json({"path": str(path), "size_bytes": size, **numbers})
@@ -104,7 +104,7 @@ def _say(path: Path, json: bool, **numbers: int) -> None:
 
 
 def _read(given: dict[str, Path | None]) -> "Predictions":
-    from misread.analysis.predictions import Predictions
+    from misread.runs.predictions import Predictions
 
     if given["labels"] is None or given["probs"] is None:
         raise RunError("Name a run, or give both --labels and --probs.")
@@ -115,7 +115,7 @@ def _read(given: dict[str, Path | None]) -> "Predictions":
 
 
 def _array(path: Path, name: str) -> Any:
-    """The array in a file; of several in an `.npz` the one of this name. Raises DataError: there is none."""
+    """The array in a file; in an `.npz` with several, the array of this name. Raises DataError: there is none."""
     from misread.data.npy import read_npy
     from misread.data.npz import read_npz
 

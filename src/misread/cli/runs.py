@@ -1,4 +1,4 @@
-"""`misread runs`: the runs there are. Also how a RUN argument is found."""
+"""`misread runs`, and the look-up of a RUN argument."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def runs(out: options.Out = Path("runs"), json: options.Json = False) -> None:
 
 
 def find_run(run: Path) -> Path:
-    """The folder meant by a RUN argument: a run folder, one under runs/, or `last`."""
+    """The folder for a RUN argument: a run folder, one under runs/, or `last`. Raises RunError: there is no run."""
     from misread.runs.run_folder import RECORD, find_runs
 
     if str(run) == "last" and not run.exists():

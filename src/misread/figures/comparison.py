@@ -1,10 +1,10 @@
-"""What a second model breaks and mends, as a wall of two sections."""
+"""The images that a second model breaks and fixes, as a gallery of two sections."""
 
 import numpy as np
 import pandas as pd
 
+from misread.figures.gallery import Section, sections_figure, wrapped
 from misread.figures.style import Picture
-from misread.figures.wall import Section, sections_figure, wrapped
 
 Shown = tuple[
     pd.DataFrame, np.ndarray, int
@@ -12,7 +12,7 @@ Shown = tuple[
 
 
 def comparison_figure(broken: Shown, fixed: Shown, names: tuple[str, str], title: str) -> Picture:
-    """The broken images above the fixed ones, each titled with its label and with what the model that errs read.
+    """The broken images above the fixed ones, each titled with its label and the wrong prediction.
 
     broken, fixed: their tables have the columns label, prediction_a and prediction_b. names: of A and B.
     """

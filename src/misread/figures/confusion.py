@@ -8,14 +8,14 @@ from misread.figures.style import BLACK, GREY, Picture, percent
 
 READABLE = 128  # classes; with more, cells have no numbers and only some names are written
 MISTAKES = LinearSegmentedColormap.from_list("mistakes", ["#ffffff", "#fde0c0", "#f6a04d", "#c85a0a", "#6b2500"])
-RIGHT = "#dbe9f4"  # the diagonal: it is said in numbers, and shading it would leave no shade for the mistakes
+RIGHT = "#dbe9f4"  # the diagonal, plain: its large counts would take the whole range of shades
 
 
 def confusion_figure(counts: np.ndarray, class_names: tuple[str, ...], title: str = "") -> Picture:
-    """How many images of each true class (rows) were read as each class (columns).
+    """The number of images of each true class (rows) that were read as each class (columns).
 
-    counts: (K, K) int64. Shaded are the mistakes, by their share of the true class's images, so that a rare class's
-    confusions show beside a frequent one's; the diagonal is plain. Empty cells stay empty.
+    counts: (K, K) int64. The shade of a mistake is its share of the true class's images, so that mistakes in a rare
+    class are as visible as in a frequent one. The diagonal is plain; cells with 0 are empty.
     """
     k = len(counts)
     numbered = k <= READABLE
@@ -33,7 +33,7 @@ def confusion_figure(counts: np.ndarray, class_names: tuple[str, ...], title: st
     axes = picture.add_axes((left / width, bottom / height, side / width, side / height))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     mistakes = np.where(np.eye(k, dtype=bool), 0.0, shares)
-    # by a power below 1, so that one frequent confusion does not leave all others white
+    # a power below 1, so that one frequent mistake does not make all others white
     norm = PowerNorm(0.6, vmin=0, vmax=max(float(mistakes.max(initial=0)), 1e-9))
     shaded = MISTAKES(norm(mistakes))
     shaded[np.eye(k, dtype=bool)] = [*(int(RIGHT[i : i + 2], 16) / 255 for i in (1, 3, 5)), 1]
@@ -49,8 +49,9 @@ def confusion_figure(counts: np.ndarray, class_names: tuple[str, ...], title: st
     shown = np.arange(0, k, 1 if numbered else -(-k // 40))
     axes.set_xticks(shown + 0.5, [class_names[i] for i in shown], rotation=90 if upright else 0)
     axes.set_yticks(shown + 0.5, [class_names[i] for i in shown])
-    for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-        text.set_parse_math(False)
+    for tick in (*axes.xaxis.get_major_ticks(), *axes.yaxis.get_major_ticks()):
+        for text in (tick.label1, tick.label2):  # below and above, left and right; the names are shown above
+            text.set_parse_math(False)
     axes.tick_params(which="both", length=0, labelsize=font, labelcolor=BLACK)
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")

@@ -15,9 +15,10 @@ LETTERS = 17  # that fit above a tile
 
 
 def duplicates_figure(pairs: pd.DataFrame, first: np.ndarray, second: np.ndarray, title: str) -> Picture:
-    """Each pair as two images close together, with their places and labels; labels that differ stand out.
+    """Each pair as two adjacent images with their places and labels; labels that differ are coloured.
 
-    pairs: P lines of `find_duplicates`. first, second: (P, H, W, C) uint8, their images.
+    pairs: P lines with the columns kind, correlation, conflict, and first_ and second_ with split, index, file, label.
+    first, second: (P, H, W, C) uint8, the images of these lines.
     """
     columns = max(1, min(3, len(pairs)))
     rows = math.ceil(len(pairs) / columns)
@@ -42,14 +43,14 @@ def duplicates_figure(pairs: pd.DataFrame, first: np.ndarray, second: np.ndarray
         write(x + TILE_INCHES + SEAM / 2, y - head + 0.02, how, "top", color=GREY)
         for side, (which, image) in enumerate((("first", first[i]), ("second", second[i]))):
             place = pair[f"{which}_file"] or f"{pair[f'{which}_split']} {pair[f'{which}_index']:,}"
-            said = f"{_ending(str(place))}\nLabel: {_ending(str(pair[f'{which}_label']), LETTERS - 7)}"
+            caption = f"{_ending(str(place))}\nLabel: {_ending(str(pair[f'{which}_label']), LETTERS - 7)}"
             color = VERMILLION if pair["conflict"] else BLACK
             tile = x + side * (TILE_INCHES + SEAM)
-            write(tile + TILE_INCHES / 2, y - 0.04, said, "bottom", color=color)
+            write(tile + TILE_INCHES / 2, y - 0.04, caption, "bottom", color=color)
             draw_tile(axes, image, tile, y, TILE_INCHES)
     return picture
 
 
 def _ending(text: str, letters: int = LETTERS) -> str:
-    """Its last letters: files of one folder begin alike."""
+    """The last letters: files of one folder often begin alike."""
     return text if len(text) <= letters else f"…{text[1 - letters :]}"

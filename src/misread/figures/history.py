@@ -1,24 +1,20 @@
 """The curves of a training."""
 
-from typing import TYPE_CHECKING
-
+import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from misread.figures.style import BLUE, GREY, ORANGE, Picture
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-
-def history_figure(history: "pd.DataFrame", title: str = "", validation: str = "validation") -> Picture:
-    """Loss and accuracy against epochs, each in a panel of its own so that both can be read.
+def history_figure(history: pd.DataFrame, title: str = "", validation: str = "validation") -> Picture:
+    """Loss and accuracy against epochs, in a panel each.
 
     history: columns epoch, loss, val_loss, accuracy, val_accuracy.
-    validation: what the val curves were measured on, for the legend.
+    validation: the images that the val curves were measured on, for the legend.
     """
     picture = Picture(9.6, 4.2, layout="constrained")
     if title:
-        picture.suptitle(title, fontsize=12)
+        picture.suptitle(title, fontsize=12, parse_math=False)
     for panel, (metric, name) in enumerate((("loss", "Loss"), ("accuracy", "Accuracy"))):
         axes = picture.add_subplot(1, 2, panel + 1)
         marker = "o" if len(history) <= 30 else ""

@@ -1,18 +1,18 @@
-"""The wall of misread images."""
+"""The gallery of misread images."""
 
 import numpy as np
 import pandas as pd
 
+from misread.figures.gallery import LINE, gallery_figure, wrapped
 from misread.figures.style import Picture
-from misread.figures.wall import LINE, wall_figure, wrapped
 
 
 def misreads_figure(table: pd.DataFrame, images: np.ndarray, title: str, columns: int | None = None) -> Picture:
     """Every image of the table, in its order, each titled with its label and prediction.
 
-    table:   M lines with the columns label and prediction, and cause where the titles shall tell it.
+    table:   M lines with the columns label and prediction; a column cause is added to the titles.
     images:  (M, H, W, C) uint8, the images of these lines.
-    columns: tiles a row; without it the grid is as near square as can be, and no wider than 16.
+    columns: tiles a row; by default the grid is nearly square and at most 16 wide.
     """
     pairs = list(zip(table["label"], table["prediction"], strict=True))
     titles = [f"Label: {a}, Prediction: {b}" for a, b in pairs]
@@ -20,4 +20,4 @@ def misreads_figure(table: pd.DataFrame, images: np.ndarray, title: str, columns
         titles = [f"{wrapped(f'Label: {a}')}\n{wrapped(f'Prediction: {b}')}" for a, b in pairs]
     if "cause" in table:
         titles = [f"{t}\n{wrapped(cause)}" for t, cause in zip(titles, table["cause"], strict=True)]
-    return wall_figure(titles, images, title, empty="No image was misread.", columns=columns)
+    return gallery_figure(titles, images, title, empty="No image was misread.", columns=columns)

@@ -11,18 +11,18 @@ from misread.figures.tiles import blank_page, draw_tile
 TILE_INCHES, GAP = 1.3, 0.12
 FONT, LINE_INCHES = 8.5, 0.155
 LETTERS = 22  # that fit above a tile
-EXPLAINED = "On the left what was misread, then the training images nearest to it by the network's features."
+EXPLAINED = "On the left the misread image, then the training images nearest to it by the network's features."
 
 
 def neighbours_figure(
     table: pd.DataFrame, images: np.ndarray, neighbours: pd.DataFrame, training_images: np.ndarray, title: str
 ) -> Picture:
-    """A row for every misread image: why, the image, and its nearest training images with their labels and distances.
+    """A row for every misread image: its cause, the image, and its nearest training images with label and distance.
 
     table:           M lines with the columns index, label, prediction, cause and evidence.
-    images:          (M, H, W, C) uint8, theirs.
+    images:          (M, H, W, C) uint8, the images of these lines.
     neighbours:      lines with the columns index, training_label and distance, the nearest of each index first.
-    training_images: (len(neighbours), H, W, C) uint8, theirs.
+    training_images: (len(neighbours), H, W, C) uint8, the images of these lines.
     """
     groups = neighbours.groupby("index").indices
     across = max((len(group) for group in groups.values()), default=5)
@@ -48,13 +48,13 @@ def neighbours_figure(
     for i, line in enumerate(table.itertuples(index=False)):
         write(GAP, y, "\n".join(reasons[i]), "left", "top")
         y += heads[i]
-        said = f"{_cut(f'Label: {line.label}')}\n{_cut(f'Prediction: {line.prediction}')}"
-        write(GAP + TILE_INCHES / 2, y - 0.04, said, "center", "bottom")
+        caption = f"{_cut(f'Label: {line.label}')}\n{_cut(f'Prediction: {line.prediction}')}"
+        write(GAP + TILE_INCHES / 2, y - 0.04, caption, "center", "bottom")
         draw_tile(axes, images[i], GAP, y, TILE_INCHES)
         for place, at in enumerate(groups.get(line.index, ())):
             x, near = first + place * cell, neighbours.iloc[at]
-            said = f"{_cut(f'Label: {near.training_label}')}\ndistance {near.distance:.3g}"
-            write(x + TILE_INCHES / 2, y - 0.04, said, "center", "bottom", color=GREY)
+            caption = f"{_cut(f'Label: {near.training_label}')}\ndistance {near.distance:.3g}"
+            write(x + TILE_INCHES / 2, y - 0.04, caption, "center", "bottom", color=GREY)
             draw_tile(axes, training_images[at], x, y, TILE_INCHES)
         y += TILE_INCHES + 2 * GAP
     return picture

@@ -7,10 +7,12 @@ from misread.figures.style import BLACK, BLUE, GREY, ORANGE, Picture, percent, p
 
 
 def per_class_figure(table: pd.DataFrame, title: str = "") -> Picture:
-    """Two panels of bars, the class with most images misread on top: the share of each class that was misread
-    (1 - recall), and the share of what was read as it that was wrong (1 - precision), with 95% Wilson intervals.
+    """Two panels of bars with 95% Wilson intervals, the class most misread on top.
 
-    table: as `per_class_table` gives it. Errors are shown, not accuracies, so that bars begin at 0 and still differ.
+    Left: 1 - recall, the share of a class's images that were misread. Right: 1 - precision, the share of the images
+    read as a class that were not. Bars show errors, not accuracies, so that they begin at 0 and still differ.
+    table: one line a class. Columns: class, support, recall, recall_low, recall_high, predicted, precision,
+           precision_low, precision_high.
     """
     table = table.assign(misread=1 - table["recall"]).sort_values("misread", kind="stable", na_position="first")
     k = len(table)
@@ -22,7 +24,7 @@ def per_class_figure(table: pd.DataFrame, title: str = "") -> Picture:
     picture = Picture(width, height)
     panel_w = (width - label_inches - 0.65) / 2
     bottom, tall = foot / height, k * row / height
-    # one scale for both panels; what nothing is known of does not stretch it
+    # one scale for both panels; classes without images do not stretch it
     reach = max(
         1 - table[f"{share}_low"][table[of] > 0].min()
         for share, of in (("recall", "support"), ("precision", "predicted"))

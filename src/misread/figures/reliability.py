@@ -9,10 +9,11 @@ from misread.figures.style import BLUE, GREY, ORANGE, Picture, percent, plain_ax
 
 
 def reliability_figure(panels: Sequence[tuple[str, pd.DataFrame]], title: str = "") -> Picture:
-    """Accuracy against confidence, bin by bin, above how many images are in each bin; one panel or several.
+    """Accuracy against confidence in bins, above a histogram of the bins; one panel or several.
 
-    panels: a heading and a table each, as `reliability_table` gives it.
-    On the diagonal the confidence is right; points below it were too confident. Bars: 95% Wilson intervals.
+    panels: for each a heading, and a table of bins with the columns low, high, n, confidence, accuracy, accuracy_low
+            and accuracy_high.
+    On the diagonal confidence equals accuracy; below it the model is over-confident. Bars: 95% Wilson intervals.
     """
     picture = Picture(0.8 + 4.8 * len(panels), 6.0, layout="constrained")
     if title:

@@ -1,4 +1,4 @@
-"""One look for all pictures: colours that a colour-blind reader tells apart, sizes that can be read where shown."""
+"""One look for all pictures: colours for colour-blind readers too, and readable sizes."""
 
 import io
 from pathlib import Path
@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from misread.files import replacing
+from misread.notebook import display_in_notebook
 
 # Okabe and Ito 2008, "Color Universal Design"
 BLUE, ORANGE, GREEN, VERMILLION, BLACK, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#1a1a1a", "#6b6b6b"
@@ -17,9 +18,9 @@ MAX_PIXELS = 30_000  # a side of a picture; beyond it image viewers give up
 
 
 class Picture(Figure):
-    """A matplotlib figure that needs no pyplot: a notebook shows it, `show()` does anywhere, `save` writes it whole.
+    """A matplotlib figure without pyplot. Notebooks show it; elsewhere `show()` does. `save` writes it whole.
 
-    width, height: inches, at `DPI`, or at as many as make no side longer than `MAX_PIXELS`.
+    width, height: inches at `DPI`, or at a lower resolution if a side would be longer than `MAX_PIXELS`.
     """
 
     def __init__(self, width: float, height: float, **settings: Any) -> None:
@@ -36,27 +37,25 @@ class Picture(Figure):
         return self.png()
 
     def show(self, warn: bool = True) -> None:
-        """In a notebook below the cell; elsewhere in the system's image viewer."""
-        from misread.notebook import display_in_notebook
-
+        """Show the picture below the cell of a notebook; elsewhere in the system's image viewer."""
         if not display_in_notebook(self):
             from PIL import Image
 
             Image.open(io.BytesIO(self.png())).show()
 
     def save(self, path: Path) -> None:
-        """Write the picture under its name once it is whole; the kind of file follows the ending, PNG or SVG."""
+        """Write the picture, whole or not at all, as PNG or SVG by the suffix. Raises OSError: it cannot be written."""
         with replacing(path) as partial:
             self.savefig(partial, dpi="figure")
 
 
 def percent(share: float, position: float = 0) -> str:
-    """0.015 as `1.5%`, with as many digits as it takes: for the ticks of an axis."""
+    """0.015 as `1.5%`, without trailing zeros: for the ticks of an axis."""
     return f"{100 * share:.6g}%"
 
 
 def plain_axes(axes: Axes) -> None:
-    """The look of all diagrams: a light grid behind the data, no frame above and to the right."""
+    """The style of all diagrams: a light grid behind the data, no frame at the top and right."""
     axes.grid(True, color=GREY, alpha=0.25)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

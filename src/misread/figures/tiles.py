@@ -1,4 +1,4 @@
-"""Images drawn side by side in one pair of axes: a pair each would take minutes for a thousand."""
+"""Many images in one pair of axes: a pair of axes for each would take minutes for a thousand images."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from misread.figures.style import Picture
 
 
 def blank_page(width: float, height: float) -> tuple[Picture, Any]:
-    """A white picture of this size in inches, and axes over all of it in inches from its upper left corner."""
+    """A white picture, and axes over all of it with inches from the upper left corner. width, height: inches."""
     picture = Picture(width, height)
     axes = picture.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.axis("off")
@@ -19,7 +19,7 @@ def blank_page(width: float, height: float) -> tuple[Picture, Any]:
 
 
 def draw_tile(axes: Any, image: np.ndarray, x: float, y: float, side: float) -> None:
-    """An image (H, W, C) uint8, its pixels crisp, as large as fits into the square at (x, y), in its middle."""
+    """An image (H, W, C) uint8, centred and as large as possible in the square at (x, y), without smoothing."""
     height, width = image.shape[:2]
     tile_w, tile_h = side * min(1, width / height), side * min(1, height / width)
     left = x + (side - tile_w) / 2

@@ -3,22 +3,18 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import pandas as pd
 from markupsafe import Markup
 
+from misread.analysis.calibration import Calibration
 from misread.analysis.records import records
 from misread.figures.style import percent
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from misread.analysis.calibration import Calibration
-
 WIDTH, HEIGHT = 440, 280
 LEFT, RIGHT, TOP, BOTTOM = 58, 20, 12, 46
-DOTS = 30  # points of a curve that still get a mark each
-CURVE = 240  # points that a curve is drawn with: more are not seen
+DOTS = 30  # a curve of at most so many points gets a mark for each
+CURVE = 240  # points of a drawn curve; the eye sees no more
 
 Points = Sequence[tuple[float, float]]
 
@@ -36,7 +32,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 @dataclass(frozen=True)
 class Axis:
-    """name is written beside it; marks are (value, text)."""
+    """name: written beside the axis. marks: (value, text)."""
 
     name: str
     low: float
@@ -46,19 +42,19 @@ class Axis:
     @classmethod
     def of(cls, name: str, low: float, high: float, *, as_percent: bool = False, count: int = 5) -> "Axis":
         low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
-        said = percent if as_percent else lambda value: f"{value:.6g}"
-        return cls(name, low, high, [(value, said(value)) for value in ticks(low, high, count)])
+        text = percent if as_percent else lambda value: f"{value:.6g}"
+        return cls(name, low, high, [(value, text(value)) for value in ticks(low, high, count)])
 
 
 class Diagram:
-    """One pair of axes; what is drawn first lies below. `describe` is what a screen reader says instead."""
+    """One pair of axes; later drawings cover earlier ones. description: the text for screen readers."""
 
-    def __init__(self, x: Axis, y: Axis, describe: str) -> None:
-        self.x, self.y, self.describe = x, y, describe
+    def __init__(self, x: Axis, y: Axis, description: str) -> None:
+        self.x, self.y, self.description = x, y, description
         self._drawn: list[Markup] = []
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """Where a value lies in the picture; beyond the axes, on their end."""
+        """Picture coordinates of a value; values beyond the axes are moved to their ends."""
         across = (min(max(x, self.x.low), self.x.high) - self.x.low) / (self.x.high - self.x.low)
         up = (min(max(y, self.y.low), self.y.high) - self.y.low) / (self.y.high - self.y.low)
         return (
@@ -75,16 +71,16 @@ class Diagram:
     def band(self, lower: Points, upper: Points, style: str) -> None:
         self._add('<polygon class="band {}" points="{}"/>', style, self._path([*lower, *reversed(upper)]))
 
-    def dot(self, x: float, y: float, style: str, said: str = "") -> None:
-        """A disc, or a square in style b: so the two are told apart without colour."""
+    def dot(self, x: float, y: float, style: str, tooltip: str = "") -> None:
+        """A disc, or a square in style b, so that the two differ without colour."""
         left, top = self.place(x, y)
         shape = (
             Markup('<rect class="dot {}" x="{}" y="{}" width="7" height="7">{}</rect>').format(
-                style, left - 3.5, top - 3.5, _title(said)
+                style, left - 3.5, top - 3.5, _title(tooltip)
             )
             if style == "b"
             else Markup('<circle class="dot {}" cx="{}" cy="{}" r="3.8">{}</circle>').format(
-                style, left, top, _title(said)
+                style, left, top, _title(tooltip)
             )
         )
         self._drawn.append(shape)
@@ -94,12 +90,12 @@ class Diagram:
         self._add('<line class="whisker {}" x1="{}" x2="{}" y1="{}" y2="{}"/>', style, left, left, bottom, top)
 
     def marker(self, x: float, y: float, name: str) -> None:
-        """A ring that the page's script moves, by its id."""
+        """A ring that the page's script moves. name: its id."""
         self._add('<circle class="marker" id="{}" cx="{}" cy="{}" r="6"/>', name, *self.place(x, y))
 
     def svg(self) -> Markup:
         return Markup('<svg class="diagram" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}</svg>').format(
-            WIDTH, HEIGHT, self.describe, self._axes(), Markup("").join(self._drawn)
+            WIDTH, HEIGHT, self.description, self._axes(), Markup("").join(self._drawn)
         )
 
     def _add(self, pattern: str, *values: object) -> None:
@@ -147,16 +143,16 @@ class Diagram:
         return Markup("").join(parts)
 
 
-def _title(said: str) -> Markup:
-    return Markup("<title>{}</title>").format(said) if said else Markup("")
+def _title(tooltip: str) -> Markup:
+    return Markup("<title>{}</title>").format(tooltip) if tooltip else Markup("")
 
 
-def history_diagrams(history: "pd.DataFrame") -> list[Markup]:
+def history_diagrams(history: pd.DataFrame) -> list[Markup]:
     """Loss and accuracy against epochs; training in style a, validation in style b."""
     return [_history_diagram(history, metric) for metric in ("loss", "accuracy")]
 
 
-def _history_diagram(history: "pd.DataFrame", metric: str) -> Markup:
+def _history_diagram(history: pd.DataFrame, metric: str) -> Markup:
     rows = records(history)
     curves = {
         style: [(float(row["epoch"]), float(row[name])) for row in rows if row.get(name) is not None]
@@ -166,7 +162,7 @@ def _history_diagram(history: "pd.DataFrame", metric: str) -> Markup:
     low, high = (min([*values, 0.99]), 1.0) if metric == "accuracy" else (0.0, max([*values, 1e-6]))
     first, last = float(rows[0]["epoch"]), float(rows[-1]["epoch"])
     whole = [(value, f"{value:.0f}") for value in ticks(first, last, 8) if value == round(value)]
-    said = ", ".join(
+    last_values = ", ".join(
         f"{name} {curve[-1][1]:.4g}"
         for name, curve in zip(("training", "validation"), curves.values(), strict=True)
         if curve
@@ -174,20 +170,20 @@ def _history_diagram(history: "pd.DataFrame", metric: str) -> Markup:
     diagram = Diagram(
         Axis("epoch", first, last, whole),
         Axis.of(metric, low, high, as_percent=metric == "accuracy"),
-        f"{metric.capitalize()} over {len(history)} epochs; in the last {said}",
+        f"{metric.capitalize()} over {len(history)} epochs; in the last {last_values}",
     )
     for style, curve in curves.items():
         diagram.line([point for point in curve if math.isfinite(point[1])], style, dots=len(curve) <= DOTS)
     return diagram.svg()
 
 
-def reliability_diagram(calibration: "Calibration") -> Markup:
+def reliability_diagram(calibration: Calibration) -> Markup:
     """Accuracy against confidence in bins, as predicted in style a, after temperature scaling in style b."""
     unit = [(v / 5, percent(v / 5)) for v in range(6)]
     scaling = calibration.scaling
-    said = f"As predicted the calibration error is {calibration.ece:.2%}"
-    said += f", after temperature scaling {scaling.ece_after:.2%}" if scaling else ""
-    diagram = Diagram(Axis("confidence", 0, 1, unit), Axis("read right", 0, 1, unit), f"Reliability diagram. {said}.")
+    errors = f"As predicted the calibration error is {calibration.ece:.2%}"
+    errors += f", after temperature scaling {scaling.ece_after:.2%}" if scaling else ""
+    diagram = Diagram(Axis("confidence", 0, 1, unit), Axis("read right", 0, 1, unit), f"Reliability diagram. {errors}.")
     diagram.line([(0, 0), (1, 1)], "ideal")
     for style, table in [("a", calibration.table), *([("b", scaling.table)] if scaling else [])]:
         bins = [line for line in records(table) if line["n"]]
@@ -195,17 +191,17 @@ def reliability_diagram(calibration: "Calibration") -> Markup:
             diagram.whisker(line["confidence"], line["accuracy_low"], line["accuracy_high"], style)
         diagram.line([(line["confidence"], line["accuracy"]) for line in bins], f"{style} thin")
         for line in bins:
-            told = f"{line['n']:,} images: confidence {line['confidence']:.1%} on average, {line['accuracy']:.1%} right"
-            diagram.dot(line["confidence"], line["accuracy"], style, told)
+            tooltip = f"{line['n']:,} images: mean confidence {line['confidence']:.1%}, {line['accuracy']:.1%} right"
+            diagram.dot(line["confidence"], line["accuracy"], style, tooltip)
     return diagram.svg()
 
 
-def coverage_diagram(
-    curve: "pd.DataFrame", steps: "pd.DataFrame", limit: float
+def risk_coverage_diagram(
+    curve: pd.DataFrame, steps: pd.DataFrame, limit: float
 ) -> tuple[Markup, list[dict[str, float]]]:
-    """Error against the share of images left to a person, up to `limit`; and where each of `steps` lies in it.
+    """Error against the share of images left to a person, up to `limit`; and the place of each of `steps` in it.
 
-    curve, steps: columns of `coverage_curve`; steps are what the page's slider stops at.
+    curve, steps: columns of `risk_coverage_curve`; steps are the stops of the page's slider.
     """
     shown = curve[curve["coverage"] >= 1 - limit - 1e-9]
     shown = shown.iloc[:: -max(1, len(shown) // CURVE)]
@@ -213,7 +209,7 @@ def coverage_diagram(
     diagram = Diagram(
         Axis.of("left to a person", 0, limit, as_percent=True),
         Axis.of("misread of the rest", 0, highest, as_percent=True),
-        f"Error of the images that are kept, from {curve['error'].iloc[-1]:.2%} with all of them "
+        f"Error of the remaining images, from {curve['error'].iloc[-1]:.2%} with all images "
         f"to {shown['error'].iloc[-1]:.2%} when {1 - shown['coverage'].iloc[-1]:.1%} are left to a person.",
     )
     left = (1 - shown["coverage"]).tolist()
@@ -228,7 +224,7 @@ def coverage_diagram(
 
 
 def heat_map(counts: Sequence[Sequence[int]], names: Sequence[str]) -> Markup:
-    """A confusion matrix of many classes: a square for every two classes of which the first was read as the second."""
+    """A confusion matrix of many classes: a square for every pair of which the first was read as the second."""
     side = len(names)
     most = max((n for i, row in enumerate(counts) for j, n in enumerate(row) if i != j), default=1) or 1
     cells = [
@@ -248,5 +244,5 @@ def heat_map(counts: Sequence[Sequence[int]], names: Sequence[str]) -> Markup:
 
 
 def heat(n: int, most: int) -> int:
-    """How strongly a cell is coloured, 12..100: by the square root, so that single images still show."""
+    """The strength of a cell's colour, 12..100: by the square root, so that single images are visible."""
     return round(12 + 88 * math.sqrt(n / most))

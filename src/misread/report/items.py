@@ -1,16 +1,15 @@
 """The images on a page, as the page's script reads them."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from misread.analysis.misreads import Misreads
-from misread.analysis.predictions import Predictions
+from misread.analysis.explanation import Explanation
 from misread.analysis.records import records
+from misread.analysis.scored import Scored
 from misread.data.image_hash import image_hashes
 from misread.data.mapped_images import Images
-from misread.report.album import Album
+from misread.report.pictures import Pictures
 
 TOP = 3  # classes whose probabilities are shown
 
@@ -18,17 +17,17 @@ TOP = 3  # classes whose probabilities are shown
 class Items:
     """Every image that a page shows, once. Classes are indices into the page's class names.
 
-    predictions: of which these are images. other: a second model's of the same images, or None.
-    images:      (N, H, W, C) of the predictions, or None where there are none to be had.
+    scored: the images. other: a second model's scores of the same images, or None.
+    images: (N, H, W, C) uint8 of the scored images, or None if the page has no pictures.
     Each of `lines` has index (row in the source), file, label, prediction, confidence, margin, loss, top (pairs of
-    class and probability); also picture (place in the album) and hash where there are images; b (prediction,
-    confidence, margin, top) where there is another model; cause, evidence and neighbours where they are known.
+    class and probability); also picture (place in `pictures`) and hash if there are images; b (prediction, confidence,
+    margin, top) if there is another model; cause, evidence and neighbours if it is explained.
     """
 
-    def __init__(self, predictions: Predictions, images: Images | None, other: Predictions | None = None) -> None:
+    def __init__(self, scored: Scored, images: Images | None, other: Scored | None = None) -> None:
         self.lines: list[dict[str, Any]] = []
-        self.album = Album()
-        self._predictions, self._images, self._other = predictions, images, other
+        self.pictures = Pictures()
+        self._scored, self._images, self._other = scored, images, other
         self._places: dict[int, int] = {}
 
     @property
@@ -36,44 +35,43 @@ class Items:
         return self._images is not None
 
     def add(self, positions: np.ndarray) -> list[int]:
-        """Places in `lines` of the images at these positions of the predictions."""
+        """Places in `lines` of the images at these positions of the scored images."""
         new = np.array([p for p in positions.tolist() if p not in self._places], dtype=np.int64)
-        lines = _lines(self._predictions, new)
+        lines = _lines(self._scored, new)
         if self._other is not None:
             for line, theirs in zip(lines, _lines(self._other, new), strict=True):
                 line["b"] = {key: theirs[key] for key in ("prediction", "confidence", "margin", "top")}
         if self._images is not None and len(new):
-            pictures = np.asarray(self._images[new])
-            for line, image, name in zip(lines, pictures, image_hashes(pictures), strict=True):
-                line |= {"picture": self.album.add(image), "hash": name}
+            pixels = np.asarray(self._images[new])
+            for line, image, name in zip(lines, pixels, image_hashes(pixels), strict=True):
+                line |= {"picture": self.pictures.add(image), "hash": name}
         self._places |= {int(p): len(self.lines) + i for i, p in enumerate(new)}
         self.lines += lines
         return [self._places[p] for p in positions.tolist()]
 
-    def explain(self, places: Sequence[int], explained: Misreads) -> None:
-        """Add cause, evidence and nearest training images, of explained misreads in the same order."""
-        classes = {name: k for k, name in enumerate(self._predictions.class_names)}
-        for place, line in zip(places, records(explained.table[["cause", "evidence"]]), strict=True):
-            self.lines[place] |= {**line, "neighbours": []}
-        near, found = explained.neighbours, explained.explanation
-        of_row = dict(zip(explained.table["index"].tolist(), places, strict=True))
-        if found is None or not len(near):
+    def explain(self, explanation: Explanation) -> None:
+        """Add cause, evidence and nearest training images to the lines of the explained images."""
+        classes = {name: k for k, name in enumerate(self._scored.class_names)}
+        of_row = {line["index"]: line for line in self.lines}
+        for reason in records(explanation.reasons):
+            of_row[reason.pop("index")] |= {**reason, "neighbours": []}
+        if not len(explanation.neighbours):
             return
-        pictures = found.training_images_of(near["training_index"].to_numpy())
-        for line, image in zip(records(near), pictures, strict=True):
-            self.lines[of_row[line["index"]]]["neighbours"].append(
+        pixels = explanation.training_images_of(explanation.neighbours["training_index"].to_numpy())
+        for near, image in zip(records(explanation.neighbours), pixels, strict=True):
+            of_row[near["index"]]["neighbours"].append(
                 {
-                    "index": line["training_index"],
-                    "file": line["training_file"],
-                    "label": classes[line["training_label"]],
-                    "distance": round(line["distance"], 4),
-                    "picture": self.album.add(image),
+                    "index": near["training_index"],
+                    "file": near["training_file"],
+                    "label": classes[near["training_label"]],
+                    "distance": round(near["distance"], 4),
+                    "picture": self.pictures.add(image),
                 }
             )
 
 
-def _lines(predictions: Predictions, positions: np.ndarray) -> list[dict[str, Any]]:
-    few = predictions.take(positions)
+def _lines(scored: Scored, positions: np.ndarray) -> list[dict[str, Any]]:
+    few = scored.take(positions)
     order = np.argsort(-few.probs, axis=1, kind="stable")[:, :TOP]
     top = np.take_along_axis(few.probs, order, axis=1)
     margin, losses = few.margin, few.losses
@@ -93,5 +91,5 @@ def _lines(predictions: Predictions, positions: np.ndarray) -> list[dict[str, An
 
 
 def _short(value: Any) -> float:
-    """Six digits: more than is shown or sorted by, and a page that is smaller by a third."""
+    """Six digits: more than the page shows or sorts by, and a page that is a third smaller."""
     return float(f"{float(value):.6g}")

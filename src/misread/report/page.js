@@ -18,8 +18,8 @@
     return element;
   }
 
-  /** What the browser keeps for this page, where it lets us; a page opened from a file may be refused it. */
-  const kept = {
+  /** The browser's storage for this page. It may refuse it to a page opened from a file. */
+  const storage = {
     read(name) {
       try {
         return JSON.parse(localStorage.getItem(name));
@@ -49,18 +49,18 @@
   }
   theme.addEventListener("click", () => {
     const name = isDark() ? "light" : "dark";
-    kept.write("misread-theme", name);
+    storage.write("misread-theme", name);
     showTheme(name);
   });
-  const themeKept = kept.read("misread-theme");
-  showTheme(themeKept === "dark" || themeKept === "light" ? themeKept : null);
+  const storedTheme = storage.read("misread-theme");
+  showTheme(storedTheme === "dark" || storedTheme === "light" ? storedTheme : null);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => showTheme(null));
 
   // ---- pictures and tiles
 
-  function picture(place, said) {
+  function picture(place, description) {
     if (place === null || place === undefined) return null;
-    return make("img", { class: "picture", src: `data:image/png;base64,${data.pictures[place]}`, alt: said });
+    return make("img", { class: "picture", src: `data:image/png;base64,${data.pictures[place]}`, alt: description });
   }
 
   const reading = (item) =>
@@ -69,7 +69,7 @@
       : `${className(item.label)} read as ${className(item.prediction)}`;
   /** On one line where it fits, else on two that are cut where they are too long; the large view has names in full. */
   const fromTo = (from, to) =>
-    make("span", { class: "said" }, make("span", {}, className(from)), make("span", {}, `→ ${className(to)}`));
+    make("span", { class: "caption" }, make("span", {}, className(from)), make("span", {}, `→ ${className(to)}`));
   const named = (item) => item.file || `index ${item.index.toLocaleString("en")}`;
 
   function tile(place, shown, moreSaid) {
@@ -80,8 +80,8 @@
       { type: "button", class: "tile", "data-item": place, "aria-label": `${reading(item)}, ${more}, ${named(item)}. Enlarge.` },
       picture(item.picture, ""),
       fromTo(item.label, item.prediction),
-      make("span", { class: "more-said" }, more),
-      item.picture === undefined ? make("span", { class: "more-said clip" }, named(item)) : null,
+      make("span", { class: "detail" }, more),
+      item.picture === undefined ? make("span", { class: "detail clip" }, named(item)) : null,
     );
     button.addEventListener("click", () => openView(shown(), place, button));
     return button;
@@ -175,7 +175,7 @@
     }
     update();
 
-    byId("wall").append(
+    byId("preview").append(
       ...data.misreads.slice(0, 18).map((place) => make("li", {}, tile(place, () => data.misreads))),
     );
   }
@@ -247,7 +247,7 @@
       const n = step.n + step.left;
       const all = data.coverage[0];
       byId("left-share").textContent = percent(step.left / n);
-      byId("left-said").textContent =
+      byId("left-result").textContent =
         `${counted(step.left, "image")} below a confidence of ${step.threshold.toFixed(4)}; of the rest ` +
         `${step.misread.toLocaleString("en")} are misread: ${percent(step.error, 2)} instead of ${percent(all.error, 2)} ` +
         `(95% interval ${percent(step.error_low, 2)} to ${percent(step.error_high, 2)}).`;
@@ -317,7 +317,7 @@
     const title = other
       ? `Labelled ${className(item.label)}`
       : `Labelled ${className(item.label)}, read as ${className(item.prediction)}`;
-    const said = make(
+    const facts = make(
       "div",
       {},
       make("h2", { id: "view-title" }, title),
@@ -335,7 +335,7 @@
         "div",
         { class: enlarged ? "view" : "" },
         enlarged ?? "",
-        said,
+        facts,
         make(
           "div",
           { class: "wide-row" },
@@ -370,18 +370,18 @@
     (list?.querySelector(`[data-item="${place}"]`) ?? viewed.from)?.focus();
   });
 
-  // ---- labels: decisions, kept by image hash, and the patch that holds them
+  // ---- labels: decisions, stored by image hash, and the patch made of them
 
   const DECISIONS = "misread-decisions";
   const onPage = new Map(data.items.filter((item) => item.hash).map((item) => [item.hash, item]));
   const decisions = new Map(
-    Object.entries(kept.read(DECISIONS) ?? {}).filter(
+    Object.entries(storage.read(DECISIONS) ?? {}).filter(
       ([hash, made]) => onPage.has(hash) && typeof made === "object" && data.classes.includes(made?.label),
     ),
   );
 
   function decide(hash, made) {
-    const all = kept.read(DECISIONS) ?? {}; // another page may have written since
+    const all = storage.read(DECISIONS) ?? {}; // another page may have written since
     if (made) {
       decisions.set(hash, made);
       all[hash] = made;
@@ -389,7 +389,7 @@
       decisions.delete(hash);
       delete all[hash];
     }
-    kept.write(DECISIONS, all);
+    storage.write(DECISIONS, all);
     showDecisions();
   }
 
@@ -468,8 +468,8 @@
     }, CARDS);
     list.show(data.doubtful);
     const by = byId("by");
-    by.value = kept.read("misread-by") ?? "";
-    by.addEventListener("change", () => kept.write("misread-by", by.value.trim()));
+    by.value = storage.read("misread-by") ?? "";
+    by.addEventListener("change", () => storage.write("misread-by", by.value.trim()));
     byId("forget").addEventListener("click", () => {
       for (const hash of [...decisions.keys()]) decide(hash, null);
       for (const note of document.querySelectorAll("[data-hash] input")) note.value = "";
@@ -494,9 +494,9 @@
     const tiles = new Tiles(byId("changes-tiles"), byId("changes-more"), (place) => {
       const item = data.items[place];
       const made = tile(place, () => shown);
-      made.querySelector(".said").replaceWith(fromTo(item.prediction, item.b.prediction));
+      made.querySelector(".caption").replaceWith(fromTo(item.prediction, item.b.prediction));
       made.setAttribute("aria-label", `Labelled ${className(item.label)}; A read ${className(item.prediction)}, B ${className(item.b.prediction)}. Enlarge.`);
-      made.querySelector(".more-said").textContent = `label ${className(item.label)}`;
+      made.querySelector(".detail").textContent = `label ${className(item.label)}`;
       return made;
     });
     const show = (name) => {

@@ -1,4 +1,4 @@
-"""The page: a template, a style and a script, which become one file with the data in it."""
+"""The page: template, style, script and data in one file."""
 
 import json
 from dataclasses import dataclass, field
@@ -7,13 +7,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-import misread
 from misread.errors import RunError
 from misread.files import write_bytes
 from misread.report.diagrams import heat
+from misread.version import __version__
 
 SECTIONS = (
     "headline", "causes", "confusion", "gallery", "comparison", "doubtful", "classes", "confidence", "training",
@@ -23,9 +22,9 @@ SECTIONS = (
 
 @dataclass
 class Page:
-    """What a page shows; sections without data are not on it.
+    """A page. Sections that are missing or None are not on it.
 
-    data:     what the page's script reads. sections: what the template reads, by name.
+    data:     read by the page's script. sections: read by the template, by name.
     """
 
     title: str
@@ -35,6 +34,8 @@ class Page:
     notes: list[str] = field(default_factory=list)
 
     def html(self) -> str:
+        from jinja2 import Environment, StrictUndefined  # only who writes a report waits for it
+
         own = files("misread.report")
         environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         environment.filters |= {"percent": _percent, "count": lambda n: f"{n:,}", "plural": plural}
@@ -45,7 +46,7 @@ class Page:
             subtitle=self.subtitle,
             notes=self.notes,
             made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            version=misread.__version__,
+            version=__version__,
             style=Markup((own / "page.css").read_text(encoding="utf-8")),
             script=Markup((own / "page.js").read_text(encoding="utf-8")),
             data=Markup(as_json(self.data)),
@@ -53,7 +54,7 @@ class Page:
         )
 
     def write(self, path: Path) -> Path:
-        """Write the page, whole or not at all. Raises RunError: the file cannot be written."""
+        """Write the page, whole or not at all; returns the path. Raises RunError: the file cannot be written."""
         try:
             write_bytes(path, self.html().encode(errors="replace"))  # a file name may be no UTF-8
         except OSError as error:
@@ -62,7 +63,7 @@ class Page:
 
 
 def as_json(value: Any) -> str:
-    """JSON that can stand inside a script element: no name in it can end the element or begin a comment."""
+    """JSON for a script element: no text in it can end the element or begin a comment."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))  # ASCII, so U+2028 and U+2029 are escaped already
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

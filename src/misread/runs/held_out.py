@@ -11,13 +11,13 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from misread.analysis.label_issues import LabelIssues, flagged_issues, label_issue_table
-from misread.analysis.predictions import Predictions
 from misread.data.image_set import SPLITS, ImageSet, Split
 from misread.data.npz import read_npz
 from misread.data.splits import stratified_folds
 from misread.errors import DataError, RecipeError
 from misread.progress import FoldListener, pick_fold_listener
 from misread.runs import run_folder
+from misread.runs.predictions import Predictions
 from misread.runs.record import Environment, this_environment
 from misread.runs.train import as_image_set
 from misread.training.cross_validation import HeldOutProbs, NetworkTried, predict_folds

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from misread.figures.history import history_figure
 from misread.figures.style import Picture
 from misread.training.events import HistoryRow
 
@@ -12,7 +13,7 @@ COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
 
 
 class History(pd.DataFrame):
-    """A DataFrame of epochs; `plot()` draws the two panels of curves."""
+    """A DataFrame of epochs; `plot()` draws its curves. validation: the images of the val columns, in words."""
 
     _metadata = ("title", "validation")
     title: str = ""
@@ -32,6 +33,4 @@ class History(pd.DataFrame):
 
     def plot(self) -> Picture:  # type: ignore[override]
         """Loss and accuracy against epochs, in two panels."""
-        from misread.figures.history import history_figure
-
         return history_figure(self, self.title, self.validation)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from misread.data.label_patch import FixedLabels
+from misread.version import __version__
 
 FORMAT = 1
 
@@ -135,10 +136,8 @@ def this_environment(threads: int, device: str) -> Environment:
     import numpy
     import torch
 
-    import misread
-
     return Environment(
-        misread=misread.__version__,
+        misread=__version__,
         python=platform.python_version(),
         torch=str(torch.__version__),
         numpy=numpy.__version__,

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from misread.analysis.predictions import Predictions
 from misread.data.geometry import measure_geometry
 from misread.data.image_set import ImageSet, Split, build_image_set
 from misread.data.label_patch import read_patch
@@ -26,6 +25,7 @@ from misread.models.summary import Summary, summarise
 from misread.progress import Listener, pick_listener
 from misread.runs import run_folder
 from misread.runs.history import COLUMNS, History
+from misread.runs.predictions import Predictions
 from misread.runs.record import (
     DataRecord,
     EngineRecord,
@@ -298,7 +298,7 @@ def _write(
     if predictions.files is not None:
         arrays["files"] = np.array(predictions.files, dtype=str)
     np.savez_compressed(folder / run_folder.predictions_file("test"), **arrays)  # type: ignore[arg-type]
-    predictions.misreads(predictions.images).to_csv(folder / run_folder.misreads_file("test"), index=False)
+    predictions.misreads.table.to_csv(folder / run_folder.misreads_file("test"), index=False)
 
 
 def _draw(run: Run) -> None:

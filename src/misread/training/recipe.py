@@ -207,7 +207,9 @@ def parse_recipe(values: Mapping[str, Any], where: str) -> Recipe:
     try:
         return TypeAdapter(Recipe).validate_python(values)
     except ValidationError as error:
-        raise RecipeError(f"{where} is not a recipe:\n" + "\n".join(f"  {p}" for p in problems_in(error))) from None
+        raise RecipeError(
+            f"{where} is not a recipe:\n" + "\n".join(f"  {p}" for p in problems_in(error, Recipe))
+        ) from None
 
 
 def load_recipe(recipe: str | Path | Recipe, settings: Iterable[str] = ()) -> Recipe:

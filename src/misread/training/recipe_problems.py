@@ -1,6 +1,7 @@
 """Every problem in a recipe in plain words, with the nearest right spelling."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -9,40 +10,39 @@ from pydantic.fields import FieldInfo
 from misread.names import nearest
 
 
-def problems_in(error: ValidationError) -> Iterator[str]:
-    """One line for each problem that pydantic found: where it is, what is wrong, what would be right."""
-    from misread.training.recipe import Recipe
-
+def problems_in(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
+    """One line for each problem that pydantic found in a `model`: where it is, what is wrong, what would be right."""
+    path = partial(_path, tags={tag for part in _models_below(model) for tag in _own_tags(part)})
     for problem in error.errors():
         loc = [str(part) for part in problem["loc"]]
         context = problem.get("ctx", {})
         given = problem["input"]
         match problem["type"]:
             case "extra_forbidden":
-                known = _fields_at(Recipe, loc[:-1])
-                yield f"{_path(loc)}: there is no such setting.{nearest(loc[-1], known) or _listed(known)}"
+                known = _fields_at(model, loc[:-1])
+                yield f"{path(loc)}: there is no such setting.{nearest(loc[-1], known) or _listed(known)}"
             case "union_tag_invalid":
                 tags = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
                 key = context["discriminator"].strip("'")
                 tag = context["tag"]
-                yield f"{_path(loc)}.{key}: {tag!r} is not known.{nearest(tag, tags)}{_listed(tags)}"
+                yield f"{path(loc)}.{key}: {tag!r} is not known.{nearest(tag, tags)}{_listed(tags)}"
             case "union_tag_not_found":
-                yield f"{_path(loc)}: it needs a {context['discriminator']}."
+                yield f"{path(loc)}: it needs a {context['discriminator']}."
             case "literal_error":
                 choices = [c.strip("'") for c in context["expected"].replace(" or ", ", ").split(", ")]
                 if loc[-1].startswith("literal["):  # one side of "a number or a word": the other side is said too
-                    yield f"{_path(loc)}: {given!r} is neither a whole number nor {context['expected']}."
+                    yield f"{path(loc)}: {given!r} is neither a whole number nor {context['expected']}."
                 else:
-                    yield f"{_path(loc)}: {given!r} is not known.{nearest(str(given), choices)}{_listed(choices)}"
+                    yield f"{path(loc)}: {given!r} is not known.{nearest(str(given), choices)}{_listed(choices)}"
             case "missing":
-                yield f"{_path(loc)}: it is missing."
+                yield f"{path(loc)}: it is missing."
             case "value_error":
                 yield str(context["error"])
             case _ if "constrained-int" in loc and _is_text(given):
                 continue  # said by the other side of the union
             case _:
                 message = problem["msg"][0].lower() + problem["msg"][1:]
-                yield f"{_path(loc)}: {given!r}: {message}."
+                yield f"{path(loc)}: {given!r}: {message}."
 
 
 def _is_text(value: Any) -> bool:
@@ -53,26 +53,10 @@ def _listed(names: Any) -> str:
     return f" Known: {', '.join(names)}."
 
 
-def _path(loc: list[str]) -> str:
+def _path(loc: list[str], tags: set[Any]) -> str:
     """`optimizer.learning_rate` from pydantic's location, without the tags and types it puts between."""
-    shown = [part for part in loc if not _is_tag(part)]
+    shown = [part for part in loc if not (part in tags or "[" in part or part == "constrained-int")]
     return ".".join(shown) or "recipe"
-
-
-def _is_tag(part: str) -> bool:
-    return part in _tags() or "[" in part or part == "constrained-int"
-
-
-def _tags() -> set[str]:
-    from misread.models import layer_specs
-    from misread.training import recipe
-
-    tags = set()
-    for union in (layer_specs.LayerSpec, recipe.Optimizer, recipe.Schedule):
-        for spec in get_args(get_args(union)[0]):
-            key = "type" if "type" in spec.model_fields else "name"
-            tags.add(spec.model_fields[key].default)
-    return tags
 
 
 def _fields_at(model: type[BaseModel], loc: list[str]) -> list[str]:
@@ -93,6 +77,14 @@ def _fields_at(model: type[BaseModel], loc: list[str]) -> list[str]:
 
 def _own_tags(model: type[BaseModel]) -> set[Any]:
     return {f.default for n, f in model.model_fields.items() if n in ("type", "name")}
+
+
+def _models_below(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """The model, and those of its settings at any depth."""
+    yield model
+    for field in model.model_fields.values():
+        for part in _models_in(field.annotation):
+            yield from _models_below(part)
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from misread import Predictions
-from misread.analysis.coverage import COVERAGES, coverage_curve, coverage_table
+from misread.analysis.risk_coverage import COVERAGES, risk_coverage_curve, risk_coverage_table
 
 
 @settings(max_examples=40, deadline=None)
@@ -19,7 +19,7 @@ def test_every_threshold_keeps_what_a_plain_loop_keeps(n: int, k: int, steps: in
     probs = rng.dirichlet(np.ones(k), n)
     probs[:, 0] = np.round(probs[:, 0] * steps) / steps  # so that some confidences are equal
     labels = rng.integers(0, k, n)
-    curve = coverage_curve(labels, probs)
+    curve = risk_coverage_curve(labels, probs)
     assert curve["threshold"].tolist() == sorted({p.max() for p in probs}, reverse=True)
     for line in curve.itertuples():
         kept = [i for i in range(n) if probs[i].max() >= line.threshold]
@@ -27,7 +27,7 @@ def test_every_threshold_keeps_what_a_plain_loop_keeps(n: int, k: int, steps: in
         assert (line.n, line.left, line.misread) == (len(kept), n - len(kept), wrong)
         assert line.coverage == pytest.approx(len(kept) / n)
         assert line.error == pytest.approx(wrong / len(kept))
-    table = coverage_table(curve)
+    table = risk_coverage_table(curve)
     assert table["asked"].tolist() == list(COVERAGES)
     for line in table.itertuples():
         assert line.coverage >= line.asked - 1e-12
@@ -40,7 +40,7 @@ def test_the_table_leaves_exactly_the_asked_share_where_confidences_differ() -> 
     n = 1000
     confidence = np.linspace(0.51, 0.99, n)
     found = Predictions([0] * 990 + [1] * 10, np.stack([confidence, 1 - confidence], axis=1))
-    table = found.coverage().table
+    table = found.risk_coverage().table
     assert table["left"].tolist() == [0, 5, 10, 20, 50, 100]
     assert table["misread"].tolist() == [10] * 6  # the planted mistakes are the most confident
     interval = binomtest(10, 900).proportion_ci(method="wilson")
@@ -49,13 +49,13 @@ def test_the_table_leaves_exactly_the_asked_share_where_confidences_differ() -> 
 
 def test_where_confidence_tells_right_from_wrong_the_error_ends() -> None:
     probs = np.array([[0.9, 0.1]] * 95 + [[0.6, 0.4]] * 5)
-    table = Predictions([0] * 95 + [1] * 5, probs).coverage().table
+    table = Predictions([0] * 95 + [1] * 5, probs).risk_coverage().table
     assert table["error"].tolist() == pytest.approx([0.05, 0.05, 0.05, 0.05, 0, 0])
     assert table["coverage"].tolist() == pytest.approx([1, 1, 1, 1, 0.95, 0.95])  # equal confidences go together
 
 
 def test_no_images_and_json() -> None:
-    assert Predictions([], np.empty((0, 3))).coverage().table.empty
-    read = json.loads(json.dumps(Predictions([0], [[0.7, 0.3]]).coverage().to_dict(), allow_nan=False))
+    assert Predictions([], np.empty((0, 3))).risk_coverage().table.empty
+    read = json.loads(json.dumps(Predictions([0], [[0.7, 0.3]]).risk_coverage().to_dict(), allow_nan=False))
     assert [line["asked"] for line in read["table"]] == list(COVERAGES)
     assert read["table"][0]["misread"] == 0

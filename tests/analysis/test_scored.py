@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, log_loss, top_k_accuracy_score
 
+from misread import Predictions
 from misread.analysis.intervals import wilson_interval
-from misread.analysis.misreads import Misreads
-from misread.analysis.predictions import Predictions
 from misread.errors import DataError
 
 
@@ -55,7 +54,7 @@ def test_metrics_agree_with_scikit_learn_and_misreads_are_complete(n: int, k: in
     if k > 2:
         expected = top_k_accuracy_score(labels, probs, k=min(2, k - 1), labels=range(k))
         assert metrics[f"top_{min(2, k - 1)}_accuracy"] == pytest.approx(expected)
-    table = found.misreads()
+    table = found.misreads.table
     assert sorted(table["index"]) == [100 + i for i in range(n) if probs[i].argmax() != labels[i]]
     assert len(table) == metrics["misread"]
     assert (table["label"] != table["prediction"]).all()
@@ -67,7 +66,7 @@ def test_misreads_have_every_column_and_the_most_confident_first() -> None:
         [[0.5, 0.3, 0.2], [0.6, 0.1, 0.3], [0.05, 0.9, 0.05], [0.2, 0.4, 0.4]],
         files=("w.png", "x.png", "y.png", "z.png"),
     )
-    table = found.misreads()
+    table = found.misreads.table
     assert table.columns.tolist() == [
         "index", "file", "label", "prediction", "confidence", "margin", "loss", "rank", "second", "second_probability",
         "third", "third_probability",
@@ -90,7 +89,7 @@ def test_misreads_have_every_column_and_the_most_confident_first() -> None:
 
 
 def test_two_classes_have_no_third() -> None:
-    table = predictions([1], [[0.7, 0.3]]).misreads()
+    table = predictions([1], [[0.7, 0.3]]).misreads.table
     assert table.loc[0, ["rank", "second", "second_probability"]].tolist() == [2, "b", pytest.approx(0.3)]
     assert "third" not in table
 
@@ -105,13 +104,13 @@ def test_the_table_is_complete_and_exact_whatever_the_batches_and_their_order(
     labels, rows, names = rng.integers(0, k, n), rng.permutation(1000)[:n], "abcde"[:k]
     images = rng.integers(0, 256, (n, 3, 2, 1), dtype=np.uint8)
 
-    def misreads_of(at: np.ndarray) -> pd.DataFrame:
-        part = Predictions(labels[at], probs[at], tuple(names), rows[at], tuple(f"{r}.png" for r in rows[at]))
-        return part.misreads(images[at])
+    def table_of(at: np.ndarray) -> pd.DataFrame:
+        files = tuple(f"{r}.png" for r in rows[at])
+        return Predictions(labels[at], probs[at], tuple(names), rows[at], files, images=images[at]).misreads.table
 
-    whole = misreads_of(np.arange(n))
-    pd.testing.assert_frame_equal(misreads_of(rng.permutation(n)), whole)
-    parts = [misreads_of(at) for at in np.array_split(rng.permutation(n), range(batch, n, batch))]
+    whole = table_of(np.arange(n))
+    pd.testing.assert_frame_equal(table_of(rng.permutation(n)), whole)
+    parts = [table_of(at) for at in np.array_split(rng.permutation(n), range(batch, n, batch))]
     joined = pd.concat(parts).sort_values(["confidence", "index"], ascending=[False, True], ignore_index=True)
     pd.testing.assert_frame_equal(joined, whole, check_dtype=False)
 
@@ -137,7 +136,7 @@ def test_a_label_given_no_probability_has_a_finite_loss() -> None:
 
 
 def test_no_misreads_give_an_empty_table_with_the_columns() -> None:
-    table = predictions([0, 1], [[0.9, 0.1], [0.2, 0.8]]).misreads()
+    table = predictions([0, 1], [[0.9, 0.1], [0.2, 0.8]]).misreads.table
     assert len(table) == 0
     assert "confidence" in table
 
@@ -172,7 +171,7 @@ def test_arrays_alone_are_enough() -> None:
     found = Predictions([1, 0, 1], [[0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
     assert (found.labels.dtype, found.probs.dtype, found.rows.tolist()) == (np.int64, np.float32, [0, 1, 2])
     assert found.class_names == ("0", "1")
-    assert found.misreads()["index"].tolist() == [2]
+    assert found.misreads.table["index"].tolist() == [2]
     assert repr(found) == "Predictions(test: 3 images, 2 classes, 1 misread)"
 
 
@@ -224,7 +223,7 @@ def test_labels_that_are_no_class_are_refused(labels: list[object], class_names:
     [
         (
             [[0.5, 0.5], [4.2, -1.3]],
-            r"row 1 runs from -1.3 to 4.2 and sums to 2.9 \(1 of 2 rows.*\n.*Are these logits\?",
+            r"row 1 runs from -1.3 to 4.2 and sums to 2.9 \(1 of 2 rows.*\n.*For logits, give scipy",
         ),
         ([[0.5, 0.5], [50, 50]], "row 1 runs from 50 to 50 and sums to 100"),
         ([[0.5, 0.5], [0.9, 0.9]], "row 1 runs from 0.9 to 0.9 and sums to 1.8"),
@@ -278,16 +277,6 @@ def test_images_are_asked_for_only_when_they_are_wanted() -> None:
         Predictions([0], [[0.5, 0.5]]).images  # noqa: B018
 
 
-def test_the_wall_of_predictions_from_elsewhere_shows_their_images() -> None:
-    images = np.arange(4, dtype=np.uint8)[:, None, None] * np.ones((4, 5, 5), np.uint8)
-    probs = [[0.6, 0.4], [0.9, 0.1], [0.3, 0.7], [0.8, 0.2]]
-    found = Predictions([1, 0, 1, 1], probs, rows=[40, 30, 20, 10], images=images, name="mine")
-    made = found.misread_images()
-    assert made.table["index"].tolist() == [10, 40]
-    assert [int(im.get_array()[0, 0]) for im in made.figure().axes[0].images] == [3, 0]
-    assert made.title == "2 of 2 misread (mine, test, 4 images)"
-
-
 def test_other_labels_leave_the_rest_as_it_is() -> None:
     found = Predictions(["a", "b"], [[0.9, 0.1], [0.7, 0.3]], ["a", "b"], rows=[5, 6], files=["x", "y"], name="n")
     other = found.with_labels([1, 1])
@@ -296,57 +285,12 @@ def test_other_labels_leave_the_rest_as_it_is() -> None:
     assert other.probs is found.probs
 
 
-def test_halves_share_no_image_and_have_half_of_every_class() -> None:
+def test_split_halves_share_no_image_and_have_half_of_every_class() -> None:
     labels = np.repeat([0, 1, 2], [40, 10, 7])
     found = Predictions(labels, np.full((57, 3), 1 / 3), rows=np.arange(57) + 500)
-    first, second = found.halves()
+    first, second = found.split_halves()
     assert sorted([*first.rows, *second.rows]) == found.rows.tolist()
     for k, n in enumerate((40, 10, 7)):
         assert abs((first.labels == k).sum() - n / 2) <= 0.5
-    assert found.halves(seed=1)[0].rows.tolist() != first.rows.tolist()
-    assert found.halves()[0].rows.tolist() == first.rows.tolist()
-
-
-# a choice of misreads, and their wall
-
-
-def misreads(count: int) -> Misreads:
-    table = pd.DataFrame(
-        {
-            "index": np.arange(count) * 3,
-            "file": "",
-            "label": "a",
-            "prediction": "b",
-            "confidence": np.linspace(0.9, 0.4, count),
-        }
-    )
-    asked: list[int] = []
-
-    def images_of(rows: np.ndarray) -> np.ndarray:
-        asked.extend(rows)
-        return np.stack([np.full((4, 4, 1), r, np.uint8) for r in rows]) if len(rows) else np.zeros((0, 4, 4, 1))
-
-    made = Misreads(table, count, 1000, "blocks test", images_of)
-    made.asked = asked  # type: ignore[attr-defined]
-    return made
-
-
-@pytest.mark.parametrize(("asked", "there", "shown"), [(16, 50, 16), (7, 7, 7), (50, 7, 7), (1, 7, 1), (16, 0, 0)])
-def test_the_wall_shows_exactly_as_many_as_asked_for_or_as_exist(asked: int, there: int, shown: int) -> None:
-    made = misreads(there)
-    sample = made.sample(asked, seed=3)
-    assert len(sample) == len(set(sample.table["index"])) == shown
-    picture = sample.figure()
-    axes = picture.axes[0].images if picture.axes else []
-    assert len(axes) == shown
-    assert [im.get_array()[0, 0] for im in axes] == list(sample.table["index"])
-    text = " ".join(t.get_text() for t in picture.texts)
-    assert f"{shown} of {there} misread" in text
-
-
-def test_the_sample_follows_its_seed_and_top_takes_the_most_confident() -> None:
-    made = misreads(100)
-    assert made.sample(16, seed=1).table.equals(made.sample(16, seed=1).table)
-    assert not made.sample(16, seed=1).table.equals(made.sample(16, seed=2).table)
-    assert made.top(5).table["index"].tolist() == [0, 3, 6, 9, 12]
-    assert "5 of 100 misread" in repr(made.top(5))
+    assert found.split_halves(seed=1)[0].rows.tolist() != first.rows.tolist()
+    assert found.split_halves()[0].rows.tolist() == first.rows.tolist()

@@ -1,4 +1,4 @@
-"""A wall of images, each with a title above it."""
+"""A gallery of images, each with a title above it."""
 
 import math
 import textwrap
@@ -18,11 +18,11 @@ LINE = 24  # characters that fit above a tile
 
 @dataclass(frozen=True)
 class Section:
-    """Images of a wall that belong together.
+    """Images of a gallery that belong together.
 
     titles: M texts, each line of `LINE` characters at most: see `wrapped`.
     images: (M, H, W, C) uint8.
-    empty:  what is said where there are no images.
+    empty:  the text that is shown if there are no images.
     """
 
     titles: Sequence[str]
@@ -31,19 +31,19 @@ class Section:
     empty: str = "None."
 
 
-def wall_figure(
+def gallery_figure(
     titles: Sequence[str], images: np.ndarray, title: str, *, empty: str, columns: int | None = None
 ) -> Picture:
     """Every image, in order, each below its title; titles, images and empty as in `Section`.
 
-    title:   that of the whole picture.
-    columns: tiles a row; without it the grid is as near square as can be, and no wider than 16.
+    title:   of the whole picture.
+    columns: tiles a row; by default the grid is nearly square and at most 16 wide.
     """
     return sections_figure([Section(titles, images, empty=empty)], title, columns)
 
 
 def sections_figure(sections: Sequence[Section], title: str, columns: int | None = None) -> Picture:
-    """Several walls below each other, each under its heading; without `columns` the largest is near square."""
+    """Several galleries below each other, each under its heading; by default the largest is nearly square."""
     largest = max(len(section.titles) for section in sections)
     columns = columns or max(1, min(16, math.ceil(math.sqrt(largest))))
     lines = max((t.count("\n") + 1 for section in sections for t in section.titles), default=1)
@@ -57,7 +57,8 @@ def sections_figure(sections: Sequence[Section], title: str, columns: int | None
     top = 0.18 + 0.22 * len(title_lines)
     height = top + sum(_heading_inches(h) + r * cell_h for h, r in zip(headings, rows, strict=True)) + GAP_INCHES
     picture, axes = blank_page(width, height)
-    picture.text(0.5, 1 - 0.1 / height, "\n".join(title_lines), ha="center", va="top", fontsize=12, color=BLACK)
+    picture.text(0.5, 1 - 0.1 / height, "\n".join(title_lines), ha="center", va="top", fontsize=12, color=BLACK,
+                 parse_math=False)  # fmt: skip
     left = (width - columns * cell_w + GAP_INCHES) / 2
     for section, heading, section_rows in zip(sections, headings, rows, strict=True):
         if heading:

@@ -1,16 +1,17 @@
-"""Error against coverage."""
+"""The risk-coverage curve: error against the share of images left to a person."""
 
 import pandas as pd
 
 from misread.figures.style import BLACK, BLUE, Picture, percent, plain_axes
 
-SHOWN = 0.3  # of the images; to leave more than these to a person is another way of working
+SHOWN = 0.3  # the share of images on the axis; leaving more of them to a person is no longer a classifier's job
 
 
-def coverage_figure(curve: pd.DataFrame, table: pd.DataFrame, title: str = "") -> Picture:
-    """The error among the images kept, against the share of images left to a person, with its 95% band.
+def risk_coverage_figure(curve: pd.DataFrame, table: pd.DataFrame, title: str = "") -> Picture:
+    """The error of the remaining images against the share of images left to a person, with its 95% band.
 
-    curve: as `coverage_curve` gives it. table: the lines of it to mark and name, as `coverage_table` gives them.
+    curve: lines with the columns coverage, error, error_low and error_high, by falling confidence.
+    table: the lines of it that are marked with their error.
     """
     picture = Picture(6.8, 4.4, layout="constrained")
     if title:

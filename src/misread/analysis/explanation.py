@@ -1,0 +1,44 @@
+"""Why images were misread: the causes, and the nearest training images."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from misread.analysis.neighbours import Neighbours
+from misread.data.image_set import Split
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why images were misread.
+
+    reasons:    one line an image. Columns: index (its row), cause (one of `causes.Cause`), evidence (in a few words).
+    neighbours: one line for each of the nearest training images by the network's features; see `neighbour_table`.
+    training_images_of: (n,) int64 rows of the training split -> images (n, H, W, C) uint8.
+    """
+
+    reasons: pd.DataFrame
+    neighbours: pd.DataFrame
+    training_images_of: Callable[[np.ndarray], np.ndarray]
+
+
+def neighbour_table(rows: np.ndarray, neighbours: Neighbours, train: Split, class_names: Sequence[str]) -> pd.DataFrame:
+    """One line for each nearest training image, the nearest first within an image.
+
+    rows: (Q,) int64, the images' rows in their source. neighbours: of these Q images, among the images of `train`.
+    Columns: index (the image's row), place (1 is the nearest), training_index, training_file, training_label, distance.
+    """
+    count = neighbours.positions.shape[1]
+    positions = neighbours.positions.ravel()
+    return pd.DataFrame(
+        {
+            "index": np.repeat(rows, count),
+            "place": np.tile(np.arange(1, count + 1), len(rows)),
+            "training_index": train.rows[positions],
+            "training_file": [train.files[i] for i in positions] if train.files is not None else "",
+            "training_label": np.array(class_names, dtype=object)[train.labels[positions]],
+            "distance": neighbours.distances.ravel(),
+        }
+    )

@@ -1,0 +1,96 @@
+"""The content of a run's report, gathered from the run."""
+
+from collections.abc import Callable, Sequence
+
+from misread.errors import MisreadError
+from misread.report.content import Content, TrainingCurves, images_or_note
+from misread.report.page import plural
+from misread.runs.comparison import compare_predictions
+from misread.runs.predictions import Predictions, confidence_content
+from misread.runs.stored_run import StoredRun
+
+Progress = Callable[[str], None]
+
+
+def run_content(
+    predictions: Predictions,
+    run: StoredRun,
+    calibration_set: Callable[[], Predictions | None],
+    *,
+    second: Predictions | None = None,
+    others: Sequence[StoredRun] = (),
+    causes: bool = True,
+    progress: Progress = lambda line: None,
+) -> Content:
+    """The whole analysis of predictions by a run.
+
+    calibration_set: called for the images that methods are fitted on; None if there are none.
+    second:   a second run's predictions of the same images; the page then has a comparison.
+    others:   runs on the same data whose predictions are evidence for causes.
+    causes:   whether to find the causes; it takes seconds and needs the training images.
+    progress: called with a line before each step that takes long.
+    Raises RunError or DataError: the second run cannot be compared, or another run may have trained on these images.
+    """
+    comparison = compare_predictions(predictions, second) if second else None
+    images, notes = images_or_note(predictions)
+    progress("Measuring confidence ...")
+    try:
+        fitted_on = calibration_set()
+    except MisreadError as error:  # the validation images are gone; half of the test split has to do
+        notes.append(f"Temperature and prediction sets are fitted on one half of the test split: {error}")
+        fitted_on = None
+    confidence = confidence_content(predictions, fitted_on)
+    explanation = None
+    if causes and predictions.misread.any():
+        progress(f"Finding why {predictions.misread.sum():,} images were misread ...")
+        try:
+            explanation = predictions.misreads.explanation(*others)
+        except MisreadError as error:
+            if others:
+                raise
+            notes.append(f"Without causes: {error}")
+    return Content(
+        title=f"{run.record.recipe} on {run.record.data.name}",
+        subtitle=run.folder.name,
+        scored=predictions,
+        images=images,
+        notes=notes,
+        confidence=confidence,
+        explanation=explanation,
+        second=comparison.content() if comparison else None,
+        training=TrainingCurves(run.history, run.history.validation),
+        facts=_facts(run) + (_facts_of_second(run, second.run) if second and second.run else []),
+    )
+
+
+def _facts(run: StoredRun) -> list[tuple[str, str]]:
+    """The conditions of the numbers: (name, value)."""
+    r = run.record
+    data, model, environment, engine, timing = r.data, r.model, r.environment, r.engine, r.timing
+    height, width, channels = data.image_shape
+    status = "" if r.status == "complete" else ", interrupted by hand"
+    best = f", weights of epoch {r.best_epoch}" if r.best_epoch else ""
+    facts = [
+        ("Data", f"{data.name}: {data.n_train:,} training, {data.n_val:,} validation, {data.n_test:,} test images"),
+        ("Images", f"{height} × {width}, {'grey' if channels == 1 else 'colour'}; {len(data.class_names):,} classes"),
+        ("Validation", data.validation),
+        ("Data fingerprint", data.fingerprint[:12]),
+        ("Recipe", f"{r.recipe}, {plural(r.epochs_trained, 'epoch')}{best}{status}"),
+        ("Network", f"{plural(model.parameters, 'parameter')}, {model.bytes / 1e6:.2f} MB"),
+        ("Seed", str(r.seed)),
+        ("Engine", f"{engine.name}, {engine.precision}" + (f" ({engine.note})" if engine.note else "")),
+        ("Machine", f"{environment.cpu}, {plural(environment.cores, 'core')}; {environment.device}, "
+                    f"{plural(environment.threads, 'thread')}"),
+        ("Time", f"{timing.fit_seconds:.2f} s training, {timing.total_seconds:.2f} s in all"),
+        ("Versions", f"misread {environment.misread}, torch {environment.torch}, numpy {environment.numpy}, "
+                     f"Python {environment.python}; {environment.system}"),
+        ("Trained", r.created),
+    ]  # fmt: skip
+    return facts + ([("Label patch", " ".join(r.label_patch.notes))] if r.label_patch else [])
+
+
+def _facts_of_second(run: StoredRun, second: StoredRun) -> list[tuple[str, str]]:
+    r = second.record
+    data = "the same data" if r.data.fingerprint == run.record.data.fingerprint else f"other data, {r.data.name}"
+    facts = f"{r.recipe} on {data}, {plural(r.epochs_trained, 'epoch')}, seed {r.seed}, engine {r.engine.name}, "
+    return [("Compared with", f"B: {second.folder.name}, {facts}{r.timing.fit_seconds:.2f} s training, {r.created}")]

@@ -1,0 +1,175 @@
+"""A run as its folder holds it: recipe, history, data, network. `Run` adds the analysis."""
+
+import tomllib
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from misread.data.geometry import Geometry, fit_picture
+from misread.data.image_set import ImageSet, Split
+from misread.data.load import load
+from misread.data.picture import read_picture
+from misread.errors import DataError, RunError
+from misread.models.summary import Summary, summarise
+from misread.runs import run_folder
+from misread.runs.history import History
+from misread.runs.record import RunRecord
+from misread.training.device import pick_device
+from misread.training.evaluate import predict_probs
+from misread.training.networks import predictor, recipe_network
+from misread.training.recipe import Recipe, parse_recipe
+
+
+class StoredRun:
+    """One training, and what it left in its folder.
+
+    Large parts are read on first use: the network and the data.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        record: RunRecord,
+        *,
+        data: ImageSet | None = None,
+        network: nn.Module | None = None,
+        device: str = "auto",
+    ) -> None:
+        self.folder = folder
+        self.record = record
+        self._data = data
+        self._network = network
+        self._device = device
+
+    @property
+    def metrics(self) -> Mapping[str, Mapping[str, float | int]]:
+        """Metrics by split, as `run.json` holds them."""
+        return self.record.metrics
+
+    @property
+    def device(self) -> torch.device:
+        return pick_device(self._device)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The resolved recipe. Raises RunError: its file is missing or damaged."""
+        text = self._read(run_folder.RECIPE).decode()
+        try:
+            return parse_recipe(tomllib.loads(text), str(self.folder / run_folder.RECIPE))
+        except tomllib.TOMLDecodeError as error:
+            raise RunError(f"{self.folder / run_folder.RECIPE} is damaged: {error}.") from None
+
+    @cached_property
+    def history(self) -> History:
+        """One row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, seconds.
+
+        Raises RunError: its file is missing.
+        """
+        self._read(run_folder.HISTORY)
+        rows = pd.read_csv(self.folder / run_folder.HISTORY).to_dict("records")
+        title = f"{self.record.recipe} on {self.record.data.name}"
+        shown = "the test split" if self.recipe.validation.name == "show-test" else "validation split"
+        return History.of(rows, title, shown)  # type: ignore[arg-type]
+
+    @property
+    def data(self) -> ImageSet:
+        """The data that the run was trained on, loaded again if another process trained it.
+
+        Raises DataError: it is no longer there. Raises RunError: other data is in its place.
+        """
+        if self._data is None:
+            record = self.record.data
+            if not record.source:
+                raise RunError(
+                    f"The run in {self.folder} was trained on arrays in memory; open it with their image set: "
+                    "open_run(folder, data=...)."
+                )
+            data = load(record.source, size=record.size)
+            if data.fingerprint != record.fingerprint:
+                raise RunError(
+                    f"{record.source} is no longer the data that the run in {self.folder} was trained on: "
+                    f"its fingerprint is {data.fingerprint[:12]}, not {record.fingerprint[:12]}."
+                )
+            self._data = data
+        return self._data
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The trained network, on the run's device, in evaluation mode.
+
+        Raises RunError: the weights are missing, damaged or of another network; or the network is a module from Python
+        and was not given.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load as load_weights
+
+        record = self.record
+        network = self._network
+        if network is None:
+            if record.model.network != "recipe":
+                raise RunError(
+                    f"The network of the run in {self.folder} is a module from Python, {record.model.network}; "
+                    "open it with such a module: open_run(folder, network=...)."
+                )
+            network = recipe_network(self.recipe, record.data.image_shape, len(record.data.class_names))
+        try:
+            weights = load_weights(self._read(run_folder.WEIGHTS))
+            network.load_state_dict(weights)
+        except SafetensorError as error:
+            raise RunError(f"{self.folder / run_folder.WEIGHTS} is damaged: {error}.") from None
+        except RuntimeError as error:
+            problems = "\n  ".join(line.strip() for line in str(error).splitlines()[1:])
+            raise RunError(f"{self.folder / run_folder.WEIGHTS} does not fit the network:\n  {problems}") from None
+        return predictor(network, self.recipe).to(self.device).eval()
+
+    @cached_property
+    def summary(self) -> Summary:
+        """The network's layers, output shapes and parameters."""
+        return summarise(self.network, self.record.data.image_shape)
+
+    def split(self, name: str) -> Split:
+        """The images of a split as the run used it, also of a validation split that it carved from train."""
+        return self._split_of(self.data, name)
+
+    def _split_of(self, data: ImageSet, name: str) -> Split:
+        """As `split`, of `data`: the run's own images, perhaps with other labels."""
+        carved = np.load(self.folder / run_folder.SPLITS) if (self.folder / run_folder.SPLITS).is_file() else {}
+        if name in ("train", "val") and f"{name}_rows" in carved:
+            train = data.train
+            return train.take(np.searchsorted(train.rows, carved[f"{name}_rows"]))
+        if name == "val" and self.recipe.validation.name == "show-test":
+            return data.test
+        return data.split(name)
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """(N, K) float32 probabilities of images (N, H, W) or (N, H, W, C) uint8 in the training shape.
+
+        Raises DataError: another dtype or shape.
+        """
+        images = images[..., None] if images.ndim == 3 else images
+        if images.dtype != np.uint8 or images.shape[1:] != self.record.data.image_shape:
+            raise DataError(
+                f"Images are {images.dtype} {images.shape}; needed is uint8 (N, H, W, C) with (H, W, C) = "
+                f"{self.record.data.image_shape}. For files of any size use predict_file."
+            )
+        return predict_probs(self.network, images, self.device)
+
+    def predict_file(self, path: str | Path) -> list[tuple[str, float]]:
+        """Every class with its probability, the most probable first, for a photograph or drawing of any size.
+
+        The picture is first scaled and placed like the training images. Raises DataError: it cannot be read.
+        """
+        geometry = Geometry(**self.record.data.geometry)
+        probs = self.predict(fit_picture(read_picture(Path(path)), geometry)[None])[0]
+        return [(self.record.data.class_names[k], float(probs[k])) for k in np.argsort(-probs, kind="stable")]
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return (self.folder / name).read_bytes()
+        except OSError:
+            raise RunError(f"The run in {self.folder} is incomplete: {name} is missing. Train again.") from None
