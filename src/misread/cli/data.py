@@ -1,4 +1,4 @@
-"""`misread data list|info|get|check|show`."""
+"""`misread data list|info|get|check|show|cache`."""
 
 from collections.abc import Hashable
 from pathlib import Path
@@ -13,6 +13,7 @@ from misread.errors import DataError, RecipeError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from misread.data.cache import CacheEntry
     from misread.data.image_set import ImageSet
     from misread.figures.style import Picture
 
@@ -80,7 +81,7 @@ def get(name: Annotated[str, typer.Argument(help="mnist, fashion-mnist or kmnist
         raise DataError(
             f"There is no named data set {name!r}.{nearest(name, NAMED)} Known: {', '.join((*NAMED, EMBEDDED))}."
         )
-    images = load(name, progress=lambda line: warn(line))
+    images = load(name, progress=warn)
     print_lines(f"{images!r}", f"Verified, in {images.location}")
 
 
@@ -179,6 +180,48 @@ def show(
         print_lines(f"Picture: {png}, {len(shown)} images of {title}" + (f"; {spec.said}" if spec else ""))
 
 
+@app.command()
+def cache(
+    data: Annotated[
+        str | None, typer.Argument(help="Only what is of this folder or named set.", show_default=False)
+    ] = None,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Remove the copies; what was downloaded stays.", show_default=False)
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """What is in the cache and how large it is: decoded folders, and decompressed and downloaded named sets."""
+    from misread.data.cache import cache_entries, remove_entry
+    from misread.data.obtain import cache_folder
+
+    entries = cache_entries(data)
+    removed = [entry for entry in entries if clear and entry.is_copy]
+    for entry in removed:
+        remove_entry(entry)
+    total = sum(entry.bytes for entry in (removed if clear else entries))
+    if json:
+        rows = [
+            {
+                "kind": e.kind, "what": e.what, "path": str(e.path), "size_bytes": e.bytes, "images": e.images,
+                "size": e.size, "orphaned": e.orphaned, "removed": e in removed,
+            }
+            for e in entries
+        ]  # fmt: skip
+        print_json({"cache": str(cache_folder()), "size_bytes": total, "entries": rows})
+        return
+    shown = removed if clear else entries
+    if shown:
+        print_table(["Kind", "Megabytes", "Images", "Of"], [_cache_row(entry) for entry in shown], right=[1, 2])
+    print_lines(f"{'Removed' if clear else 'Cache'}: {total / 1e6:,.1f} MB in {cache_folder()}")
+
+
+def _cache_row(entry: "CacheEntry") -> list[str]:
+    images = "" if entry.images is None else f"{entry.images:,}"
+    resized = f" at {entry.size[0]}x{entry.size[1]}" if entry.size else ""
+    gone = " (no longer there)" if entry.what and entry.orphaned else ""
+    return [entry.kind, f"{entry.bytes / 1e6:,.1f}", images, f"{entry.what or entry.path}{resized}{gone}"]
+
+
 def _picture(images: "ImageSet", pairs: "pd.DataFrame") -> "Picture":
     from misread.analysis.duplicates import pair_images
     from misread.figures.duplicates import duplicates_figure
@@ -209,7 +252,7 @@ def _place(pair: dict[Hashable, Any], which: str) -> str:
 def _load(data: str, size: str | None, strict: bool) -> "ImageSet":
     from misread.data.load import load
 
-    return load(data, size=options.parse_size(size), strict=strict, progress=lambda line: warn(line))
+    return load(data, size=options.parse_size(size), strict=strict, progress=warn)
 
 
 def _describe(images: "ImageSet") -> dict[str, Any]:

@@ -365,8 +365,6 @@ def _fixed(images: "ImageSet", labels: Path) -> "ImageSet":
 def _load(data: str, size: str | None, strict: bool, quiet: bool) -> "ImageSet":
     from misread.data.load import load
 
-    images = load(
-        data, size=options.parse_size(size), strict=strict, progress=lambda line: None if quiet else warn(line)
-    )
+    images = load(data, size=options.parse_size(size), strict=strict, progress=None if quiet else warn)
     warn(*(f"Skipped: {line}" for line in images.skipped))
     return images

@@ -1,21 +1,36 @@
 """`misread predict`."""
 
+import csv as csv_module
+import os
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from misread.cli import options
-from misread.cli.output import print_json, print_table, warn
+from misread.cli.output import print_json, print_lines, print_table, warn, write_whole
 from misread.cli.runs import find_run
 from misread.errors import DataError
+
+if TYPE_CHECKING:
+    from misread.runs.run import Run
+
+TOP = 3  # classes that are named for each picture
 
 
 def predict(
     run: options.RunFolder,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Photographs, scans or drawings.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Photographs, scans or drawings, or folders of them.")
+    ],
+    csv: Annotated[
+        Path | None, typer.Option(help="Write a table there, instead of printing it.", show_default=False)
+    ] = None,
     device: options.Device = "auto",
+    quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Classify picture files: prints the three most probable classes of each."""
@@ -23,27 +38,101 @@ def predict(
 
     opened = open_run(find_run(run), device=device)
     opened.network  # noqa: B018  a run that cannot predict says so once, not for every file
-    results: list[dict[str, Any]] = []
-    failed = False
-    for path in images:
-        try:
-            ranked = opened.predict_file(path)[:3]
-        except DataError as error:
-            failed = True
-            results.append({"file": str(path), "error": str(error)})
-            continue
-        top = [{"class": name, "probability": p} for name, p in ranked]
-        results.append({"file": str(path), "label": ranked[0][0], "top": top})
-    if json:
-        print_json(results)
+    results = _results(opened, _paths(images), quiet)
+    if csv is None:
+        failed = _print(list(results), json)
     else:
-        rows = [
-            [r["file"], r["label"], "  ".join(f"{t['class']} {t['probability']:.1%}" for t in r["top"])]
-            for r in results
-            if "error" not in r
-        ]
-        if rows:
-            print_table(["File", "Label", "Top 3"], rows)
-        warn(*(f"Error: {r['error']}" for r in results if "error" in r))
+        counts = _write_csv(csv, results, min(TOP, len(opened.record.data.class_names)))
+        failed = counts["errors"]
+        if json:
+            print_json({"csv": str(csv), **counts})
+        else:
+            print_lines(f"Table: {csv}, {counts['pictures']:,} pictures, {failed:,} that could not be read")
     if failed:
         sys.exit(1)
+
+
+def _paths(given: Sequence[Path]) -> list[str]:
+    """The files given, and all pictures in the folders given. Raises DataError: a folder has none."""
+    from misread.data.picture_files import scan_pictures
+
+    paths: list[str] = []
+    for path in given:
+        if path.is_dir():
+            found = scan_pictures(path)
+            if not found:
+                raise DataError(f"{path} has no pictures. Name a folder that has some, or the files.")
+            paths += [os.path.join(path, file.name) for file in found]
+        else:
+            paths.append(str(path))
+    return paths
+
+
+def _results(run: "Run", paths: list[str], quiet: bool) -> Iterator[dict[str, Any]]:
+    """What `--json` prints of each file; progress is shown on the way."""
+    import numpy as np
+
+    from misread.data.load_progress import CountProgress
+    from misread.runs.predict_files import predict_files
+
+    names = run.record.data.class_names
+    count = CountProgress("predicting", len(paths), None if quiet else warn)
+    with count as progress, closing(predict_files(run, paths)) as predictions:
+        for done, (path, found) in enumerate(predictions, 1):
+            if isinstance(found, str):
+                yield {"file": path, "error": found}
+            else:
+                ranked = np.argsort(-found, kind="stable")[:TOP]
+                top = [{"class": names[k], "probability": float(found[k])} for k in ranked]
+                yield {"file": path, "label": names[ranked[0]], "top": top}
+            progress.show(done)
+
+
+def _print(results: list[dict[str, Any]], json: bool) -> int:
+    """Print all results; how many are errors."""
+    errors = [r["error"] for r in results if "error" in r]
+    if json:
+        print_json(results)
+        return len(errors)
+    rows = [
+        [r["file"], r["label"], "  ".join(f"{t['class']} {t['probability']:.1%}" for t in r["top"])]
+        for r in results
+        if "error" not in r
+    ]
+    if rows:
+        print_table(["File", "Label", "Top 3"], rows)
+    warn(*(f"Error: {error}" for error in errors))
+    return len(errors)
+
+
+def _write_csv(path: Path, results: Iterator[dict[str, Any]], top: int) -> dict[str, int]:
+    """Write a line for each result as it comes; how many there were, and how many are errors."""
+    counts = {"pictures": 0, "errors": 0}
+    ranks = ["", *(f"_{rank}" for rank in range(2, top + 1))]
+
+    def write(partial: Path) -> None:
+        # a file name may have bytes that are no UTF-8
+        with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            writer = csv_module.writer(file)
+            writer.writerow(
+                ["file", *(f"{kind}{rank}" for rank in ranks for kind in ("label", "probability")), "error"]
+            )
+            for result in results:
+                best = [
+                    cell for t in result.get("top", ()) for cell in (_as_text(t["class"]), f"{t['probability']:.6f}")
+                ]
+                cells = best or [""] * (2 * top)
+                writer.writerow([_as_text(result["file"]), *cells, _as_text(result.get("error", ""))])
+                counts["pictures"] += 1
+                counts["errors"] += "error" in result
+
+    write_whole(path, write)
+    return counts
+
+
+def _as_text(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula: one that could begin a formula gets an apostrophe before it.
+
+    Source: OWASP, "CSV Injection".
+    """
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell

@@ -83,17 +83,15 @@ def train(
     from misread.data.load import load
     from misread.runs.seeds import train_seeds
     from misread.runs.train import train as train_run
-    from misread.training.recipe import load_recipe
+    from misread.training.recipe import load_recipe, parse_settings
 
-    # a bad recipe is refused before the data is fetched
-    loaded = load_recipe(recipe or "tutorial-mlp", set or [])
-    images = load(
-        data, size=options.parse_size(size), strict=strict, progress=lambda line: None if quiet else warn(line)
-    )
+    asked = {"seed": seed, "epochs": epochs, "seconds": seconds, "target_accuracy": target}
+    settings = {**parse_settings(set or []), **{key: value for key, value in asked.items() if value is not None}}
+    loaded = load_recipe(recipe or "tutorial-mlp", settings)  # a bad recipe is refused before the data is fetched
+    images = load(data, size=options.parse_size(size), strict=strict, progress=None if quiet else warn)
     warn(*(f"Skipped: {line}" for line in images.skipped))
     common: dict[str, Any] = {
-        "recipe": loaded, "label_patch": labels, "seed": seed, "epochs": epochs, "seconds": seconds, "target": target,
-        "out": out, "device": device, "threads": threads, "progress": progress,
+        "recipe": loaded, "label_patch": labels, "out": out, "device": device, "threads": threads, "progress": progress,
     }  # fmt: skip
     if seeds is not None:
         several = train_seeds(images, seeds=seeds, **common)

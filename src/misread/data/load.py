@@ -1,16 +1,18 @@
 """`load`: a name or a path to an image set."""
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from misread.data.image_set import ImageSet
+from misread.data.load_progress import Lines, ignore, to_stderr
 from misread.data.named import NAMED
 from misread.errors import DataError
 from misread.names import nearest
 
 EMBEDDED = "digits"
+Progress = Lines | Literal["decoding"] | None
 
 
 def load(
@@ -18,16 +20,19 @@ def load(
     *,
     size: int | tuple[int, int] | None = None,
     strict: bool = False,
-    progress: Callable[[str], None] = lambda line: None,
+    progress: Progress = "decoding",
 ) -> ImageSet:
     """An image set from a name (`mnist`, `fashion-mnist`, `kmnist`, `digits`) or a path.
 
     A path is a folder of IDX files, a folder of `.npy` files, a folder of class folders (also under train/ val/
-    test/), an `.npz` with Keras's keys, or a `.csv` of label and pixels.
+    test/), a folder of pictures with a table of labels (`metadata.csv`, `metadata.jsonl`) or that table, an `.npz` with
+    Keras's keys, or a `.csv` of label and pixels. Pictures are decoded once and then come from the cache.
 
-    size:     the height and width that images in class folders are resized to, or that a CSV's pixels have.
+    size:     the height and width that pictures in folders are resized to, or that a CSV's pixels have.
     strict:   refuse a folder that has files which cannot be read, where else they are left out and reported.
-    progress: told what is being tried for a named set, a line each.
+    progress: called with lines of text: what is tried for a named set, and how many pictures of a folder are decoded.
+              Where standard error is a terminal, a bar there shows the latter instead. "decoding" shows only the
+              latter, on standard error, and None nothing.
     Raises DataError: nothing of that name or path, or nothing there that can be used.
     """
     started = time.perf_counter()
@@ -42,7 +47,7 @@ def load(
     return replace(loaded, source=source, load_seconds=time.perf_counter() - started)
 
 
-def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress: Callable[[str], None]) -> ImageSet:
+def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress: Progress) -> ImageSet:
     if data == EMBEDDED:
         from misread.data.digits import load_digits
 
@@ -50,16 +55,23 @@ def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress
     if isinstance(data, str) and data in NAMED:
         from misread.data.obtain import load_named
 
-        return load_named(NAMED[data], progress)
+        return load_named(NAMED[data], progress if callable(progress) else ignore)
+    lines = to_stderr if progress == "decoding" else progress
     path = Path(data).expanduser()
     if path.is_dir():
-        from misread.data.folder import load_folder
+        from misread.data.file_table import find_table, list_split_tables, list_table
+        from misread.data.folder import list_class_folders
         from misread.data.idx_folder import find_idx, load_idx_folder
+        from misread.data.listing import load_listing
         from misread.data.npy import find_npy, load_npy
 
         if find_idx(path):
             return load_idx_folder(path)
-        return load_npy(path) if find_npy(path) else load_folder(path, size, strict)
+        if find_npy(path):
+            return load_npy(path)
+        table = find_table(path)
+        listing = list_table(table) if table else list_split_tables(path) or list_class_folders(path)
+        return load_listing(listing, path.resolve().name, str(path), size, strict, lines)
     if path.suffix.lower() == ".npy" and path.is_file():
         from misread.data.npy import load_npy
 
@@ -68,9 +80,14 @@ def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress
         from misread.data.npz import load_npz
 
         return load_npz(path)
-    if path.suffix.lower() == ".csv" and path.is_file():
+    if path.suffix.lower() in (".csv", ".jsonl") and path.is_file():
         from misread.data.csv_table import load_csv
+        from misread.data.file_table import STEMS, is_file_table, list_table
+        from misread.data.listing import load_listing
 
+        if path.suffix.lower() == ".jsonl" or is_file_table(path):
+            name = path.resolve().parent.name if path.stem in STEMS else path.stem
+            return load_listing(list_table(path), name, str(path), size, strict, lines)
         return load_csv(path, size)
     names = (*NAMED, EMBEDDED)
     if path.exists():

@@ -28,7 +28,7 @@ def find_npy(folder: Path) -> dict[tuple[str, str], Path]:
     found: dict[tuple[str, str], Path] = {}
     for path in sorted(folder.glob("*.[nN][pP][yY]")):
         match = next((m for pattern in _NAMES if (m := pattern.fullmatch(path.name))), None)
-        if match is None:
+        if match is None or not path.is_file():
             continue
         part = _SPLIT[match["split"].lower()], _KIND[match["kind"].lower()]
         if part in found:

@@ -13,6 +13,7 @@ from misread.data.named import FILES, NamedData
 from misread.errors import DataError, DownloadError
 from misread.files import replacing
 
+DECOMPRESSED = "decompressed"  # the folder of the cache with decompressed copies
 TIMEOUT_SECONDS = 5.0  # for a mirror to answer, and between two pieces of a download
 
 
@@ -68,7 +69,7 @@ def _load_place(data: NamedData, path: Path) -> ImageSet:
     """The set from its copies in the cache, where they are still those of this place; else from the place itself."""
     sources = [path] if path.is_file() else _idx_files(path)
     stamps = decompressed.stamps(sources)  # before reading: what changes meanwhile is read again next time
-    folder = cache_folder() / "decompressed" / data.name
+    folder = cache_folder() / DECOMPRESSED / data.name
     names = [name.removesuffix(".gz") for name in FILES.values()]
     contents = decompressed.recall(folder, stamps, names, data.contents_sha256)
     if contents is None:

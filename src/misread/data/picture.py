@@ -1,6 +1,9 @@
 """One image file as an array: grey or RGB, whatever mode, depth or orientation it was saved in."""
 
+import os
+import stat
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -10,27 +13,41 @@ from misread.errors import DataError
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 
 
-def read_picture(path: Path) -> np.ndarray:
+def read_picture(path: str | Path) -> np.ndarray:
     """An image file as uint8: (H, W, 1) where it is grey all over, else (H, W, 3).
 
     EXIF orientation is applied, 16-bit depth scaled to 8, transparency laid on white, palettes looked up.
-    Raises DataError: missing, not an image, or damaged.
+    Raises DataError: missing, not a regular file, not an image, too large, or damaged.
     """
     try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
+        with _open_regular(path) as file, Image.open(file) as image:
+            ImageOps.exif_transpose(image, in_place=True)
             image.load()
+            return _grey_or_rgb(image)
+    except DataError:
+        raise
     except UnidentifiedImageError:
         raise DataError(f"{path} is not an image that can be read.") from None
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.") from None
-    except IsADirectoryError:
-        raise DataError(f"{path} is a folder, not an image.") from None
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{path} is too large for an image to classify: {error}.") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:  # Pillow's ways of saying "damaged"
+    except (Image.DecompressionBombError, MemoryError) as error:
+        raise DataError(f"{path} is too large for an image to classify: {error or 'out of memory'}.") from None
+    except OSError as error:
+        if error.errno is not None:
+            raise DataError(f"{path} cannot be read: {error.strerror}.") from None
         raise DataError(f"{path} is damaged: {error}.") from None
-    return _grey_or_rgb(image)
+    except Exception as error:  # each decoder raises whatever it ran into: struct.error, zlib.error, TypeError
+        raise DataError(f"{path} is damaged: {error}.") from None
+
+
+def _open_regular(path: str | Path) -> BinaryIO:
+    """The file, opened. A pipe or a device is refused, since opening or reading it could wait for ever."""
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise DataError(f"{path} is a folder, not an image.")
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{path} is a pipe or a device, not an image file.")
+    return open(path, "rb")
 
 
 def _grey_or_rgb(image: Image.Image) -> np.ndarray:
@@ -43,10 +60,14 @@ def _grey_or_rgb(image: Image.Image) -> np.ndarray:
     if "A" in image.mode or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    rgb = np.asarray(image.convert("RGB"))
-    if (rgb[..., :1] == rgb).all():
+    rgb = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    if _is_grey(rgb[:1]) and _is_grey(rgb):  # a row with colour saves the look at all of them
         return rgb[..., :1]
     return rgb
+
+
+def _is_grey(rgb: np.ndarray) -> bool:
+    return bool((rgb[..., :1] == rgb).all())
 
 
 def as_channels(pixels: np.ndarray, channels: int) -> np.ndarray:

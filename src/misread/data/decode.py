@@ -1,0 +1,208 @@
+"""Decoding many picture files on all cores, in order, a bounded number at a time.
+
+Pillow gives up the interpreter lock only in its decoders. Opening a file of 2 kB costs more than decoding it, so
+threads gain nothing on small pictures: many files are decoded in processes of their own. These are plain Python
+processes that run `serve`, and not `multiprocessing`, which would run the user's script again in each.
+"""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from misread.data.picture import as_channels, read_picture, resize
+from misread.errors import DataError, MisreadError
+
+PROCESSES_FROM = 2000  # files; for fewer, starting processes takes longer than they save
+MAX_WORKERS = 32
+BATCH_BYTES = 2**20  # of pixels that a worker hands over at once, unless one picture has more
+BATCH_FILES = 256
+
+Prepare = Callable[[np.ndarray], np.ndarray]
+
+
+class OtherSize(DataError):
+    """A picture that does not have the size that all have to have."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__(f"The picture is {height}x{width}.")
+        self.size = height, width
+
+
+class Batch(NamedTuple):
+    """Consecutive files, decoded.
+
+    outcomes: for each file None where it was decoded, else why it was not: a message, or the (height, width) of a
+              picture that `prepare` refused with `OtherSize`.
+    pixels:   (n, H, W, C) uint8, the n files that were decoded; C is 3 where one of them has colour, else 1. None
+              where n is 0.
+    """
+
+    outcomes: list[str | tuple[int, int] | None]
+    pixels: np.ndarray | None
+
+
+def resized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A `prepare` that brings every picture to one size."""
+    return resize(pixels, height, width)
+
+
+def of_size(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A `prepare` that raises OtherSize for pictures that do not have this size already."""
+    if pixels.shape[:2] != (height, width):
+        raise OtherSize(*pixels.shape[:2])
+    return pixels
+
+
+def decode(paths: Sequence[str], prepare: Prepare, pixels_each: int) -> Generator[Batch, None, None]:
+    """All files, in order, in batches. Close the iterator (`contextlib.closing`) when you leave it early.
+
+    prepare:     what every decoded picture, (h, w, 1 or 3) uint8, goes through: a function of a module, or a
+                 `partial` of one, so that it can be sent to another process. All results have one height and width.
+    pixels_each: H * W of the results. It bounds the pixels in memory: four batches of `BATCH_BYTES` for each core.
+    Raises MisreadError: a decoding process ended unexpectedly.
+    """
+    count = max(1, min(BATCH_FILES, BATCH_BYTES // (3 * pixels_each)))
+    batches = (paths[start : start + count] for start in range(0, len(paths), count))
+    with _decoders(prepare, len(paths)) as decoders:
+        yield from _in_order(decoders, batches)
+
+
+def decode_batch(paths: Sequence[str], prepare: Prepare) -> Batch:
+    """Some files, decoded here and now."""
+    outcomes: list[str | tuple[int, int] | None] = []
+    pictures = []
+    for path in paths:
+        try:
+            pictures.append(prepare(read_picture(path)))
+            outcomes.append(None)
+        except OtherSize as error:
+            outcomes.append(error.size)
+        except DataError as error:
+            outcomes.append(str(error))
+    if not pictures:
+        return Batch(outcomes, None)
+    channels = max(picture.shape[-1] for picture in pictures)
+    return Batch(outcomes, np.stack([as_channels(picture, channels) for picture in pictures]))
+
+
+def serve() -> None:
+    """The whole of a decoding process: `prepare` comes from standard input, then paths; batches go to standard output.
+
+    It ends when its standard input does, so it never outlives the process that started it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; ours is told by its input ending
+    requests, replies = sys.stdin.buffer, sys.stdout.buffer
+    sys.stdout = sys.stderr  # what a library prints must not come between the replies
+    try:
+        prepare = pickle.load(requests)
+        while True:
+            pickle.dump(decode_batch(pickle.load(requests), prepare), replies, pickle.HIGHEST_PROTOCOL)
+            replies.flush()
+    except (EOFError, BrokenPipeError):
+        os._exit(0)
+
+
+class _Process:
+    """A decoding process, called like `decode_batch` once it has been sent the `prepare`."""
+
+    def __init__(self) -> None:
+        # the child finds the package as we did, whatever has been done to sys.path
+        code = f"import sys; sys.path[:] = {sys.path!r}; from misread.data.decode import serve; serve()"
+        self.process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def __call__(self, paths: Sequence[str]) -> Batch:
+        try:
+            self.send(paths)
+            return pickle.load(self.process.stdout)  # type: ignore[arg-type]
+        except (EOFError, OSError, pickle.UnpicklingError):
+            self.process.kill()
+            raise MisreadError(
+                f"A process that decodes pictures ended unexpectedly (exit code {self.process.wait()}), while it read "
+                f"the {len(paths)} files from\n{paths[0]} to\n{paths[-1]}.\nOne of them may be broken in a way that "
+                "breaks the decoder, or memory ran out. Move them away, or free memory."
+            ) from None
+
+    def send(self, value: Any) -> None:
+        pickle.dump(value, self.process.stdin, pickle.HIGHEST_PROTOCOL)  # type: ignore[arg-type]
+        self.process.stdin.flush()  # type: ignore[union-attr]
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with suppress(OSError):  # of what was not yet sent to a process that has ended
+                pipe.close()  # type: ignore[union-attr]
+
+
+@contextmanager
+def _decoders(prepare: Prepare, files: int) -> Iterator[list[Callable[[Sequence[str]], Batch]]]:
+    """As many as there are cores: processes for many files, else (or where none can be started) for threads."""
+    workers = min(_cores(), MAX_WORKERS)
+    with ExitStack() as stack:
+        processes: list[Callable[[Sequence[str]], Batch]] = []
+        if files >= PROCESSES_FROM and workers > 1 and _is_python():
+            with suppress(OSError):  # no processes here, or no more of them
+                for _ in range(workers):
+                    process = _Process()
+                    stack.callback(process.close)
+                    process.send(prepare)
+                    processes.append(process)
+        yield processes or [partial(decode_batch, prepare=prepare)] * workers
+
+
+def _in_order(decoders: list[Callable[[Sequence[str]], Batch]], batches: Iterator[Sequence[str]]) -> Iterator[Batch]:
+    idle: SimpleQueue[Callable[[Sequence[str]], Batch]] = SimpleQueue()
+    for decoder in decoders:
+        idle.put(decoder)
+
+    def run(batch: Sequence[str]) -> Batch:
+        decoder = idle.get()
+        try:
+            return decoder(batch)
+        finally:
+            idle.put(decoder)
+
+    pending: deque[Future[Batch]] = deque()
+    with ThreadPoolExecutor(len(decoders)) as pool:
+        try:
+            for batch in batches:
+                pending.append(pool.submit(run, batch))
+                if len(pending) > 3 * len(decoders):
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _is_python() -> bool:
+    """Whether `sys.executable` runs Python code; in a program that was frozen with its Python it is that program."""
+    return bool(sys.executable) and not getattr(sys, "frozen", False)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def read_first(paths: Sequence[str]) -> tuple[int, np.ndarray] | None:
+    """The position and the pixels of the first file that can be read; None where none can."""
+    for position, path in enumerate(paths):
+        try:
+            return position, read_picture(path)
+        except DataError:
+            continue
+    return None
