@@ -1,9 +1,11 @@
 """The compiled kernels: which builds of `kernels.cpp` there are, and the best of them for this processor."""
 
 import ctypes as c
+import os
 from functools import cache
-from importlib import machinery
 from pathlib import Path
+
+from misread.errors import MisreadError
 
 # the best first; each is what setup.py compiled, where the machine that installed misread had a compiler
 BUILDS = ("avx512bf16", "avx512", "avx2", "plain")
@@ -38,11 +40,12 @@ def load_library() -> c.CDLL | None:
 
 
 def _open(build: str) -> c.CDLL | None:
-    for suffix in machinery.EXTENSION_SUFFIXES:
-        path = Path(__file__).with_name(f"_chain_{build}{suffix}")
-        if path.is_file():
-            return _with_signatures(c.CDLL(str(path)))
-    return None
+    """One build, beside this file or in the folder that MISREAD_KERNELS names; None where it was not compiled."""
+    folder = Path(os.environ.get("MISREAD_KERNELS") or Path(__file__).parent)
+    if not folder.is_dir():
+        raise MisreadError(f"MISREAD_KERNELS is {folder}, which is not a folder. Unset it to use misread's own kernels.")
+    path = folder / f"_kernels_{build}.so"
+    return _with_signatures(c.CDLL(str(path.resolve()))) if path.is_file() else None
 
 
 def _with_signatures(library: c.CDLL) -> c.CDLL:
