@@ -1,22 +1,10 @@
 // The kernels' C functions, behind a class: the only file of these tests that knows them.
 #pragma once
-#include <cstdint>
+#include "abi.h"
 #include <cstdio>
 #include <cstdlib>
 #include <thread>
 #include <vector>
-
-enum { CONV = 0, DENSE = 1 };
-enum { WEIGHTS = 0, FIRST_MOMENTS = 1, SECOND_MOMENTS = 2 };
-
-struct Spec {  // of one layer, as in kernels/
-    int32_t kind, relu, in_h, in_w, in_c, kernel_h, kernel_w, top, left, out_h, out_w, units, pool, normalised;
-    float momentum, epsilon, dropout;
-};
-
-struct Hyper {
-    float beta1, beta2, epsilon, weight_decay, label_smoothing;
-};
 
 struct Arrays {              // of one layer: weights, or one of Adam's moments
     std::vector<float> w;    // dense (units, inputs), convolution (units, channels, kernel_h, kernel_w)
@@ -26,15 +14,17 @@ struct Arrays {              // of one layer: weights, or one of Adam's moments
     bool operator==(const Arrays &) const = default;
 };
 
-extern "C" {
-int engine_has_bf16();
-void *engine_new(const Spec *, int layers, int batch, int threads, int trains, int mixed, Hyper, uint32_t seed);
+extern "C" {  // those that give an int32_t give 0, or 1 with the reason in engine_error
+int32_t engine_has_bf16();
+const char *engine_error();
+int32_t engine_new(const Spec *, int64_t layers, int64_t batch, int64_t threads, int32_t mixed, const Hyper *, uint32_t key, void **);
 void engine_free(void *);
-void engine_copy(void *, int layer, int which, float *w, float *b, int to_engine);
-void engine_copy_norm(void *, int layer, int which, float *gamma, float *beta, float *mean, float *variance, int to_engine);
-void engine_seek(void *, int64_t steps);
-void engine_train(void *, int thread, const uint8_t *, const int64_t *, const int64_t *, int64_t, const double *, double *, int64_t *);
-void engine_predict(void *, int thread, const uint8_t *, const int64_t *, int64_t, float *);
+int32_t engine_copy(void *, int64_t layer, int32_t which, float *w, float *b, int32_t to_engine);
+int32_t engine_copy_norm(void *, int64_t layer, int32_t which, float *gamma, float *beta, float *mean, float *variance, int32_t);
+int32_t engine_start_training(void *, const uint8_t *images, int64_t n_images, const int64_t *labels, const int64_t *rows, int64_t n,
+                              const double *rates, int64_t n_rates, int64_t first_step, double *losses, int64_t *correct);
+int32_t engine_start_prediction(void *, const uint8_t *images, int64_t n, float *logits);
+int32_t engine_work(void *, int32_t thread);
 }
 
 struct Losses {
@@ -46,9 +36,11 @@ struct Losses {
 
 class Engine {
   public:
-    Engine(const std::vector<Spec> &specs, int batch, int threads, bool trains, bool mixed, Hyper hyper, uint32_t seed)
-        : specs(specs), batch(batch), threads(threads),
-          engine(engine_new(specs.data(), specs.size(), batch, threads, trains, mixed, hyper, seed)) {}
+    // `hyper` is null for an engine that only predicts.
+    Engine(const std::vector<Spec> &specs, int64_t batch, int threads, bool mixed, const Hyper *hyper, uint32_t key)
+        : specs(specs), threads(threads) {
+        done(engine_new(specs.data(), specs.size(), batch, threads, mixed, hyper, key, &engine));
+    }
     ~Engine() { engine_free(engine); }
     Engine(const Engine &) = delete;
 
@@ -67,37 +59,42 @@ class Engine {
     Losses train(const std::vector<uint8_t> &images, const std::vector<int64_t> &labels, const std::vector<int64_t> &rows,
                  const std::vector<double> &rates, int64_t first_step) {
         Losses losses{std::vector<double>(rates.size()), 0};
-        engine_seek(engine, first_step);
-        on_threads([&](int thread) {
-            engine_train(engine, thread, images.data(), labels.data(), rows.data(), rows.size(), rates.data(),
-                         losses.each.data(), &losses.correct);
-        });
+        done(engine_start_training(engine, images.data(), labels.size(), labels.data(), rows.data(), rows.size(), rates.data(),
+                                   rates.size(), first_step, losses.each.data(), &losses.correct));
+        work();
         return losses;
     }
 
-    std::vector<float> predict(const std::vector<uint8_t> &images, const std::vector<int64_t> &rows) {
-        std::vector<float> logits(rows.size() * specs.back().units);
-        on_threads([&](int thread) { engine_predict(engine, thread, images.data(), rows.data(), rows.size(), logits.data()); });
+    // images (n, H, W, C)
+    std::vector<float> predict(const std::vector<uint8_t> &images) {
+        int64_t n = images.size() / ((int64_t)specs[0].in_h * specs[0].in_w * specs[0].in_c);
+        std::vector<float> logits(n * specs.back().units);
+        done(engine_start_prediction(engine, images.data(), n, logits.data()));
+        work();
         return logits;
     }
 
   private:
-    void copy(int layer, int which, Arrays &a, bool to_engine) {
-        bool norm = specs[layer].normalised;
-        engine_copy(engine, layer, which, a.w.data(), norm ? nullptr : a.b.data(), to_engine);
-        if (norm)
-            engine_copy_norm(engine, layer, which, a.gamma.data(), a.b.data(), which == WEIGHTS ? a.mean.data() : nullptr,
-                             which == WEIGHTS ? a.variance.data() : nullptr, to_engine);
+    static void done(int32_t status) {
+        if (status == 0) return;
+        fprintf(stderr, "the engine refused: %s\n", engine_error());
+        exit(1);
     }
 
-    template <class Work> void on_threads(Work work) {
+    void copy(int layer, int which, Arrays &a, bool to_engine) {
+        bool norm = specs[layer].normalised;
+        done(engine_copy(engine, layer, which, a.w.data(), norm ? nullptr : a.b.data(), to_engine));
+        if (norm) done(engine_copy_norm(engine, layer, which, a.gamma.data(), a.b.data(), a.mean.data(), a.variance.data(), to_engine));
+    }
+
+    void work() {
         std::vector<std::thread> others;
-        for (int i = 1; i < threads; i++) others.emplace_back(work, i);
-        work(0);
+        for (int i = 1; i < threads; i++) others.emplace_back([this, i] { done(engine_work(engine, i)); });
+        done(engine_work(engine, 0));
         for (auto &thread : others) thread.join();
     }
 
     std::vector<Spec> specs;
-    int batch, threads;
-    void *engine;
+    int threads;
+    void *engine = nullptr;
 };

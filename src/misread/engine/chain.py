@@ -1,43 +1,46 @@
 """A network in the engine: trained and applied by the compiled kernels, where they know all of its layers."""
 
+import ctypes
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from misread.engine.library import Hyper, LayerSpec, load_library
-from misread.models import layers
-from misread.models.network import Network
+from misread.engine.kernel_specs import UnknownNetwork, read_network
+from misread.engine.library import Hyper, LayerSpec, load_library, why_unavailable
+from misread.errors import MisreadError
 
-CONV, DENSE = 0, 1
+__all__ = ["FIRST_MOMENTS", "SECOND_MOMENTS", "Chain", "UnknownNetwork"]
+
 PREDICT_BATCH = 128  # small enough that a batch's activations stay in the second-level cache
-MAX_THREADS, MAX_BATCH = 64, 65_535  # fixed sizes in kernels.cpp
+MAX_THREADS, MAX_BATCH = 64, 65_535  # as in kernels/abi.h
 WEIGHTS, FIRST_MOMENTS, SECOND_MOMENTS = 0, 1, 2
 
 
-class UnknownNetwork(Exception):
-    """The kernels do not know a part of the network; the text says which."""
-
-
 class Chain:
-    """A network's weights in the layout of the kernels, with what training and predicting need beside them.
+    """A network's weights in the layout of the kernels, and all that training and predicting need beside them.
 
-    network:  convolutions with ReLU, each with or without 2x2 max-pooling, then dense layers with ReLU and dropout.
-    images:   the shape of one, (H, W, C).
-    training: Adam's settings; None for a chain that only predicts.
-    mixed:    products in bf16 where the kernels have them: the convolutions' forward pass and the gradients by dense
-              layers' inputs. Sums, weights, moments and the loss are float32.
-    dropout_key: together with the number of a step it decides what that step drops.
-    Raises UnknownNetwork: there are no compiled kernels here, or they do not know the network.
+    network:     convolutions with ReLU, each with or without 2x2 max-pooling, then dense layers with ReLU and dropout.
+                 The chain copies its weights and never changes it.
+    image_shape: of one image, (H, W, C).
+    training:    the settings of Adam and the loss; None for a chain that only predicts.
+    mixed:       take the factors of products in bf16, if this build can: in the convolutions' forward pass and in the
+                 gradients of the dense layers' inputs. Sums, weights, moments and the loss are float32.
+    dropout_key: together with a step's number it decides what that step drops.
+
+    What a chain is made with, `weights`, both `moments` and the number of the next step are its whole state: a new chain
+    that takes them over goes on bit for bit. Several Python threads may use a chain; its calls wait for one another.
+
+    Raises UnknownNetwork: there are no compiled kernels here, they do not know the network or these settings, or its
+    arrays do not fit into memory.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        images: tuple[int, int, int],
+        image_shape: tuple[int, int, int],
         *,
         batch_size: int = PREDICT_BATCH,
         training: Hyper | None = None,
@@ -46,22 +49,26 @@ class Chain:
     ) -> None:
         library = load_library()
         if library is None:
-            raise UnknownNetwork("misread was installed without a C++ compiler, so without its kernels")
+            raise UnknownNetwork(why_unavailable())
         if training is not None and not all(p.requires_grad for p in network.parameters()):
             raise UnknownNetwork("they train all weights of a network, and some of these are frozen")
-        specs, self._modules = _specs(network, images)
+        specs, self._modules = read_network(network, image_shape)
+        if batch_size > MAX_BATCH:
+            raise UnknownNetwork(f"batches of {batch_size:,} images are more than the {MAX_BATCH:,} that they take")
         self._network = network
         self._names = {module: name for name, module in network.named_modules()}
-        self._library, self.image_shape = library, images
+        self._library, self.image_shape = library, image_shape
         self.threads = min(torch.get_num_threads(), MAX_THREADS)
         self.n_classes = specs[-1].units
         self.mixed = mixed and bool(library.engine_has_bf16())
-        if batch_size > MAX_BATCH:
-            raise UnknownNetwork(f"batches of {batch_size:,} images are more than the {MAX_BATCH:,} that they take")
-        self._engine = library.engine_new(
-            (LayerSpec * len(specs))(*specs), len(specs), batch_size, self.threads, training is not None, self.mixed,
-            training or Hyper(), dropout_key % 2**32,
-        )  # fmt: skip
+        self._lock = threading.Lock()
+        engine = ctypes.c_void_p()
+        if library.engine_new(
+            (LayerSpec * len(specs))(*specs), len(specs), batch_size, self.threads, self.mixed,
+            training and ctypes.byref(training), dropout_key % 2**32, ctypes.byref(engine),
+        ):  # fmt: skip
+            raise UnknownNetwork(library.engine_error().decode())
+        self._engine = engine
         self.load_weights({name: tensor.detach() for name, tensor in network.state_dict().items()})
 
     def __del__(self) -> None:
@@ -71,177 +78,136 @@ class Chain:
     def train(
         self, images: Tensor, labels: Tensor, rows: Tensor, rates: Sequence[float], first_step: int
     ) -> tuple[np.ndarray, int]:
-        """One step for each learning rate, on the next batch of rows.
+        """Take one step for each learning rate, each on the next batch of rows.
 
         images (N, H, W, C) uint8, labels (N,) int64, rows (n,) int64: all contiguous, on the CPU.
         first_step: how many steps were taken before; Adam's bias correction and dropout depend on it.
-        Returns each step's mean loss, float64, and how many images were right as they were met.
+        Returns each step's mean loss, float64, and how many images were classified rightly as they were met.
+        Raises ValueError: the arguments do not fit one another, the network or this form. No step is taken then.
         """
         losses, correct = np.zeros(len(rates)), np.zeros(1, np.int64)
         learning_rates = np.asarray(rates, np.float64)
-        given = (images.data_ptr(), labels.data_ptr(), rows.data_ptr(), len(rows))
-        results = (learning_rates.ctypes.data, losses.ctypes.data, correct.ctypes.data)
-        self._library.engine_seek(self._engine, first_step)
-        self._on_threads(lambda thread: self._library.engine_train(self._engine, thread, *given, *results))
+        addresses = (
+            _address("images", images, torch.uint8, (None, *self.image_shape)), len(images),
+            _address("labels", labels, torch.int64, (len(images),)),
+            _address("rows", rows, torch.int64, (None,)), len(rows),
+            learning_rates.ctypes.data, len(rates), first_step, losses.ctypes.data, correct.ctypes.data,
+        )  # fmt: skip
+        self._run(lambda: self._library.engine_start_training(self._engine, *addresses))
         return losses, int(correct[0])
 
     def predict(self, images: Tensor) -> Tensor:
-        """(N, H, W, C) uint8 -> logits (N, K) float32. An image's logits do not depend on those beside it."""
+        """(N, H, W, C) uint8 -> logits (N, K) float32. An image's logits do not depend on those beside it.
+
+        Raises ValueError: images of another shape, dtype or device.
+        """
         images = images.contiguous()
-        rows = torch.arange(len(images))
+        address = _address("images", images, torch.uint8, (None, *self.image_shape))
         logits = torch.empty(len(images), self.n_classes)
-        given = (images.data_ptr(), rows.data_ptr(), len(rows), logits.data_ptr())
-        self._on_threads(lambda thread: self._library.engine_predict(self._engine, thread, *given))
+        self._run(lambda: self._library.engine_start_prediction(self._engine, address, len(images), logits.data_ptr()))
         return logits
 
     def weights(self) -> dict[str, Tensor]:
         """Copies of the weights and buffers, by the names and in the order of the network's `state_dict`."""
-        read = {name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()}
+        read = {
+            name: tensor.detach().clone(memory_format=torch.contiguous_format)
+            for name, tensor in self._network.state_dict().items()
+        }
         self._transfer(WEIGHTS, read, to_engine=False)
         return read
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Take over weights and buffers under the names of `weights()`."""
-        self._transfer(WEIGHTS, weights, to_engine=True)
+        """Take over weights and buffers under the names of `weights()`.
+
+        Raises ValueError: one is missing, or has another shape, dtype or device than the network's.
+        """
+        self._load(WEIGHTS, weights, {name: tensor.shape for name, tensor in self._network.state_dict().items()})
 
     def moments(self, which: int) -> dict[str, Tensor]:
-        """Copies of Adam's FIRST_MOMENTS or SECOND_MOMENTS, by the names of the parameters."""
+        """Copies of Adam's FIRST_MOMENTS or SECOND_MOMENTS, by the names of the parameters.
+
+        Raises ValueError: the chain only predicts.
+        """
         read = {name: torch.empty(parameter.shape) for name, parameter in self._network.named_parameters()}
         self._transfer(which, read, to_engine=False)
         return read
 
     def load_moments(self, which: int, moments: Mapping[str, Tensor]) -> None:
-        """Take over moments under the names of `moments()`."""
-        self._transfer(which, moments, to_engine=True)
+        """Take over moments under the names of `moments()`.
+
+        Raises ValueError: as `load_weights`, or the chain only predicts.
+        """
+        self._load(which, moments, {name: parameter.shape for name, parameter in self._network.named_parameters()})
+
+    def _load(self, which: int, tensors: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> None:
+        if missing := ", ".join(name for name in shapes if name not in tensors):
+            raise ValueError(f"no tensors for {missing}")
+        given = {name: tensors[name].contiguous() for name in shapes}
+        for name, tensor in given.items():
+            if not name.endswith(".num_batches_tracked"):  # which is PyTorch's alone
+                _address(name, tensor, torch.float32, tuple(shapes[name]))
+        self._transfer(which, given, to_engine=True)
 
     def _transfer(self, which: int, tensors: Mapping[str, Tensor], *, to_engine: bool) -> None:
-        """Between the engine's layout and tensors (float32, contiguous, in torch's layout) by their names."""
-        for index, (module, norm) in enumerate(self._modules):
-            name = self._names[module]
-            weight, bias = tensors[f"{name}.weight"].contiguous(), tensors.get(f"{name}.bias")
-            bias_at = None if bias is None else bias.data_ptr()
-            self._library.engine_copy(self._engine, index, which, weight.data_ptr(), bias_at, to_engine)
-            if norm is None:
-                continue
-            parts = [tensors[f"{self._names[norm]}.{part}"].contiguous() for part in ("weight", "bias")]
-            if which == WEIGHTS:
-                parts += [
-                    tensors[f"{self._names[norm]}.{part}"].contiguous() for part in ("running_mean", "running_var")
-                ]
-            pointers = [*(part.data_ptr() for part in parts), None, None][:4]
-            self._library.engine_copy_norm(self._engine, index, which, *pointers, to_engine)
+        """Copy between the engine's layout and tensors (float32, contiguous, in PyTorch's layout) by their names."""
 
-    def _on_threads(self, work: Callable[[int], Any]) -> None:
-        """Every thread does its share of the same steps; they meet inside, at barriers."""
-        others = [threading.Thread(target=work, args=(i,)) for i in range(1, self.threads)]
-        for thread in others:
+        def address(module: nn.Module | None, part: str) -> int | None:
+            tensor = None if module is None else tensors.get(f"{self._names[module]}.{part}")
+            return None if tensor is None else tensor.data_ptr()
+
+        with self._lock:
+            for index, (module, norm) in enumerate(self._modules):
+                parts = [address(module, part) for part in ("weight", "bias")]
+                self._check(self._library.engine_copy(self._engine, index, which, *parts, to_engine))
+                if norm is not None:
+                    parts = [address(norm, part) for part in ("weight", "bias", "running_mean", "running_var")]
+                    self._check(self._library.engine_copy_norm(self._engine, index, which, *parts, to_engine))
+
+    def _run(self, start: Callable[[], int]) -> None:
+        """Make one call of the kernels: `start` gives them the arguments, then every thread does its share.
+
+        The threads wait until all of them are there, and meet at barriers after that. If one cannot be started, by an
+        error or an interrupt, the others are sent home before any has begun.
+        """
+        others = [threading.Thread(target=self._work, args=(number,)) for number in range(1, self.threads)]
+        with self._lock:
+            self._check(start())
+            try:
+                for thread in others:
+                    self._start(thread)
+                self._work(0)
+            finally:
+                self._library.engine_cancel(self._engine)  # without effect once all are there
+                for thread in others:
+                    if thread.ident is not None:
+                        thread.join()
+
+    def _work(self, number: int) -> None:
+        self._library.engine_work(self._engine, number)
+
+    def _start(self, thread: threading.Thread) -> None:
+        try:
             thread.start()
-        work(0)
-        for thread in others:
-            thread.join()
+        except RuntimeError as error:
+            raise MisreadError(
+                f"{self.threads} threads could not be started ({error}). Use fewer threads, or end other programs."
+            ) from error
+
+    def _check(self, status: int) -> None:
+        if status:
+            raise ValueError(self._library.engine_error().decode())
 
 
-Weighted = tuple[Any, layers.BatchNormalization | None]  # a convolution or dense layer, and what normalises it
-
-
-def _specs(network: nn.Module, images: tuple[int, int, int]) -> tuple[list[LayerSpec], list[Weighted]]:
-    """What the kernels are told of each layer with weights, and those layers."""
-    if not isinstance(network, Network):
-        raise UnknownNetwork(f"{type(network).__name__} is a module from Python")
-    if any(p.device.type != "cpu" or p.dtype != torch.float32 for p in network.parameters()):
-        raise UnknownNetwork("they know float32 weights on the CPU")
-    specs: list[LayerSpec] = []
-    weighted: list[Weighted] = []
-    height, width, channels = images
-    flat = False
-    todo = _Reader(network)
-    while (module := todo.take()) is not None:
-        if isinstance(module, layers.Flatten):
-            flat, channels = True, channels if flat else height * width * channels
-        elif isinstance(module, layers.Conv2D) and not flat:
-            spec = _conv(module, (height, width, channels))
-            weighted.append((module, _finish(spec, module, todo)))
-            if not spec.relu:
-                raise UnknownNetwork("they know convolutions with ReLU")
-            specs.append(spec)
-            height, width, channels = spec.out_h // spec.pool, spec.out_w // spec.pool, spec.units
-        elif isinstance(module, layers.Dense):
-            _check_inputs(module, module.in_features, channels)
-            spec = LayerSpec(DENSE, in_h=1, in_w=1, in_c=channels, units=module.out_features, pool=1)
-            weighted.append((module, _finish(spec, module, todo)))
-            specs.append(spec)
-            channels = module.out_features
-        elif isinstance(module, nn.Dropout) and _may_drop(specs, todo):
-            specs[-1].dropout = module.p
-        else:
-            raise UnknownNetwork(f"they have no {type(module).__name__} at this place")
-    _check_ends(specs)
-    return specs, weighted
-
-
-class _Reader:
-    """The layers one by one."""
-
-    def __init__(self, network: Network) -> None:
-        self._modules: Iterator[nn.Module] = iter(network)
-        self.next = next(self._modules, None)
-
-    def take(self) -> nn.Module | None:
-        taken, self.next = self.next, next(self._modules, None)
-        return taken
-
-
-def _may_drop(specs: list[LayerSpec], todo: _Reader) -> bool:
-    """Dropout is done on the way into a dense layer."""
-    return bool(specs) and not specs[-1].dropout and not isinstance(todo.next, layers.Conv2D | layers.MaxPooling2D)
-
-
-def _conv(module: layers.Conv2D, shape: tuple[int, int, int]) -> LayerSpec:
-    height, width, channels = shape
-    _check_inputs(module, module.in_channels, channels)
-    left, right, top, bottom = module.pad
-    kernel_h, kernel_w = module.kernel_size
-    if tuple(module.stride) != (1, 1):
-        raise UnknownNetwork(f"they know convolutions with strides of 1, not {tuple(module.stride)}")
-    return LayerSpec(
-        CONV, 0, height, width, channels, kernel_h, kernel_w, top, left, height + top + bottom - kernel_h + 1,
-        width + left + right - kernel_w + 1, module.out_channels, pool=1,
-    )  # fmt: skip
-
-
-def _check_inputs(module: nn.Module, takes: int, given: int) -> None:
-    """The kernels would read beyond the weights; torch refuses such images with a message."""
-    if takes != given:
-        raise UnknownNetwork(f"{type(module).__name__} takes {takes:,} inputs, but gets {given:,} from these images")
-
-
-def _finish(spec: LayerSpec, module: Any, todo: _Reader) -> layers.BatchNormalization | None:
-    """What follows a layer's products, into its spec: pooling, normalisation, ReLU; ReLU may stand before pooling."""
-    activation, norm = module.activation, None
-    if spec.kind == CONV and isinstance(pooling := todo.next, layers.MaxPooling2D):
-        if (pooling.pool, pooling.strides, any(pooling.pad)) != ((2, 2), (2, 2), False):
-            raise UnknownNetwork("they know max-pooling of 2x2 without padding")
-        todo.take()
-        spec.pool = 2
-    if activation == "linear" and isinstance(following := todo.next, layers.BatchNormalization):
-        todo.take()
-        norm, spec.normalised = following, 1
-        spec.momentum, spec.epsilon = 1 - (norm.momentum or 0.0), norm.eps
-    if activation == "linear" and isinstance(after := todo.next, layers.Activation):
-        todo.take()
-        activation = after.activation
-    if activation not in ("linear", "relu"):
-        raise UnknownNetwork(f"they know ReLU, not {activation}")
-    if (module.bias is None) != (norm is not None):
-        raise UnknownNetwork("they know layers with either a bias or a normalisation")
-    spec.relu = activation == "relu"
-    if norm is not None and not spec.relu:
-        raise UnknownNetwork("they know normalisation with ReLU")
-    return norm
-
-
-def _check_ends(specs: list[LayerSpec]) -> None:
-    if not specs or specs[-1].kind != DENSE or specs[-1].relu or specs[-1].dropout:
-        raise UnknownNetwork("they know networks that end in a dense layer and a softmax")
-    if any(spec.kind == DENSE and not spec.relu for spec in specs[:-1]):
-        raise UnknownNetwork("they know dense layers with ReLU")
+def _address(name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int | None, ...]) -> int:
+    """The address of a tensor's memory, after checking that the kernels can read it. None in a shape is any length."""
+    fits = len(tensor.shape) == len(shape) and all(
+        wanted in (None, size) for wanted, size in zip(shape, tensor.shape, strict=True)
+    )
+    if not fits or tensor.dtype != dtype or tensor.device.type != "cpu" or not tensor.is_contiguous():
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(
+            f"{name} must be a contiguous tensor on the CPU of {dtype} and shape ({wanted}), "
+            f"not {'' if tensor.is_contiguous() else 'a strided one '}on {tensor.device} of {tensor.dtype} "
+            f"and shape {tuple(tensor.shape)}"
+        )
+    return tensor.data_ptr()

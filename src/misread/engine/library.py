@@ -1,4 +1,4 @@
-"""The compiled kernels: which builds of `kernels.cpp` there are, and the best of them for this processor."""
+"""The compiled kernels: which builds of `kernels/kernels.cpp` there are, and the best of them for this processor."""
 
 import ctypes as c
 import os
@@ -7,12 +7,12 @@ from pathlib import Path
 
 from misread.errors import MisreadError
 
-# the best first; each is what setup.py compiled, where the machine that installed misread had a compiler
-BUILDS = ("avx512bf16", "avx512", "avx2", "plain")
+ABI = 2  # `ABI` in kernels/abi.h
+BUILDS = ("avx512bf16", "avx512", "avx2", "plain")  # the best first; setup.py compiles them where there is a compiler
 
 
 class LayerSpec(c.Structure):
-    """`Spec` in kernels.cpp."""
+    """`Spec` in kernels/abi.h."""
 
     _fields_ = (
         *((name, c.c_int32) for name in (
@@ -24,39 +24,85 @@ class LayerSpec(c.Structure):
 
 
 class Hyper(c.Structure):
-    """`Hyper` in kernels.cpp."""
+    """`Hyper` in kernels/abi.h: the settings of Adam and of the loss."""
 
     _fields_ = tuple((n, c.c_float) for n in ("beta_1", "beta_2", "epsilon", "weight_decay", "label_smoothing"))
 
 
-@cache
 def load_library() -> c.CDLL | None:
-    """The fastest build that this processor can run; None where misread was installed without a compiler."""
+    """The fastest build that this processor can run; None where there is none (`why_unavailable` gives the reason)."""
+    best = _best()
+    return None if best is None else best[1]
+
+
+def build_name() -> str | None:
+    """The name of the build that `load_library` gives, one of BUILDS."""
+    best = _best()
+    return None if best is None else best[0]
+
+
+def why_unavailable() -> str:
+    """Why `load_library` gives None."""
+    numbers = [_abi(c.CDLL(str(path))) for path in _folder().glob("_kernels_*.so")]
+    if all(number == ABI for number in numbers):
+        if os.environ.get("MISREAD_KERNELS"):
+            return f"the folder that MISREAD_KERNELS names, {_folder()}, has no kernels for this processor"
+        return "misread was installed without a C++ compiler, so without its kernels"
+    return (
+        f"the compiled kernels are of another version of misread (interface {numbers[0]}, not {ABI}). "
+        "Reinstall misread to compile them again"
+    )
+
+
+@cache
+def _best() -> tuple[str, c.CDLL] | None:
     plain = _open("plain")
     if plain is None:
         return None
     fit = BUILDS[plain.engine_first_build() :]
-    return next((library for build in fit if (library := _open(build)) is not None), None)
+    return next(((build, library) for build in fit if (library := _open(build)) is not None), None)
+
+
+def _folder() -> Path:
+    """Where the libraries are: beside this file, or where MISREAD_KERNELS says."""
+    folder = Path(os.environ.get("MISREAD_KERNELS") or Path(__file__).parent)
+    if not folder.is_dir():
+        raise MisreadError(
+            f"MISREAD_KERNELS is {folder}, which is not a folder. Unset it to use misread's own kernels."
+        )
+    return folder.resolve()
 
 
 def _open(build: str) -> c.CDLL | None:
-    """One build, beside this file or in the folder that MISREAD_KERNELS names; None where it was not compiled."""
-    folder = Path(os.environ.get("MISREAD_KERNELS") or Path(__file__).parent)
-    if not folder.is_dir():
-        raise MisreadError(f"MISREAD_KERNELS is {folder}, which is not a folder. Unset it to use misread's own kernels.")
-    path = folder / f"_kernels_{build}.so"
-    return _with_signatures(c.CDLL(str(path.resolve()))) if path.is_file() else None
+    """A build, if it was compiled and has this version's interface."""
+    path = _folder() / f"_kernels_{build}.so"
+    if not path.is_file():
+        return None
+    library = c.CDLL(str(path))
+    return _with_signatures(library) if _abi(library) == ABI else None
+
+
+def _abi(library: c.CDLL) -> int:
+    """The number of the library's interface; the first ones had no number, here 1."""
+    return library.engine_abi() if hasattr(library, "engine_abi") else 1
 
 
 def _with_signatures(library: c.CDLL) -> c.CDLL:
-    """Pointers are passed as whole numbers: the addresses of arrays that the caller keeps alive."""
-    p = c.c_void_p
-    library.engine_new.restype = p
-    library.engine_new.argtypes = [c.POINTER(LayerSpec), *[c.c_int] * 5, Hyper, c.c_uint32]
-    library.engine_free.argtypes = [p]
-    library.engine_copy.argtypes = [p, c.c_int, c.c_int, p, p, c.c_int]
-    library.engine_copy_norm.argtypes = [p, c.c_int, c.c_int, p, p, p, p, c.c_int]
-    library.engine_seek.argtypes = [p, c.c_int64]
-    library.engine_train.argtypes = [p, c.c_int, p, p, p, c.c_int64, p, p, p]
-    library.engine_predict.argtypes = [p, c.c_int, p, p, c.c_int64, p]
+    """Pointers are passed as integers: the addresses of arrays that the caller keeps alive."""
+    p, i32, i64 = c.c_void_p, c.c_int32, c.c_int64
+    status: dict[str, list[type]] = {
+        "engine_new": [c.POINTER(LayerSpec), i64, i64, i64, i32, c.POINTER(Hyper), c.c_uint32, c.POINTER(p)],
+        "engine_copy": [p, i64, i32, p, p, i32],
+        "engine_copy_norm": [p, i64, i32, p, p, p, p, i32],
+        "engine_start_training": [p, p, i64, p, p, i64, p, i64, i64, p, p],
+        "engine_start_prediction": [p, p, i64, p],
+        "engine_work": [p, i32],
+    }
+    for name, arguments in status.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = arguments, i32
+    for function in (library.engine_free, library.engine_cancel):
+        function.argtypes, function.restype = [p], None
+    library.engine_spec_size.restype = library.engine_hyper_size.restype = i64
+    library.engine_error.restype = c.c_char_p
     return library

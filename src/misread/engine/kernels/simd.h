@@ -1,0 +1,130 @@
+// Vectors of VL floats, in the widest form that this build's processor has, and bf16 numbers.
+//
+// The vectors are the compiler's own (GCC and Clang), so that arithmetic is written with operators on every processor.
+// Intrinsics appear only where the compiler has no operator, and only in this file.
+#pragma once
+#include <cstdint>
+#include <cstring>
+
+#if defined(__SSE__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#if defined(__AVX512F__)
+#define VL 16
+#elif defined(__AVX__)
+#define VL 8
+#else
+#define VL 4  // SSE, NEON, or whatever the compiler makes of it
+#endif
+#if defined(__AVX512BF16__)
+#define HAS_BF16 1
+#else
+#define HAS_BF16 0
+#endif
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 64")
+
+typedef float V __attribute__((vector_size(4 * VL), aligned(4), may_alias));
+typedef int32_t VI __attribute__((vector_size(4 * VL), aligned(4), may_alias));
+typedef uint8_t VB __attribute__((vector_size(VL), aligned(1), may_alias));
+typedef uint16_t Half;  // a bf16: the upper half of a float's bits
+
+INLINE int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+INLINE V load(const float *p) { return *(const V *)p; }
+INLINE void store(float *p, V x) { *(V *)p = x; }
+INLINE V splat(float x) { return x - V{}; }
+
+INLINE V square_root(V x) {
+#if VL == 16
+    return (V)_mm512_maskz_sqrt_ps(0xffff, (__m512)x);  // all lanes; GCC 12 warns of the form without a mask
+#elif VL == 8
+    return (V)_mm256_sqrt_ps((__m256)x);
+#elif defined(__SSE__)
+    return (V)_mm_sqrt_ps((__m128)x);
+#elif defined(__aarch64__)
+    return (V)vsqrtq_f32((float32x4_t)x);
+#else
+    V y;
+    UNROLL for (int i = 0; i < VL; i++) y[i] = __builtin_sqrtf(x[i]);
+    return y;
+#endif
+}
+
+// 1 / x, to the last place of a float or the one before it. AVX-512 estimates and takes one step of Newton's method: the
+// divider stays free for `square_root`.
+INLINE V reciprocal(V x) {
+#if VL == 16
+    V y = (V)_mm512_maskz_rcp14_ps(0xffff, (__m512)x);
+    return y * (2 - x * y);
+#else
+    return 1 / x;
+#endif
+}
+
+// ReLU. NaN stays NaN, as in PyTorch; otherwise a diverged training would look healthy.
+INLINE V rectified(V x) { return x < 0 ? V{} : x; }
+
+// Append those of the VL values from `x` that are not zero, and their positions from `first` on. Returns how many.
+// Writes up to VL entries.
+INLINE int append_nonzero(const float *x, int32_t first, float *value, int32_t *at) {
+#if VL == 16
+    const __m512i steps = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    __m512 y = _mm512_loadu_ps(x);
+    __mmask16 on = _mm512_cmp_ps_mask(y, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+    _mm512_storeu_ps(value, _mm512_maskz_compress_ps(on, y));
+    _mm512_storeu_si512(at, _mm512_maskz_compress_epi32(on, _mm512_add_epi32(_mm512_set1_epi32(first), steps)));
+    return __builtin_popcount(on);
+#else
+    int n = 0;
+    for (int i = 0; i < VL; i++) {
+        at[n] = first + i;
+        value[n] = x[i];
+        n += x[i] != 0;
+    }
+    return n;
+#endif
+}
+
+// Round to the nearest bf16, ties to even. NaN stays NaN.
+INLINE Half to_half(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    return x != x ? 0x7fc0 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+
+// Products of bf16 numbers. A vector of V's size holds VL pairs; `pair_product` adds both products of each pair.
+// Without the instructions an engine is never mixed, and these are never called.
+#if HAS_BF16
+INLINE V pair_product(V sum, V x, V y) { return (V)_mm512_dpbf16_ps((__m512)sum, (__m512bh)x, (__m512bh)y); }
+INLINE void store_half(Half *p, V x) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh((__m512)x)); }
+INLINE V splat_pair(const Half *p) {
+    int32_t pair;
+    memcpy(&pair, p, 4);
+    return (V)_mm512_set1_epi32(pair);
+}
+#else
+INLINE V pair_product(V sum, V, V) { return sum; }
+INLINE void store_half(Half *, V) {}
+INLINE V splat_pair(const Half *) { return V{}; }
+#endif
+
+// While one of these lives, this thread takes numbers too small for a float's full precision as zero. On x86 such a
+// number costs a hundred times a normal one.
+struct FlushTiny {
+#if defined(__SSE__)
+    unsigned before = _mm_getcsr();
+    FlushTiny() { _mm_setcsr(before | 0x8040); }
+    ~FlushTiny() { _mm_setcsr(before); }
+#elif defined(__aarch64__)
+    uint64_t before;
+    FlushTiny() {
+        __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+        __asm__ volatile("msr fpcr, %0" ::"r"(before | 1u << 24));
+    }
+    ~FlushTiny() { __asm__ volatile("msr fpcr, %0" ::"r"(before)); }
+#endif
+};

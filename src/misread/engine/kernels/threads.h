@@ -1,0 +1,79 @@
+// How an engine's threads share the work of a call and wait for one another.
+#pragma once
+#include <atomic>
+#include <cstdint>
+
+#include "simd.h"
+
+// The whole numbers from `from` up to, not including, `to`.
+struct Range {
+    int64_t from, to;
+};
+
+// One thread's part of n things. The parts follow one another and differ by at most one in size.
+INLINE Range share(int64_t n, int thread, int64_t threads) { return {n * thread / threads, n * (thread + 1) / threads}; }
+
+// The threads of one engine. A call goes: `open`, then on every thread `enter`, the work with its barriers, and out.
+class Team {
+    std::atomic<int> entered{0};         // threads that called `enter`, or CANCELLED
+    std::atomic<int> arrived{0};         // threads at the barrier
+    std::atomic<uint32_t> passed{0};     // barriers so far; wraps around
+    static constexpr int CANCELLED = -1;
+
+  public:
+    int threads = 1;
+
+    // Before the threads of a call start.
+    void open() { entered.store(0, std::memory_order_release); }
+
+    // Wait until all threads are here. False: the call was cancelled, and no thread may work. All get the same answer.
+    bool enter() {
+        int count = entered.load(std::memory_order_acquire);
+        do {
+            if (count == CANCELLED) return false;
+        } while (!entered.compare_exchange_weak(count, count + 1, std::memory_order_acq_rel));
+        if (count + 1 == threads) entered.notify_all();
+        while ((count = entered.load(std::memory_order_acquire)) != threads) {
+            if (count == CANCELLED) return false;
+            entered.wait(count, std::memory_order_acquire);
+        }
+        return true;
+    }
+
+    // Send the threads that wait in `enter` home, because another could not be started. Once all have entered, the call
+    // is past cancelling and this does nothing.
+    void cancel() {
+        int count = entered.load(std::memory_order_acquire);
+        do {
+            if (count == threads) return;
+        } while (!entered.compare_exchange_weak(count, CANCELLED, std::memory_order_acq_rel));
+        entered.notify_all();
+    }
+
+    // Wait until all threads are here. What each wrote before, all can read after.
+    void barrier() {
+        uint32_t turn = passed.load(std::memory_order_relaxed);
+        if (arrived.fetch_add(1, std::memory_order_acq_rel) == threads - 1) {
+            arrived.store(0, std::memory_order_relaxed);
+            passed.store(turn + 1, std::memory_order_release);
+            passed.notify_all();
+            return;
+        }
+        // Spin through a short wait and sleep through a longer one: another program may want the core, or the very
+        // thread that this one waits for.
+        for (int spins = 0; passed.load(std::memory_order_acquire) == turn; spins++) {
+            if (spins > 400) passed.wait(turn, std::memory_order_acquire);
+            else relax();
+        }
+    }
+
+  private:
+    // Tell the processor that this is a spinning loop.
+    static void relax() {
+#if defined(__SSE__)
+        _mm_pause();
+#elif defined(__aarch64__)
+        __asm__ volatile("yield");
+#endif
+    }
+};
