@@ -1,4 +1,4 @@
-"""Compiles the kernels, `engine/kernels/kernels.cpp`, once for each kind of processor. The best one is chosen at run time.
+"""Compiles the kernels, `engine/kernels/kernels.cpp`, once for each kind of processor; misread picks one at run time.
 
 They are plain shared libraries, loaded by ctypes: one file serves every version of Python, and so does a wheel.
 They are optional. Without a compiler misread installs as pure Python and trains with PyTorch.
@@ -13,7 +13,7 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 KERNELS = "src/misread/engine/kernels"
-FLAGS = ["-std=c++20", "-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
+FLAGS = ["-std=c++20", "-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]  # warnings are errors in the tests only
 BUILDS: dict[str, list[str]] = {"plain": []}  # on 64-bit ARM that is NEON
 if platform.machine().lower() in ("x86_64", "amd64"):
     BUILDS["avx2"] = ["-march=x86-64-v3"]

@@ -1,8 +1,10 @@
 // The kernels' C functions, behind a class: the only file of these tests that knows them.
 #pragma once
 #include "abi.h"
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -25,6 +27,7 @@ int32_t engine_start_training(void *, const uint8_t *images, int64_t n_images, c
                               const double *rates, int64_t n_rates, int64_t first_step, double *losses, int64_t *correct);
 int32_t engine_start_prediction(void *, const uint8_t *images, int64_t n, float *logits);
 int32_t engine_work(void *, int32_t thread);
+void engine_cancel(void *);
 }
 
 struct Losses {
@@ -46,6 +49,14 @@ class Engine {
 
     static bool has_bf16() { return engine_has_bf16(); }
 
+    // Why there is no such engine: empty where there is one, "?" where no reason is given.
+    static std::string refusal(const std::vector<Spec> &specs, int64_t batch, int64_t threads, const Hyper *hyper) {
+        void *engine;
+        int32_t status = engine_new(specs.data(), specs.size(), batch, threads, 0, hyper, 0, &engine);
+        if (status == 0) engine_free(engine);
+        return status == 0 ? "" : *engine_error() ? engine_error() : "?";
+    }
+
     void load(const std::vector<Arrays> &layers, int which = WEIGHTS) {
         for (size_t i = 0; i < layers.size(); i++) copy(i, which, const_cast<Arrays &>(layers[i]), true);
     }
@@ -59,8 +70,7 @@ class Engine {
     Losses train(const std::vector<uint8_t> &images, const std::vector<int64_t> &labels, const std::vector<int64_t> &rows,
                  const std::vector<double> &rates, int64_t first_step) {
         Losses losses{std::vector<double>(rates.size()), 0};
-        done(engine_start_training(engine, images.data(), labels.size(), labels.data(), rows.data(), rows.size(), rates.data(),
-                                   rates.size(), first_step, losses.each.data(), &losses.correct));
+        start(images, labels, rows, rates, first_step, losses);
         work();
         return losses;
     }
@@ -74,7 +84,26 @@ class Engine {
         return logits;
     }
 
+    // Whether a training whose last thread could not be started ends on all the others. Without others there is nothing to see.
+    bool cancelled(const std::vector<uint8_t> &images, const std::vector<int64_t> &labels, const std::vector<int64_t> &rows,
+                   const std::vector<double> &rates) {
+        Losses losses{std::vector<double>(rates.size()), 0};
+        start(images, labels, rows, rates, 0, losses);
+        std::vector<std::thread> others;
+        std::vector<int32_t> status(threads, 1);
+        for (int i = 0; i + 1 < threads; i++) others.emplace_back([&, i] { status[i] = engine_work(engine, i); });
+        engine_cancel(engine);
+        for (auto &thread : others) thread.join();
+        return std::count(status.begin(), status.end(), 1) == threads;
+    }
+
   private:
+    void start(const std::vector<uint8_t> &images, const std::vector<int64_t> &labels, const std::vector<int64_t> &rows,
+               const std::vector<double> &rates, int64_t first_step, Losses &losses) {
+        done(engine_start_training(engine, images.data(), labels.size(), labels.data(), rows.data(), rows.size(), rates.data(),
+                                   rates.size(), first_step, losses.each.data(), &losses.correct));
+    }
+
     static void done(int32_t status) {
         if (status == 0) return;
         fprintf(stderr, "the engine refused: %s\n", engine_error());

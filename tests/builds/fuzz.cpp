@@ -5,7 +5,8 @@
 //   - every training step, from the kernels' own weights and moments, gives the reference's loss, gradients, updates and
 //     moving averages within rounding;
 //   - the same training again gives the same bits;
-//   - where there are bf16 products, they repeat bit for bit and their loss is near.
+//   - where there are bf16 products, they repeat bit for bit and their loss is near;
+//   - a layer with one impossible number is refused with a reason, and a call that lacks a thread can be cancelled.
 // RESULTS receives the predictions, losses and weights as float32, for a comparison with another processor.
 #include "reference.hpp"
 #include <algorithm>
@@ -230,6 +231,7 @@ static State check_training(const Case &c, std::vector<double> &losses, long &st
     State before = state_of(engine, c.weights);
     if (before.weights != c.weights) fail("weights changed on the way in or out", 0, 0, 0);
     int64_t correct = 0;
+    if (!engine.cancelled(c.images, c.labels, c.rows, c.rates)) fail("a call without all its threads went on", 0, 0, 0);
     for (size_t i = 0; i < c.rates.size(); i++) {
         std::vector<int64_t> rows(c.rows.begin() + i * c.batch, c.rows.begin() + std::min(c.rows.size(), (i + 1) * c.batch));
         Losses loss = engine.train(c.images, c.labels, rows, {c.rates[i]}, c.first_step + i);
@@ -267,6 +269,15 @@ static void check_mixed(const Case &c, double loss) {
     if (!(finals[0] == finals[1])) fail("the same training in bf16 gives other bits", 0, 0, 0);
 }
 
+static void check_refusals(Case c, Random &r) {
+    int32_t Spec::*fields[] = {&Spec::kind, &Spec::in_h, &Spec::in_w, &Spec::in_c, &Spec::kernel_h, &Spec::kernel_w, &Spec::top,
+                               &Spec::left, &Spec::out_h, &Spec::out_w, &Spec::units, &Spec::pool};
+    c.specs[r.between(0, c.specs.size() - 1)].*fields[r.between(0, std::size(fields) - 1)] =
+        r.one_of({-1, 0, 2, 100'000, INT32_MIN, INT32_MAX});
+    std::string reason = Engine::refusal(c.specs, c.batch, c.threads, &c.hyper);
+    if (reason == "?") fail("refused without a reason", 0, 0, 0);
+}
+
 static std::string describe(const Case &c) {
     std::string text = std::to_string(c.rows.size()) + " images, batch " + std::to_string(c.batch) + ", threads " + std::to_string(c.threads);
     for (const Spec &s : c.specs) {
@@ -296,6 +307,7 @@ int main(int arguments, char **argument) {
         write(check_predictions(c, r));
         State final = check_training(c, losses, steps, compared);
         if (Engine::has_bf16()) check_mixed(c, losses[0]);
+        check_refusals(c, r);
         write({losses.begin(), losses.end()});
         for (const Arrays &a : final.weights)
             for (auto *part : {&a.w, &a.b, &a.gamma, &a.mean, &a.variance}) write(*part);
