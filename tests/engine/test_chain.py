@@ -7,94 +7,33 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from engine_cases import (
+    ADAM,
+    BATCH,
+    CLASSES,
+    CLASSIFY,
+    LIBRARY,
+    NETWORKS,
+    Shape,
+    build,
+    builds_here,
+    conv,
+    dense,
+    network_of,
+    pictures,
+    training_chain,
+)
 from torch import Tensor, nn
 
 from misread.engine import chain as chain_module
 from misread.engine.chain import FIRST_MOMENTS, Chain, UnknownNetwork
-from misread.engine.library import BUILDS, Hyper, _open, load_library
-from misread.models import layer_specs as specs
-from misread.models.layer_specs import BatchNormalization, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
-from misread.models.network import Network, build_network, to_input
+from misread.engine.library import Hyper, _open
+from misread.models.layer_specs import Dropout, Flatten, MaxPooling2D
+from misread.models.network import to_input
 from misread.training.device import using_threads
 from misread.training.evaluate import predict_by_torch
 
-LIBRARY = load_library()
-pytestmark = pytest.mark.skipif(LIBRARY is None, reason="misread was installed without a C++ compiler")
-
-Shape = tuple[int, int, int]
-CLASSES, BATCH = 5, 16
-RELU = specs.ActivationLayer(activation="relu")
-ADAM = Hyper(
-    0.9, 0.999, 1e-4, 0.0, 0.0
-)  # an epsilon that is not tiny: rounding stays rounding where gradients are near 0
-CLASSIFY = Dense(units="classes")
-
-
-def dense(units: int) -> Dense:
-    return Dense(units=units, activation="relu")
-
-
-def conv(filters: int, kernel: int | tuple[int, int] = 3, padding: str = "same") -> Conv2D:
-    return Conv2D(filters=filters, kernel_size=kernel, padding=padding, activation="relu")
-
-
-def bare(filters: int) -> Conv2D:
-    return Conv2D(filters=filters, kernel_size=3, padding="same", use_bias=False)
-
-
-NETWORKS: dict[str, tuple[tuple[specs.LayerSpec, ...], Shape]] = {
-    "softmax regression": ((Flatten(), CLASSIFY), (9, 11, 1)),
-    "mlp 20": ((Flatten(), dense(20), CLASSIFY), (9, 11, 1)),
-    "mlp 100 33 7": ((Flatten(), dense(100), dense(33), dense(7), CLASSIFY), (9, 11, 3)),
-    "mlp 200": ((Flatten(), dense(200), CLASSIFY), (9, 11, 1)),
-    "conv pool": ((conv(10), MaxPooling2D(), Flatten(), dense(20), CLASSIFY), (9, 11, 1)),
-    "conv pool, colour": ((conv(20, 5), MaxPooling2D(), Flatten(), CLASSIFY), (9, 11, 3)),
-    "conv": ((conv(6), Flatten(), CLASSIFY), (9, 11, 1)),
-    "conv 100": ((conv(100, padding="valid"), MaxPooling2D(), Flatten(), CLASSIFY), (7, 6, 2)),
-    "pool before relu": (
-        (Conv2D(filters=8, kernel_size=3), MaxPooling2D(), RELU, Flatten(), CLASSIFY), (9, 11, 1),
-    ),
-    "conv valid conv same": (
-        (conv(10, (2, 3), "valid"), MaxPooling2D(), conv(20, (3, 4)), MaxPooling2D(), Flatten(), dense(20), CLASSIFY),
-        (9, 11, 3),
-    ),
-    "three convs": ((conv(5), conv(17, 3, "valid"), MaxPooling2D(), conv(33, 2), Flatten(), CLASSIFY), (9, 11, 1)),
-    "conv pool norm": (
-        (bare(10), MaxPooling2D(), BatchNormalization(), RELU, Flatten(), dense(20), CLASSIFY), (9, 11, 1),
-    ),
-    "norms": (
-        (bare(6), BatchNormalization(), RELU, bare(20), MaxPooling2D(), BatchNormalization(momentum=0.8), RELU,
-         Flatten(), Dense(units=33, use_bias=False), BatchNormalization(), RELU, CLASSIFY),
-        (9, 11, 3),
-    ),
-}  # fmt: skip
-
-
-def build(name: str) -> tuple[Network, Shape]:
-    layers, shape = NETWORKS[name]
-    return network_of(layers, shape), shape
-
-
-def network_of(layers: Sequence[specs.LayerSpec], shape: Shape) -> Network:
-    """With biases and normalisations that are not at their initial zeros and ones, which would hide mistakes."""
-    torch.manual_seed(0)
-    network = build_network(layers, shape, CLASSES)
-    with torch.no_grad():
-        for name, tensor in network.state_dict().items():
-            if tensor.is_floating_point() and tensor.ndim == 1:
-                tensor.add_(torch.rand_like(tensor), alpha=0.3 if name.endswith(("bias", "mean")) else 1.0)
-    return network
-
-
-def pictures(n: int, shape: Shape, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Noise with black regions, black pixels, and one image that is black throughout."""
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, (n, *shape), dtype=np.uint8)
-    images[rng.random(images.shape) < 0.3] = 0
-    images[::2, :4] = 0
-    images[:, :, -3:] = 0
-    images[n // 2] = 0
-    return torch.from_numpy(images), torch.from_numpy(rng.integers(0, CLASSES, n))
+pytestmark = pytest.mark.skipif(LIBRARY is None, reason="there are no compiled kernels")
 
 
 class Masked(nn.Module):
@@ -129,10 +68,6 @@ def train_plainly(
         losses.append(loss.item())
         right += int((logits.argmax(1) == y).sum())
     return losses, right, first
-
-
-def training_chain(network: nn.Module, shape: Shape, hyper: Hyper = ADAM, **settings: object) -> Chain:
-    return Chain(network, shape, batch_size=BATCH, training=hyper, **settings)  # type: ignore[arg-type]
 
 
 def distance(ours: Tensor, theirs: Tensor) -> float:
@@ -263,15 +198,19 @@ def flat_mask(seed: int, layer: int, rate: float) -> Callable[[tuple[int, ...]],
     return mask
 
 
+BELOW_1 = float(np.nextafter(np.float32(1), np.float32(0)))
+
+
+@pytest.mark.parametrize("rate", [0.5, BELOW_1])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_dropout_is_that_of_the_hash(threads: int) -> None:
+def test_dropout_is_that_of_the_hash(threads: int, rate: float) -> None:
     layers = (
-        conv(10), MaxPooling2D(), Dropout(rate=0.25), Flatten(), dense(100), Dropout(rate=0.5), dense(20), CLASSIFY,
+        conv(10), MaxPooling2D(), Dropout(rate=0.25), Flatten(), dense(100), Dropout(rate=rate), dense(20), CLASSIFY,
     )  # fmt: skip
     network = network_of(layers, (9, 11, 3))
     before, plain = copy.deepcopy(network), copy.deepcopy(network)
-    for layer, (name, rate) in enumerate((("dropout", 0.25), ("dropout_1", 0.5))):
-        plain._modules[name] = Masked(rate, flat_mask(7, layer, rate))
+    for layer, (name, own) in enumerate((("dropout", 0.25), ("dropout_1", rate))):
+        plain._modules[name] = Masked(own, flat_mask(7, layer, own))
     images, labels = pictures(2 * BATCH + 3, (9, 11, 3))
     with using_threads(threads):
         chain = training_chain(network, (9, 11, 3), dropout_key=7)
@@ -371,12 +310,6 @@ def test_a_chain_that_trains_predicts_between_steps_without_disturbing_them() ->
     assert torch.equal(*finals)
 
 
-def builds_here() -> list[str]:
-    """Those that were compiled and that this processor can run."""
-    plain = _open("plain")
-    return [] if plain is None else [b for b in BUILDS[plain.engine_first_build() :] if _open(b) is not None]
-
-
 @pytest.mark.parametrize("build_name", builds_here())
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_build_predicts_and_trains_alike(monkeypatch: pytest.MonkeyPatch, name: str, build_name: str) -> None:
@@ -427,16 +360,21 @@ def test_a_batch_that_is_too_large_is_refused() -> None:
         Chain(network, shape, batch_size=65_536)
 
 
+NANS = {"usual": 0x7FC00000, "all bits": 0x7FFFFFFF, "negative": 0xFFFFFFFF}
+
+
+@pytest.mark.parametrize("mixed", [False, True] if LIBRARY is not None and LIBRARY.engine_has_bf16() else [False])
+@pytest.mark.parametrize("nan", NANS)
 @pytest.mark.parametrize("name", ["mlp 20", "conv pool", "norms"])
-def test_weights_that_are_not_numbers_are_seen_in_the_loss_and_the_logits(name: str) -> None:
-    """ReLU lets NaN through: a training that diverged must not look healthy."""
+def test_weights_that_are_not_numbers_are_seen_in_the_loss_and_the_logits(name: str, nan: str, mixed: bool) -> None:
+    """ReLU and bf16 let NaN through: a training that diverged must not look healthy."""
     network, shape = build(name)
     with torch.no_grad():
-        next(network.parameters())[0] = float("nan")
+        next(network.parameters())[0] = torch.from_numpy(np.array([NANS[nan]], np.uint32).view(np.float32))[0]
     images, labels = pictures(BATCH, shape)
     images[images == 0] = 1  # a product with an exact zero is left out, whatever the other factor
-    assert Chain(network, shape).predict(images).isnan().all()
-    losses, _ = training_chain(network, shape).train(images, labels, torch.arange(BATCH), [0.01], 0)
+    assert Chain(network, shape, mixed=mixed).predict(images).isnan().all()
+    losses, _ = training_chain(network, shape, mixed=mixed).train(images, labels, torch.arange(BATCH), [0.01], 0)
     assert np.isnan(losses).all()
 
 

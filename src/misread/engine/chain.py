@@ -30,7 +30,7 @@ class Chain:
                  gradients of the dense layers' inputs. Sums, weights, moments and the loss are float32.
     dropout_key: together with a step's number it decides what that step drops.
 
-    What a chain is made with, `weights`, both `moments` and the number of the next step are its whole state: a new chain
+    Its settings, `weights`, both `moments` and the number of the next step are a chain's whole state: a new chain
     that takes them over goes on bit for bit. Several Python threads may use a chain; its calls wait for one another.
 
     Raises UnknownNetwork: there are no compiled kernels here, they do not know the network or these settings, or its

@@ -1,8 +1,8 @@
 // Which cells of a convolution have to be computed.
 //
-// In the first layer, those whose window sees a pixel that is not zero. In the later layers of a prediction, those whose
-// window sees a computed cell. All others are what an image of zeros gives. A training, whose weights change with every
-// step, knows that of the first layer alone: it is the shift.
+// In the first layer, those whose window sees a pixel that is not zero. In the later layers of a prediction, those
+// whose window sees a computed cell. All others are what an image of zeros gives. A training, whose weights change with
+// every step, knows that of the first layer alone: it is the shift.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -59,5 +59,6 @@ static int64_t list_active(const Conv &l, int thread, const uint8_t *image, bool
         return l.cells;
     }
     if (!l.before) return cells_seeing(l, pixels_set(l, image), cells);
-    return cells_seeing(l, cells_set(l, l.before->active + thread * l.before->cells, l.before->n_active[thread]), cells);
+    return cells_seeing(l, cells_set(l, l.before->active + thread * l.before->cells, l.before->n_active[thread]),
+                        cells);
 }

@@ -1,4 +1,4 @@
-// Adam with decoupled weight decay: Kingma and Ba 2015 (arXiv 1412.6980); Loshchilov and Hutter 2019 (arXiv 1711.05101).
+// Adam: Kingma and Ba 2015 (arXiv 1412.6980), with the weight decay of Loshchilov and Hutter 2019 (arXiv 1711.05101).
 #pragma once
 #include <cmath>
 
@@ -21,13 +21,14 @@ struct Params {
     float *part(int which) const { return which == WEIGHTS ? w : which == FIRST_MOMENTS ? m : v; }
 };
 
-// What one step of Adam needs, in the form of section 2 of the paper: the bias corrections are in `step` and `root_scale`.
+// One step of Adam, in the form of section 2 of the paper: `step` and `root_scale` hold the bias corrections.
 struct Adam {
     float beta1, beta2, epsilon;
     float step, root_scale, keep;
 
     Adam() = default;
-    Adam(const Hyper &h, double learning_rate, int64_t steps_before) : beta1(h.beta1), beta2(h.beta2), epsilon(h.epsilon) {
+    Adam(const Hyper &h, double learning_rate, int64_t steps_before)
+        : beta1(h.beta1), beta2(h.beta2), epsilon(h.epsilon) {
         double t = steps_before + 1;
         step = (float)(learning_rate / (1 - std::pow((double)h.beta1, t)));
         root_scale = (float)(1 / std::sqrt(1 - std::pow((double)h.beta2, t)));

@@ -35,8 +35,9 @@ static bool check_hyper(const Hyper &h) {
 // `before`: the layer whose outputs this one takes; null for the first
 static bool check_convolution(const Spec &s, const Spec *before) {
     if (before && before->dropout != 0) return refuse("dropout before a convolution");
-    if (before && (s.in_h != before->out_h / before->pool || s.in_w != before->out_w / before->pool || s.in_c != before->units))
-        return refuse("a convolution's input differs from the output before it");
+    bool same = !before || (s.in_h == before->out_h / before->pool && s.in_w == before->out_w / before->pool &&
+                            s.in_c == before->units);
+    if (!same) return refuse("a convolution's input differs from the output before it");
     if (!s.relu) return refuse("a convolution without ReLU");
     if (s.pool != 1 && s.pool != 2) return refuse("pooling by %d", s.pool);
     if (s.kernel_h < 1 || s.kernel_w < 1 || s.out_h < s.pool || s.out_w < s.pool)
@@ -54,11 +55,10 @@ static bool check_convolution(const Spec &s, const Spec *before) {
 
 static bool check_dense(const Spec &s, const Spec *before) {
     if (s.in_h != 1 || s.in_w != 1 || s.pool != 1) return refuse("a dense layer's in_h, in_w and pool must be 1");
-    int64_t given = !before                ? s.in_c
-                    : before->kind == CONV ? (int64_t)(before->out_h / before->pool) * (before->out_w / before->pool) * before->units
-                                           : before->units;
-    if (given != s.in_c)
-        return refuse("a dense layer takes %d inputs, but gets %lld", s.in_c, (long long)given);
+    int64_t given = before ? before->units : s.in_c;
+    if (before && before->kind == CONV)
+        given *= (int64_t)(before->out_h / before->pool) * (before->out_w / before->pool);
+    if (given != s.in_c) return refuse("a dense layer takes %d inputs, but gets %lld", s.in_c, (long long)given);
     return true;
 }
 
@@ -74,7 +74,8 @@ static bool check_layers(const Spec *specs, int64_t n_layers) {
         if (!(s.dropout >= 0 && s.dropout < 1)) return refuse("dropout must be at least 0 and, in float32, below 1");
         if (s.normalised && !s.relu) return refuse("a normalisation without ReLU");
         if (s.normalised && !(s.epsilon >= FLT_MIN && s.momentum >= 0 && s.momentum <= 1))
-            return refuse("a normalisation's epsilon must be at least %g, and its momentum from 0 to 1", (double)FLT_MIN);
+            return refuse("a normalisation's epsilon must be at least %g, and its momentum from 0 to 1",
+                          (double)FLT_MIN);
         if (last ? s.kind != DENSE || s.relu || s.dropout != 0 : !s.relu)
             return refuse("all layers have ReLU but the last, which is dense and has no dropout");
     }
@@ -86,10 +87,11 @@ static bool check_rows(const int64_t *rows, int64_t n, int64_t n_images, const i
     for (int64_t i = 0; i < n; i++) {
         int64_t row = rows[i];
         if (row < 0 || row >= n_images)
-            return refuse("rows[%lld] is %lld, but there are %lld images", (long long)i, (long long)row, (long long)n_images);
+            return refuse("rows[%lld] is %lld, but there are %lld images", (long long)i, (long long)row,
+                          (long long)n_images);
         if (labels[row] < 0 || labels[row] >= classes)
-            return refuse("labels[%lld] is %lld, but the network has %lld classes", (long long)row, (long long)labels[row],
-                          (long long)classes);
+            return refuse("labels[%lld] is %lld, but the network has %lld classes", (long long)row,
+                          (long long)labels[row], (long long)classes);
     }
     return true;
 }

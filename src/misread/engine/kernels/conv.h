@@ -1,8 +1,9 @@
 // Convolutions, each with its max-pooling, normalisation and ReLU: what they hold, and how it is laid out.
 //
-// Images are channels-last; the channels of hidden images are padded to whole vectors, and every image is stored with the
-// zeros of its padding around it. A cell is one position of the pooled output; its window is the pool x pool positions
-// of the unpooled output that it is the maximum of. A patch is what one position sees: kernel_h rows of the input.
+// Images are channels-last; the channels of hidden images are padded to whole vectors, and every image is stored with
+// the zeros of its padding around it. A cell is one position of the pooled output; its window is the pool x pool
+// positions of the unpooled output that it is the maximum of. A patch is what one position sees: kernel_h rows of the
+// input.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -30,9 +31,9 @@ struct Step {
 // Where one image's pooled outputs go, and what happens to them on the way.
 struct Output {
     float *to;
-    Half *half;         // the same outputs in bf16; or null
-    const int64_t *at;  // (cells): where each cell's units begin in `to` and `half`
-    uint8_t *chosen;    // (cells, units_p)
+    Half *half;                  // the same outputs in bf16; or null
+    const int64_t *at;           // (cells): where each cell's units begin in `to` and `half`
+    uint8_t *chosen;             // (cells, units_p)
     const float *scale, *shift;  // (units_p)
     bool relu;
 };
@@ -42,18 +43,18 @@ struct Conv {
     int64_t in_h, in_w, kernel_h, kernel_w, top, left, out_h, out_w, pool;
     bool trains, mixed;
     const Conv *before = nullptr, *next = nullptr;  // the convolutions beside it
-    int64_t channels_p, units_p;   // as stored: the first layer's channels are not padded
-    int64_t row_length, patch;     // floats of a patch's row, in whole vectors, and of all its rows
-    int64_t elements;              // of a patch without what fills up its rows; even, for pairs
-    int64_t row_stride, in_size;   // floats of a row of the stored input, and of one image
+    int64_t channels_p, units_p;                    // as stored: the first layer's channels are not padded
+    int64_t row_length, patch;                      // floats of a patch's row, in whole vectors, and of all its rows
+    int64_t elements;                               // of a patch without what fills up its rows; even, for pairs
+    int64_t row_stride, in_size;                    // floats of a row of the stored input, and of one image
     int64_t pooled_h, pooled_w, cells;
-    int64_t places;                // images whose `chosen` and `active` are held: all, or in a prediction one a thread
+    int64_t places;  // images whose `chosen` and `active` are kept
 
     Params weights;          // (units_p, patch); what fills up the rows of a patch is zero and stays so
     Params biases;           // (units_p); not with a normalisation
     Norm norm;               // of units_p units
-    float *forward_weights;  // the same weights as the forward pass reads them: by groups of 4, 2 or 1 vectors of units,
-                             // (elements, width of the group); not if mixed
+    float *forward_weights;  // for each group of 4, 2 or 1 vectors of units (elements, width): the same weights, as the
+                             // forward pass reads them; not if mixed
     Half *forward_half;      // the same in bf16: (elements / 2, width, 2); only if mixed
     float *in;               // (batch, in_size): the stored input
     Half *in_half;           // (batch, in_size); only if mixed
@@ -96,10 +97,8 @@ struct Conv {
         pooled_h = out_h / pool, pooled_w = out_w / pool, cells = pooled_h * pooled_w;
         places = trains && batch > threads ? batch : threads;
         weights.plan(arena, {units_p, patch}, trains);
-        if (spec.normalised)
-            norm.plan(arena, spec, units_p, trains ? threads : 1, trains);
-        else
-            biases.plan(arena, {units_p}, trains);
+        if (spec.normalised) norm.plan(arena, spec, units_p, trains ? threads : 1, trains);
+        else biases.plan(arena, {units_p}, trains);
         arena.plan(in, {batch, in_size});
         in_half = nullptr, forward_half = nullptr, forward_weights = nullptr;
         if (mixed) {
@@ -124,8 +123,8 @@ struct Conv {
             every_cell[cell] = cell;
             corners[cell] = y * pool * row_stride + x * pool * channels_p;
             raw_at[cell] = cell * units_p;
-            out_at[cell] = !next ? cell * units_p
-                                 : (y + next->top) * next->row_stride + (x + next->left) * next->channels_p;
+            out_at[cell] =
+                !next ? cell * units_p : (y + next->top) * next->row_stride + (x + next->left) * next->channels_p;
         }
         if (!trains) return;
         for (int64_t i = 0; i < patch / VL; i++) offsets[i] = i * VL / row_length * row_stride + i * VL % row_length;
@@ -161,10 +160,8 @@ struct Conv {
                     for (int64_t i = 0; i < run; i++) {
                         float w = weights.w[u * patch + y * row_length + i];
                         int64_t base = first * elements, pair = (y * run_even + i) / 2;
-                        if (mixed)
-                            forward_half[base + (pair * width + u - first) * 2 + i % 2] = to_half(w);
-                        else
-                            forward_weights[base + (y * run + i) * width + u - first] = w;
+                        if (mixed) forward_half[base + (pair * width + u - first) * 2 + i % 2] = to_half(w);
+                        else forward_weights[base + (y * run + i) * width + u - first] = w;
                     }
         }
     }
@@ -191,10 +188,8 @@ struct Conv {
     }
 
     void plan_training(Arena &arena, bool normalised) {
-        if (normalised)
-            arena.plan(raw, {batch, cells, units_p});
-        else
-            arena.plan(gb, {threads, units_p});
+        if (normalised) arena.plan(raw, {batch, cells, units_p});
+        else arena.plan(gb, {threads, units_p});
         arena.plan(offsets, {patch / VL});
         arena.plan(g, {batch, cells, units_p});
         arena.plan(gw, {threads, units_p, patch});

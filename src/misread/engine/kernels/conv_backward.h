@@ -1,7 +1,7 @@
 // The backward pass of a convolution, and its update.
 //
-// Pooling passes a gradient to one position of each window alone, and ReLU to only some cells. What is left is a short list
-// of patches for each unit.
+// Pooling passes a gradient to one position of each window alone, and ReLU to only some cells. What is left is a short
+// list of patches for each unit.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -14,24 +14,24 @@ template <int N>
 static void conv_patch(const int64_t *offset, const float *w, float *gw, const float *in, float *gin, const int32_t *at,
                        const float *g, int64_t n) {
     V sum[N], weight[N];
-    UNROLL for (int j = 0; j < N; j++) sum[j] = load(gw + j * VL);
+    UNROLL(j, N) sum[j] = load(gw + j * VL);
     if (!gin) {
         for (int64_t i = 0; i < n; i++) {
             V x = splat(g[i]);
-            UNROLL for (int j = 0; j < N; j++) sum[j] += x * load(in + at[i] + offset[j]);
+            UNROLL(j, N) sum[j] += x * load(in + at[i] + offset[j]);
         }
     } else {
-        UNROLL for (int j = 0; j < N; j++) weight[j] = load(w + j * VL);
+        UNROLL(j, N) weight[j] = load(w + j * VL);
         for (int64_t i = 0; i < n; i++) {
             V x = splat(g[i]);
-            UNROLL for (int j = 0; j < N; j++) {
+            UNROLL(j, N) {
                 float *to = gin + at[i] + offset[j];
                 sum[j] += x * load(in + at[i] + offset[j]);
                 store(to, load(to) + x * weight[j]);
             }
         }
     }
-    UNROLL for (int j = 0; j < N; j++) store(gw + j * VL, sum[j]);
+    UNROLL(j, N) store(gw + j * VL, sum[j]);
 }
 
 const int MAX_CHUNK = 12;  // vectors of a patch whose sums and weights both stay in registers

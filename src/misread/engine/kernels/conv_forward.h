@@ -1,4 +1,5 @@
-// The forward pass of a convolution: products, pooling, scale and shift, and ReLU in one pass; only the result is written.
+// The forward pass of a convolution. Products, pooling, scale and shift, and ReLU are one pass, and only the result is
+// written.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -11,43 +12,47 @@ template <int NV, int NW, int POOL, bool MIXED>
 INLINE void conv_windows(const Conv &l, int64_t b, const int32_t *windows, int64_t vector, const Output &out) {
     const int POSITIONS = POOL * POOL;
     V sum[NW][POSITIONS][NV];
-    UNROLL for (int n = 0; n < NW; n++) UNROLL for (int p = 0; p < POSITIONS; p++) UNROLL for (int j = 0; j < NV; j++)
-        sum[n][p][j] = V{};
+    UNROLL(n, NW)
+        UNROLL(p, POSITIONS)
+            UNROLL(j, NV) sum[n][p][j] = V{};
     const float *in = l.in + b * l.in_size;
     const Half *in_half = MIXED ? l.in_half + b * l.in_size : nullptr;
     const float *w = MIXED ? (const float *)l.forward_half : l.forward_weights;
     w += vector * VL * (MIXED ? l.elements / 2 : l.elements);
     int64_t base[NW], run = MIXED ? round_up(l.kernel_w * l.channels_p, 2) : l.kernel_w * l.channels_p;
-    UNROLL for (int n = 0; n < NW; n++) base[n] = l.corners[windows[n]];
+    UNROLL(n, NW) base[n] = l.corners[windows[n]];
     for (int64_t ky = 0; ky < l.kernel_h; ky++) {
         for (int64_t i = 0; i < run; i += MIXED ? 2 : 1) {
             V weight[NV];
-            UNROLL for (int j = 0; j < NV; j++) weight[j] = load(w + j * VL);
+            UNROLL(j, NV) weight[j] = load(w + j * VL);
             w += NV * VL;
-            UNROLL for (int n = 0; n < NW; n++) UNROLL for (int p = 0; p < POSITIONS; p++) {
-                int64_t at = base[n] + (p / POOL) * l.row_stride + (p % POOL) * l.channels_p + i;
-                V x = MIXED ? splat_pair(in_half + at) : splat(in[at]);
-                UNROLL for (int j = 0; j < NV; j++)
-                    sum[n][p][j] = MIXED ? pair_product(sum[n][p][j], x, weight[j]) : sum[n][p][j] + x * weight[j];
+            UNROLL(n, NW)
+                UNROLL(p, POSITIONS) {
+                    int64_t at = base[n] + (p / POOL) * l.row_stride + (p % POOL) * l.channels_p + i;
+                    V x = MIXED ? splat_pair(in_half + at) : splat(in[at]);
+                    UNROLL(j, NV)
+                        sum[n][p][j] = MIXED ? pair_product(sum[n][p][j], x, weight[j]) : sum[n][p][j] + x * weight[j];
+                }
+        }
+        UNROLL(n, NW) base[n] += l.row_stride;
+    }
+    UNROLL(n, NW)
+        UNROLL(j, NV) {
+            V best = sum[n][0][j];
+            VI which = {};
+            UNROLL(p, POSITIONS - 1) {
+                V other = sum[n][p + 1][j];
+                VI better = other > best;  // of equals the first, as in PyTorch
+                best = better ? other : best;
+                which = better ? VI{} + (p + 1) : which;
             }
+            best = best * load(out.scale + (vector + j) * VL) + load(out.shift + (vector + j) * VL);
+            if (out.relu) best = rectified(best);
+            int64_t at = out.at[windows[n]] + (vector + j) * VL;
+            store(out.to + at, best);
+            if (out.half) store_half(out.half + at, best);
+            *(VB *)(out.chosen + windows[n] * l.units_p + (vector + j) * VL) = __builtin_convertvector(which, VB);
         }
-        UNROLL for (int n = 0; n < NW; n++) base[n] += l.row_stride;
-    }
-    UNROLL for (int n = 0; n < NW; n++) UNROLL for (int j = 0; j < NV; j++) {
-        V best = sum[n][0][j];
-        VI which = {};
-        UNROLL for (int p = 1; p < POSITIONS; p++) {
-            VI better = sum[n][p][j] > best;  // of equals the first, as in PyTorch
-            best = better ? sum[n][p][j] : best;
-            which = better ? VI{} + p : which;
-        }
-        best = best * load(out.scale + (vector + j) * VL) + load(out.shift + (vector + j) * VL);
-        if (out.relu) best = rectified(best);
-        int64_t at = out.at[windows[n]] + (vector + j) * VL;
-        store(out.to + at, best);
-        if (out.half) store_half(out.half + at, best);
-        *(VB *)(out.chosen + windows[n] * l.units_p + (vector + j) * VL) = __builtin_convertvector(which, VB);
-    }
 }
 
 template <int NV, int NW, int POOL, bool MIXED>
@@ -89,10 +94,8 @@ inline void Conv::take_image(const uint8_t *image, int64_t b) const {
 inline Output Conv::output_of(int thread, int64_t b, bool train) const {
     uint8_t *chosen_b = chosen + (train ? b : thread) * cells * units_p;
     if (train && norm.on) return {raw + b * cells * units_p, nullptr, raw_at, chosen_b, ones, zeros, false};
-    return {output(thread, b),           output_half(b),
-            out_at,                      chosen_b,
-            norm.on ? norm.scale : ones, norm.on ? norm.shift : biases.w,
-            true};
+    const float *scale = norm.on ? norm.scale : ones, *shift = norm.on ? norm.shift : biases.w;
+    return {output(thread, b), output_half(b), out_at, chosen_b, scale, shift, true};
 }
 
 // All cells as those that see nothing but zeros: the shift alone.
@@ -122,8 +125,8 @@ inline void Conv::fill_background(const Output &out, const int32_t *active, int6
     }
 }
 
-// Image b of the step, from `in`. `image` is the image of bytes, which the first layer looks for black in. In training a
-// normalised layer's outputs stay in `raw`, and their sums are added up.
+// Image b of the step, from `in`. `image` is the image of bytes, which the first layer looks for black in. In training
+// a normalised layer's outputs stay in `raw`, and their sums are added up.
 inline void Conv::forward(int thread, const uint8_t *image, int64_t b, bool train) const {
     Output out = output_of(thread, b, train);
     int64_t place = train ? b : thread;

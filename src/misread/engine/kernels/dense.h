@@ -22,21 +22,21 @@ struct Dense {
     int64_t batch_p;         // the batch in whole vectors
     int64_t vectors, width;  // of a block of units; width = vectors * VL
     int64_t blocks;
-    int64_t parts;           // copies of gx
-    Dropout dropout;         // of the inputs
+    int64_t parts;    // copies of gx
+    Dropout dropout;  // of the inputs
 
-    Params weights;  // (blocks, inputs, width); units beyond the last are zero and stay so
-    Params biases;   // (blocks, width); not with a normalisation
-    Norm norm;       // of blocks * width units
-    float *zeros;    // (blocks, width): where a normalised layer's sums begin
-    float *x;        // (batch, inputs), after dropout
-    Rows rows;       // of x
-    Columns columns; // of x
-    float *out;      // (blocks, batch, width): the outputs; of the last layer the logits
-    float *raw;      // (blocks, batch, width): the outputs before a normalisation
-    float *gout;     // (blocks, batch, width): the gradient of the loss by `out`
-    float *gx;       // (parts, inputs, batch_p): by x; the sum of the parts
-    float *scratch;  // (threads, MAX_VECTORS * VL, batch_p): one block of gout with units first
+    Params weights;   // (blocks, inputs, width); units beyond the last are zero and stay so
+    Params biases;    // (blocks, width); not with a normalisation
+    Norm norm;        // of blocks * width units
+    float *zeros;     // (blocks, width): where a normalised layer's sums begin
+    float *x;         // (batch, inputs), after dropout
+    Rows rows;        // of x
+    Columns columns;  // of x
+    float *out;       // (blocks, batch, width): the outputs; of the last layer the logits
+    float *raw;       // (blocks, batch, width): the outputs before a normalisation
+    float *gout;      // (blocks, batch, width): the gradient of the loss by `out`
+    float *gx;        // (parts, inputs, batch_p): by x; the sum of the parts
+    float *scratch;   // (threads, MAX_VECTORS * VL, batch_p): one block of gout with units first
 
     void plan(Arena &arena, const Spec &spec, int64_t batch, int64_t threads, bool trains, bool mixed) {
         inputs = spec.in_c, units = spec.units, relu = spec.relu;
@@ -68,9 +68,7 @@ struct Dense {
     bool by_blocks() const { return blocks >= 4 * threads || blocks % threads == 0; }
 
     // The place of a weight in `weights`.
-    int64_t weight(int64_t unit, int64_t input) const {
-        return (unit / width * inputs + input) * width + unit % width;
-    }
+    int64_t weight(int64_t unit, int64_t input) const { return (unit / width * inputs + input) * width + unit % width; }
 
     // The place of an output in `out`, `raw` and `gout`.
     int64_t output(int64_t image, int64_t unit) const { return (unit / width * batch + image) * width + unit % width; }
@@ -95,7 +93,8 @@ struct Dense {
     void normalise(int thread, int64_t n, bool train) const {
         Range mine = share(blocks, thread, threads), own = {mine.from * vectors, mine.to * vectors};
         if (train) {
-            for (int64_t u = own.from * VL; u < own.to * VL; u += VL) norm.add_squares(0, u, out + output(0, u), n, width);
+            for (int64_t u = own.from * VL; u < own.to * VL; u += VL)
+                norm.add_squares(0, u, out + output(0, u), n, width);
             norm.measure(0, n, own);
             norm.move_averages(0, n, own);
             norm.clear(0, own);
@@ -132,8 +131,8 @@ struct Dense {
             (this->*run)(thread, n, turned(step, mine, i), inputs_mine, i == mine.from, need_gx, adam);
     }
 
-    // One row of x from its gradient's parts, transposed: to[k] for the inputs from k0 to k1 of image b. Inputs that are
-    // zero, through ReLU or dropout, pass nothing back.
+    // One row of x from its gradient's parts, transposed: to[k] for the inputs from k0 to k1 of image b. Inputs that
+    // are zero, through ReLU or dropout, pass nothing back.
     void gather_gradient(int64_t b, int64_t k0, int64_t k1, float *to) const {
         float scale = dropout.scale();
         const float *x_row = x + b * inputs;
@@ -160,32 +159,35 @@ struct Dense {
         for (int64_t part = 0; part < rows.blocks; part++)
             for (int64_t b = images.from; b < images.to; b++) {
                 // the processor does not foresee which weights are read: ask for those of the next part
-                for (int64_t i = (b - images.from) * each, n = 0; n < each && i < lines && part + 1 < rows.blocks; i++, n++)
-                    UNROLL for (int j = 0; j < NB; j++)
-                        __builtin_prefetch(w + j * next_w + (part + 1) * INPUT_BLOCK * W + i * 16);
+                for (int64_t i = (b - images.from) * each, n = 0; n < each && i < lines && part + 1 < rows.blocks;
+                     i++, n++)
+                    UNROLL(j, NB) __builtin_prefetch(w + j * next_w + (part + 1) * INPUT_BLOCK * W + i * 16);
                 const int32_t *starts = rows.starts + b * (rows.blocks + 1), *at = rows.at + b * inputs;
                 const float *value = rows.value + b * inputs;
                 V sum[NB][NV];
-                UNROLL for (int i = 0; i < NB; i++) UNROLL for (int j = 0; j < NV; j++)
-                    sum[i][j] = load(part ? to + i * next_out + b * W + j * VL : first + (block + i) * W + j * VL);
+                UNROLL(i, NB)
+                    UNROLL(j, NV)
+                        sum[i][j] = load(part ? to + i * next_out + b * W + j * VL : first + (block + i) * W + j * VL);
                 for (int64_t k = starts[part]; k < starts[part + 1]; k++) {
                     const float *row = w + (int64_t)at[k] * W;
                     V x = splat(value[k]);
-                    UNROLL for (int i = 0; i < NB; i++) UNROLL for (int j = 0; j < NV; j++)
-                        sum[i][j] += x * load(row + i * next_w + j * VL);
+                    UNROLL(i, NB)
+                        UNROLL(j, NV) sum[i][j] += x * load(row + i * next_w + j * VL);
                 }
                 bool rectify = relu && !norm.on && part + 1 == rows.blocks;
-                UNROLL for (int i = 0; i < NB; i++) UNROLL for (int j = 0; j < NV; j++) {
-                    V y = sum[i][j];
-                    if (rectify) y = rectified(y);
-                    store(to + i * next_out + b * W + j * VL, y);
-                }
+                UNROLL(i, NB)
+                    UNROLL(j, NV) {
+                        V y = sum[i][j];
+                        if (rectify) y = rectified(y);
+                        store(to + i * next_out + b * W + j * VL, y);
+                    }
             }
     }
 
     // For one block of units and some of the inputs.
     template <int NV>
-    void backward_block(int thread, int64_t n, int64_t block, Range mine, bool first, bool need_gx, const Adam &adam) const {
+    void backward_block(int thread, int64_t n, int64_t block, Range mine, bool first, bool need_gx,
+                        const Adam &adam) const {
         const int W = NV * VL;
         const int64_t base = block * inputs * W;
         const float *g = gout + block * batch * W;
@@ -196,7 +198,8 @@ struct Dense {
             int64_t k1 = k0 + INPUT_GROUP < mine.to ? k0 + INPUT_GROUP : mine.to;
             const float *w = weights.w + base;
             if (need_gx && k1 - k0 == INPUT_GROUP)
-                add_input_gradients<INPUT_GROUP>(w + k0 * W, W, units_first, gx_mine + k0 * batch_p, batch_p, first, mixed);
+                add_input_gradients<INPUT_GROUP>(w + k0 * W, W, units_first, gx_mine + k0 * batch_p, batch_p, first,
+                                                 mixed);
             else if (need_gx)
                 for (int64_t k = k0; k < k1; k++)
                     add_input_gradients<1>(w + k * W, W, units_first, gx_mine + k * batch_p, batch_p, first, mixed);
@@ -210,12 +213,14 @@ struct Dense {
             }
     }
 
-    // The weights between input k and one block of units, which begin at `from`; g (batch, width) is the block's gradient.
+    // The weights between input k and one block of units, which begin at `from`; g (batch, width) is the block's
+    // gradient.
     template <int NV>
-    inline __attribute__((always_inline)) void move_weights(int64_t from, int64_t k, const float *g, const Adam &adam) const {
+    inline __attribute__((always_inline)) void move_weights(int64_t from, int64_t k, const float *g,
+                                                            const Adam &adam) const {
         const int W = NV * VL, AHEAD = 16;  // inputs between those weights that move and those that are asked for
         V sum[NV];
-        UNROLL for (int j = 0; j < NV; j++) sum[j] = V{};
+        UNROLL(j, NV) sum[j] = V{};
         for (int j = 0; j < W; j += 16) {  // needed after the next group's input gradients
             __builtin_prefetch(weights.w + from + AHEAD * W + j, 1);
             __builtin_prefetch(weights.m + from + AHEAD * W + j, 1);
@@ -226,8 +231,8 @@ struct Dense {
         for (int64_t i = 0; i < columns.count[k]; i++) {
             const float *row = g + (int64_t)image[i] * W;
             V x = splat(value[i]);
-            UNROLL for (int j = 0; j < NV; j++) sum[j] += x * load(row + j * VL);
+            UNROLL(j, NV) sum[j] += x * load(row + j * VL);
         }
-        UNROLL for (int j = 0; j < NV; j++) adam.move(weights, from + j * VL, sum[j]);
+        UNROLL(j, NV) adam.move(weights, from + j * VL, sum[j]);
     }
 };

@@ -19,8 +19,8 @@ struct Dropout {
 
     float scale() const { return 1 / (1 - rate); }
 
-    // Drop some of the n values at x. Which ones is a function of the key, the step, the image's place in the batch, the
-    // layer and the value's place, so it is the same with any number of threads and after a resume.
+    // Drop some of the n values at x. Which ones is a function of the key, the step, the image's place in the batch,
+    // the layer and the value's place, so it is the same with any number of threads and after a resume.
     void apply(float *x, int64_t n, uint32_t key, int64_t step, int64_t image) const {
         if (rate == 0) return;
         uint32_t own = hash(hash(hash(key) + (uint32_t)step) + (uint32_t)image * 64 + layer);

@@ -1,8 +1,8 @@
 // An engine: a network's layers, the threads that work on them, and the order in which they do. All barriers are here.
 //
-// Every thread runs every function with its own number and does its own share. A step's images are shared out, and so are
-// each layer's weights; between writing as one kind of owner and reading as the other there is a barrier. A thread's results
-// are summed in the order of the threads, so a number of threads always gives the same bits.
+// Every thread runs every function with its own number and does its own share. A step's images are shared out, and so
+// are each layer's weights; between writing as one kind of owner and reading as the other there is a barrier. A
+// thread's results are summed in the order of the threads, so a number of threads always gives the same bits.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -27,9 +27,9 @@ struct Call {
     int64_t n = 0;                    // images, over all steps
     const double *rates = nullptr;    // (steps): learning rates
     int64_t first_step = 0;
-    double *losses = nullptr;         // (steps): each step's mean
-    int64_t *correct = nullptr;       // (1): images that were classified rightly as they were met
-    float *logits = nullptr;          // (n, classes)
+    double *losses = nullptr;    // (steps): each step's mean
+    int64_t *correct = nullptr;  // (1): images that were classified rightly as they were met
+    float *logits = nullptr;     // (n, classes)
 };
 
 struct Engine {
@@ -46,7 +46,8 @@ struct Engine {
     Tally tallies[MAX_THREADS];
 
     // `hyper`: null for an engine that only predicts
-    Engine(const Spec *specs, int64_t n_layers, int64_t batch, int64_t threads, bool mixed, const Hyper *hyper, uint32_t key)
+    Engine(const Spec *specs, int64_t n_layers, int64_t batch, int64_t threads, bool mixed, const Hyper *hyper,
+           uint32_t key)
         : batch(batch), threads(threads), trains(hyper), hyper(hyper ? *hyper : Hyper()), dropout_key(key) {
         team.threads = threads;
         image_size = (int64_t)specs[0].in_h * specs[0].in_w * specs[0].in_c;
@@ -90,7 +91,8 @@ struct Engine {
     void train(int thread) {
         for (int64_t done = 0, i = 0; done < call.n; done += batch, i++) {
             int64_t n = call.n - done < batch ? call.n - done : batch, number = call.first_step + i;
-            train_step(thread, {call.images, call.labels, call.rows + done, n, number, true, {hyper, call.rates[i], number}});
+            train_step(thread,
+                       {call.images, call.labels, call.rows + done, n, number, true, {hyper, call.rates[i], number}});
             if (thread) continue;
             double sum = 0;  // the next step's barriers keep the others from their tallies until this is done
             for (int64_t t = 0; t < threads; t++) sum += tallies[t].loss;
@@ -155,7 +157,7 @@ struct Engine {
             team.barrier();  // the rows, by images, before any thread multiplies by those of all images
             layer.forward(thread, step.n, step.number);
             if (step.train) layer.columns.list(layer.rows, step.n, share(layer.rows.blocks, thread, threads));
-            team.barrier();  // the outputs, by units, before they are read by images; the columns, for the backward pass
+            team.barrier();  // the outputs, by units, before they are read by images; the columns, for later
             if (!layer.norm.on) continue;
             layer.normalise(thread, step.n, step.train);
             team.barrier();  // the normalised outputs, by units, before they are read by images
@@ -203,13 +205,13 @@ struct Engine {
             team.barrier();  // gout, by units, before a thread reads that of all units
         }
         layer.backward(thread, step.n, need_gx, step.number, step.adam);
-        team.barrier();  // gx and its parts, by units or inputs, before they are read by images; the weights, for the next step
+        team.barrier();  // gx, by units or inputs, before it is read by images; the weights, for the next step
         if (i) pass_to_dense(layer, dense[i - 1], mine);
         else if (!convs.empty()) pass_to_conv(layer, convs.back(), mine);
         if (i) team.barrier();  // the gradient of the layer before, by images, before it is read by units
     }
 
-    // ---------------------------------------------------------------------------- from one layer to the next, image by image
+    // From one layer to the next, image by image
 
     static void take_image(const Dense &layer, const uint8_t *image, int64_t b) {
         float *x = layer.x + b * layer.inputs;

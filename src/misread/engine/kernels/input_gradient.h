@@ -2,8 +2,8 @@
 //
 //   gx[k][b] += sum over units u of w[k][u] * g[u][b]
 //
-// `w` has `width` units a row; `g` has its units first, as `transpose_gradient` lays it; `gx` and `g` have `stride` images a row,
-// whole vectors. `first` is true for the block that starts the sums.
+// `w` has `width` units a row; `g` has its units first, as `transpose_gradient` lays it; `gx` and `g` have `stride`
+// images a row, whole vectors. `first` is true for the block that starts the sums.
 #pragma once
 #include <cstdint>
 
@@ -16,31 +16,31 @@ const int MAX_VECTORS = 4;   // of a block of units
 template <int NB, int KG, bool MIXED>
 INLINE void add_input_gradient(const void *w, int64_t width, const void *g, float *gx, int64_t stride, bool first) {
     V sum[KG][NB];
-    UNROLL for (int i = 0; i < KG; i++) UNROLL for (int j = 0; j < NB; j++)
-        sum[i][j] = first ? V{} : load(gx + i * stride + j * VL);
+    UNROLL(i, KG)
+        UNROLL(j, NB) sum[i][j] = first ? V{} : load(gx + i * stride + j * VL);
     for (int64_t u = 0; u < width; u += MIXED ? 2 : 1) {
         V y[NB];
-        UNROLL for (int j = 0; j < NB; j++) y[j] = load((const float *)g + (MIXED ? u / 2 : u) * stride + j * VL);
-        UNROLL for (int i = 0; i < KG; i++) {
+        UNROLL(j, NB) y[j] = load((const float *)g + (MIXED ? u / 2 : u) * stride + j * VL);
+        UNROLL(i, KG) {
             V x = MIXED ? splat_pair((const Half *)w + i * width + u) : splat(((const float *)w)[i * width + u]);
-            UNROLL for (int j = 0; j < NB; j++)
-                sum[i][j] = MIXED ? pair_product(sum[i][j], x, y[j]) : sum[i][j] + x * y[j];
+            UNROLL(j, NB) sum[i][j] = MIXED ? pair_product(sum[i][j], x, y[j]) : sum[i][j] + x * y[j];
         }
     }
-    UNROLL for (int i = 0; i < KG; i++) UNROLL for (int j = 0; j < NB; j++) store(gx + i * stride + j * VL, sum[i][j]);
+    UNROLL(i, KG)
+        UNROLL(j, NB) store(gx + i * stride + j * VL, sum[i][j]);
 }
 
 // For KG inputs and all images.
 template <int KG, bool MIXED>
 INLINE void add_for_images(const void *w, int64_t width, const float *g, float *gx, int64_t stride, bool first) {
     int64_t b = 0;
-    for (; b + 2 * VL <= stride; b += 2 * VL)
-        add_input_gradient<2, KG, MIXED>(w, width, g + b, gx + b, stride, first);
+    for (; b + 2 * VL <= stride; b += 2 * VL) add_input_gradient<2, KG, MIXED>(w, width, g + b, gx + b, stride, first);
     if (b < stride) add_input_gradient<1, KG, MIXED>(w, width, g + b, gx + b, stride, first);
 }
 
 template <int KG>
-INLINE void add_input_gradients(const float *w, int64_t width, const float *g, float *gx, int64_t stride, bool first, bool mixed) {
+INLINE void add_input_gradients(const float *w, int64_t width, const float *g, float *gx, int64_t stride, bool first,
+                                bool mixed) {
     if (!mixed) return add_for_images<KG, false>(w, width, g, gx, stride, first);
     Half half[KG * MAX_VECTORS * VL];
     for (int64_t i = 0; i < KG * width; i += VL) store_half(half + i, load(w + i));
@@ -53,9 +53,7 @@ static void transpose_gradient(const float *g, int64_t width, int64_t n, int64_t
     for (int64_t b = 0; b < stride; b++)
         for (int64_t u = 0; u < width; u++) {
             float x = b < n ? g[b * width + u] : 0;
-            if (mixed)
-                ((Half *)to)[(u / 2 * stride + b) * 2 + u % 2] = to_half(x);
-            else
-                to[u * stride + b] = x;
+            if (mixed) ((Half *)to)[(u / 2 * stride + b) * 2 + u % 2] = to_half(x);
+            else to[u * stride + b] = x;
         }
 }

@@ -2,7 +2,8 @@
 // docs/kernels.md says where to find what.
 //
 // What makes it fast, most important first:
-//   - products with an exact zero are left out: black pixels, activations that ReLU or dropout set to zero, and, backwards,
+//   - products with an exact zero are left out: black pixels, activations that ReLU or dropout set to zero, and,
+//   backwards,
 //     the positions that max-pooling did not choose. The sums that remain are the same sums;
 //   - a dense layer's weight gradient never reaches memory: each row of it goes from registers into Adam;
 //   - a convolution, its bias, ReLU and pooling are one pass, and only the pooled result is written;
@@ -49,12 +50,13 @@ int32_t engine_first_build() {
 // Why this thread's last call returned 1.
 const char *engine_error() { return error_text; }
 
-// Makes an engine with weights of zero. `hyper` is null for one that only predicts. `mixed`: products in bf16, where this
-// build has them.
-int32_t engine_new(const Spec *specs, int64_t n_layers, int64_t batch, int64_t threads, int32_t mixed, const Hyper *hyper,
-                   uint32_t dropout_key, Engine **engine) {
+// Makes an engine with weights of zero. `hyper` is null for one that only predicts. `mixed`: products in bf16, where
+// this build has them.
+int32_t engine_new(const Spec *specs, int64_t n_layers, int64_t batch, int64_t threads, int32_t mixed,
+                   const Hyper *hyper, uint32_t dropout_key, Engine **engine) {
     *engine = nullptr;
-    if (!between("the batch size", batch, 1, MAX_BATCH) || !between("the number of threads", threads, 1, MAX_THREADS)) return 1;
+    if (!between("the batch size", batch, 1, MAX_BATCH) || !between("the number of threads", threads, 1, MAX_THREADS))
+        return 1;
     if (!check_layers(specs, n_layers) || (hyper && !check_hyper(*hyper))) return 1;
     Engine *e = nullptr;
     try {
@@ -70,7 +72,9 @@ int32_t engine_new(const Spec *specs, int64_t n_layers, int64_t batch, int64_t t
             refuse("this network, in batches of %lld images, needs %.1f GB of memory, and this machine has %.1f GB",
                    (long long)batch, e->arena.bytes() / GB, Arena::memory() / GB);
             break;
-        case Arena::REFUSED: refuse("there is not enough free memory: %.1f GB are needed", e->arena.bytes() / GB); break;
+        case Arena::REFUSED:
+            refuse("there is not enough free memory: %.1f GB are needed", e->arena.bytes() / GB);
+            break;
     }
     delete e;
     return 1;
@@ -78,8 +82,8 @@ int32_t engine_new(const Spec *specs, int64_t n_layers, int64_t batch, int64_t t
 
 void engine_free(Engine *e) { delete e; }
 
-// Copies weights or moments (see Which) between PyTorch's layout and the engine's: w is (units, inputs) or (units, channels,
-// height, width); b (units) is null for a layer with a normalisation.
+// Copies weights or moments (see Which) between PyTorch's layout and the engine's: w is (units, inputs) or (units,
+// channels, height, width); b (units) is null for a layer with a normalisation.
 int32_t engine_copy(Engine *e, int64_t layer, int32_t which, float *w, float *b, int32_t to_engine) {
     if (!check_part(e, layer, which)) return 1;
     int64_t n_convs = e->convs.size();
@@ -108,10 +112,11 @@ int32_t engine_copy(Engine *e, int64_t layer, int32_t which, float *w, float *b,
 
 // The same for a layer's normalisation, all (units): gamma and beta or their moments; and, with the weights, the moving
 // averages.
-int32_t engine_copy_norm(Engine *e, int64_t layer, int32_t which, float *gamma, float *beta, float *mean, float *variance,
-                         int32_t to_engine) {
+int32_t engine_copy_norm(Engine *e, int64_t layer, int32_t which, float *gamma, float *beta, float *mean,
+                         float *variance, int32_t to_engine) {
     if (!check_part(e, layer, which)) return 1;
-    int64_t n_convs = e->convs.size(), units = layer < n_convs ? e->convs[layer].units : e->dense[layer - n_convs].units;
+    int64_t n_convs = e->convs.size(),
+            units = layer < n_convs ? e->convs[layer].units : e->dense[layer - n_convs].units;
     const Norm &norm = layer < n_convs ? e->convs[layer].norm : e->dense[layer - n_convs].norm;
     if (!norm.on) return !refuse("layer %lld has no normalisation", (long long)layer);
     for (int64_t u = 0; u < units; u++) {
@@ -124,17 +129,18 @@ int32_t engine_copy_norm(Engine *e, int64_t layer, int32_t which, float *gamma, 
     return 0;
 }
 
-// A call has three parts. `engine_start_...` takes its arguments, which must stay where they are. Then every thread, from 0
-// to threads - 1, calls `engine_work`, all at the same time. Where one of them cannot, `engine_cancel` sends the others home.
+// A call has three parts. `engine_start_...` takes its arguments, which must stay where they are. Then every thread,
+// from 0 to threads - 1, calls `engine_work`, all at the same time. Where one of them cannot, `engine_cancel` sends the
+// others home.
 
 // Train on images[rows[0]], images[rows[1]], ..., a batch a step. There are as many rates as steps.
 //
-// images (n_images, H, W, C), labels (n_images), rows (n), rates (n_rates). first_step: how many steps were taken before, on
-// which Adam's bias correction and dropout depend. losses (n_rates): the mean over each step's images. correct (1): the
-// images that were classified rightly as they were met.
-int32_t engine_start_training(Engine *e, const uint8_t *images, int64_t n_images, const int64_t *labels, const int64_t *rows,
-                              int64_t n, const double *rates, int64_t n_rates, int64_t first_step, double *losses,
-                              int64_t *correct) {
+// images (n_images, H, W, C), labels (n_images), rows (n), rates (n_rates). first_step: how many steps were taken
+// before, on which Adam's bias correction and dropout depend. losses (n_rates): the mean over each step's images.
+// correct (1): the images that were classified rightly as they were met.
+int32_t engine_start_training(Engine *e, const uint8_t *images, int64_t n_images, const int64_t *labels,
+                              const int64_t *rows, int64_t n, const double *rates, int64_t n_rates, int64_t first_step,
+                              double *losses, int64_t *correct) {
     if (!e->trains) return !refuse("this engine was made to predict only");
     if (n < 0 || n_images < 0 || first_step < 0) return !refuse("negative counts of images or steps");
     int64_t steps = n / e->batch + (n % e->batch != 0);

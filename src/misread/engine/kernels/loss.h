@@ -13,8 +13,8 @@ struct alignas(64) Tally {
     int64_t correct = 0;  // images of the call that were classified rightly
 };
 
-// Cross-entropy of the last layer's logits, with label smoothing (Szegedy et al. 2016, arXiv 1512.00567), for some of the
-// step's images: its sum into the tally, and the gradient of the step's mean into the layer's gout.
+// Cross-entropy of the last layer's logits, with label smoothing (Szegedy et al. 2016, arXiv 1512.00567), for some of
+// the step's images: its sum into the tally, and the gradient of the step's mean into the layer's gout.
 static void softmax_loss(const Dense &l, const Step &step, Range images, float smooth, Tally &tally) {
     const int64_t classes = l.units;
     tally.loss = 0;

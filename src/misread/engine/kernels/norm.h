@@ -3,9 +3,9 @@
 //
 // It stands between a layer's products and its ReLU. Its shift, beta, takes the place of the layer's bias.
 //
-// Two layers use it, in two ways. In a convolution each thread has some of the images, so each sums for itself, and after a
-// barrier each adds up the sums of all: `copies` is the number of threads. In a dense layer each unit belongs to one
-// thread, which sees all images: there is one copy, and every thread touches only its own units of it.
+// Two layers use it, in two ways. In a convolution each thread has some of the images, so each sums for itself, and
+// after a barrier each adds up the sums of all: `copies` is the number of threads. In a dense layer each unit belongs
+// to one thread, which sees all images: there is one copy, and every thread touches only its own units of it.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -16,15 +16,15 @@
 #include "threads.h"
 
 struct Norm {
-    bool on = false;   // the layer is normalised; otherwise nothing here is used
-    int64_t units;     // whole vectors
+    bool on = false;  // the layer is normalised; otherwise nothing here is used
+    int64_t units;    // whole vectors
     int64_t copies;
     float momentum, epsilon;
-    Params gammas, betas;                   // (units)
-    float *moving_mean, *moving_variance;   // (units)
-    float *sums;                            // (copies, 2, units); zero except between a sum and its use
-    float *mean, *inverse;                  // (copies, units): of the batch; inverse is 1 / its standard deviation
-    float *scale, *shift;                   // (copies, units): normalised = raw * scale + shift
+    Params gammas, betas;                  // (units)
+    float *moving_mean, *moving_variance;  // (units)
+    float *sums;                           // (copies, 2, units); zero except between a sum and its use
+    float *mean, *inverse;                 // (copies, units): of the batch; inverse is 1 / its standard deviation
+    float *scale, *shift;                  // (copies, units): normalised = raw * scale + shift
 
     void plan(Arena &arena, const Spec &spec, int64_t units, int64_t copies, bool trains) {
         on = true, this->units = units, this->copies = copies;
@@ -110,7 +110,8 @@ struct Norm {
 
     // In place, the gradient of the raw outputs from that of the normalised ones. The sums are those of `add_products`,
     // over `count` values of each unit.
-    void backward(int64_t copy, int64_t count, int64_t u, float *g, const float *y, int64_t rows, int64_t stride) const {
+    void backward(int64_t copy, int64_t count, int64_t u, float *g, const float *y, int64_t rows,
+                  int64_t stride) const {
         int64_t mine = copy * units;
         V sum, products, m = load(mean + mine + u), inverse_u = load(inverse + mine + u);
         total(u, sum, products);

@@ -25,7 +25,7 @@
 #define HAS_BF16 0
 #endif
 #define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 64")
+#define UNROLL(i, n) _Pragma("GCC unroll 64") for (int i = 0; i < (n); i++)
 
 typedef float V __attribute__((vector_size(4 * VL), aligned(4), may_alias));
 typedef int32_t VI __attribute__((vector_size(4 * VL), aligned(4), may_alias));
@@ -49,13 +49,13 @@ INLINE V square_root(V x) {
     return (V)vsqrtq_f32((float32x4_t)x);
 #else
     V y;
-    UNROLL for (int i = 0; i < VL; i++) y[i] = __builtin_sqrtf(x[i]);
+    UNROLL(i, VL) y[i] = __builtin_sqrtf(x[i]);
     return y;
 #endif
 }
 
-// 1 / x, to the last place of a float or the one before it. AVX-512 estimates and takes one step of Newton's method: the
-// divider stays free for `square_root`.
+// 1 / x, to the last place of a float or the one before it. AVX-512 estimates and takes one step of Newton's method:
+// the divider stays free for `square_root`.
 INLINE V reciprocal(V x) {
 #if VL == 16
     V y = (V)_mm512_maskz_rcp14_ps(0xffff, (__m512)x);

@@ -11,13 +11,15 @@ struct Range {
 };
 
 // One thread's part of n things. The parts follow one another and differ by at most one in size.
-INLINE Range share(int64_t n, int thread, int64_t threads) { return {n * thread / threads, n * (thread + 1) / threads}; }
+INLINE Range share(int64_t n, int thread, int64_t threads) {
+    return {n * thread / threads, n * (thread + 1) / threads};
+}
 
 // The threads of one engine. A call goes: `open`, then on every thread `enter`, the work with its barriers, and out.
 class Team {
-    std::atomic<int> entered{0};         // threads that called `enter`, or CANCELLED
-    std::atomic<int> arrived{0};         // threads at the barrier
-    std::atomic<uint32_t> passed{0};     // barriers so far; wraps around
+    std::atomic<int> entered{0};      // threads that called `enter`, or CANCELLED
+    std::atomic<int> arrived{0};      // threads at the barrier
+    std::atomic<uint32_t> passed{0};  // barriers so far; wraps around
     static constexpr int CANCELLED = -1;
 
   public:
