@@ -12,12 +12,13 @@ LIBRARIES = "/usr/aarch64-linux-gnu"  # where Debian has those of the emulated s
 CASES = 60
 
 
-@pytest.fixture
-def made(kit: SimpleNamespace, needs: Callable[[str, str], None], tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(kit: SimpleNamespace, needs: Callable[[str, str], None], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the fuzz for ARM, with users' flags and with `-ffp-contract=off`, and for this machine."""
     needs(COMPILER, "g++-aarch64-linux-gnu")
     needs(EMULATOR, "qemu-user")
     needs("g++", "g++")
+    tmp_path = tmp_path_factory.mktemp("arm")
     compilers = {"arm": COMPILER, "arm-unfused": COMPILER, "here-unfused": "g++"}
     kit.run_all(
         [

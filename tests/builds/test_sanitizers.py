@@ -40,7 +40,7 @@ def test_random_networks(
 
 
 def test_the_engines_tests(kit: SimpleNamespace, needs: Callable[[str, str], None], tmp_path: Path) -> None:
-    """Python is not instrumented: the sanitizer's library is loaded before it, and Python's leaks are not looked for."""
+    """Python is not instrumented: the sanitizer's library is loaded before it, and leaks are not searched for."""
     needs("g++", "g++")
     flags = [*kit.flags, "-O1", "-g", *SANITIZERS["address and undefined behaviour"], "-fPIC", "-shared"]
     for_here = {"plain", build_name() or "plain"}

@@ -43,7 +43,7 @@ def build_name() -> str | None:
 
 def why_unavailable() -> str:
     """Why `load_library` gives None."""
-    numbers = [_abi(c.CDLL(str(path))) for path in _folder().glob("_kernels_*.so")]
+    numbers = [_abi(c.CDLL(str(path))) for build in BUILDS if (path := _path(build))]
     if all(number == ABI for number in numbers):
         if os.environ.get("MISREAD_KERNELS"):
             return f"the folder that MISREAD_KERNELS names, {_folder()}, has no kernels for this processor"
@@ -73,10 +73,15 @@ def _folder() -> Path:
     return folder.resolve()
 
 
+def _path(build: str) -> Path | None:
+    path = _folder() / f"_kernels_{build}.so"
+    return path if path.is_file() else None
+
+
 def _open(build: str) -> c.CDLL | None:
     """A build, if it was compiled and has this version's interface."""
-    path = _folder() / f"_kernels_{build}.so"
-    if not path.is_file():
+    path = _path(build)
+    if path is None:
         return None
     library = c.CDLL(str(path))
     return _with_signatures(library) if _abi(library) == ABI else None
