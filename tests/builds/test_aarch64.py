@@ -25,7 +25,7 @@ def made(kit: SimpleNamespace, needs: Callable[[str, str], None], tmp_path_facto
             [
                 compiler,
                 *kit.flags,
-                *kit.strict["g++"],
+                *kit.strict,
                 kit.include,
                 "-fPIC",
                 "-shared",

@@ -24,7 +24,7 @@ def test_every_build_compiles_without_a_warning_and_computes_what_the_reference_
     compiler: str, package: str, kit: SimpleNamespace, needs: Callable[[str, str], None], tmp_path: Path
 ) -> None:
     needs(compiler, package)
-    strict = [compiler, *kit.flags, *kit.strict[compiler], kit.include]
+    strict = [compiler, *kit.flags, *kit.strict, kit.include]
     libraries = {build: tmp_path / f"_kernels_{build}.so" for build in kit.builds}
     fuzz = tmp_path / "fuzz.o"
     kit.run_all(
