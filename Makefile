@@ -3,13 +3,13 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint sanitize wheel bench clean
 
 $(BIN)/python:
 	python3 -m venv $(VENV)
 
 # pip first, on its own: the pinned one knows dependency groups; the one that venv brings may not
-$(VENV)/runtime: constraints.txt pyproject.toml setup.py src/misread/engine/kernels/kernels.cpp | $(BIN)/python
+$(VENV)/runtime: constraints.txt pyproject.toml setup.py $(wildcard src/misread/engine/kernels/*) | $(BIN)/python
 	$(PIP) install --quiet --constraint constraints.txt pip
 	$(PIP) install --quiet --constraint constraints.txt --editable .
 	@touch $@
@@ -28,6 +28,15 @@ lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# the kernels under the address, undefined-behaviour and thread sanitizers: a fuzz of random networks, and the engine's tests
+sanitize: $(VENV)/dev
+	MISREAD_CI=1 MISREAD_SANITIZE=3000 $(BIN)/python -m pytest tests/builds/test_sanitizers.py
+
+# without build/, from which setuptools would take files that are gone from the sources
+wheel: $(BIN)/python
+	rm -rf build
+	$(PIP) wheel --quiet --no-deps --wheel-dir dist .
 
 .venv-peers/done: benchmarks/peers.txt constraints.txt
 	python3 -m venv .venv-peers

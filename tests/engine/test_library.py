@@ -10,7 +10,7 @@ from misread.engine import library
 from misread.engine.chain import Chain, UnknownNetwork
 from misread.engine.library import ABI, BUILDS, Hyper, LayerSpec, _open, build_name, load_library, why_unavailable
 
-COMPILED = [name for name in BUILDS if library._paths(name)]
+COMPILED = [name for name in BUILDS if library._path(name)]
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_the_build_in_use_is_the_first_that_this_processor_can_run() -> None:
     assert first is not None
     assert used._name == first._name
     assert build_name() == best
-    assert f"_chain_{best}." in used._name
+    assert f"_kernels_{best}.so" in used._name
 
 
 @pytest.mark.skipif(not COMPILED, reason="there are no compiled kernels")

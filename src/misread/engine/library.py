@@ -1,9 +1,11 @@
 """The compiled kernels: which builds of `kernels/kernels.cpp` there are, and the best of them for this processor."""
 
 import ctypes as c
+import os
 from functools import cache
-from importlib import machinery
 from pathlib import Path
+
+from misread.errors import MisreadError
 
 ABI = 2  # `ABI` in kernels/abi.h
 BUILDS = ("avx512bf16", "avx512", "avx2", "plain")  # the best first; setup.py compiles them where there is a compiler
@@ -41,8 +43,10 @@ def build_name() -> str | None:
 
 def why_unavailable() -> str:
     """Why `load_library` gives None."""
-    numbers = [_abi(c.CDLL(str(path))) for build in BUILDS for path in _paths(build)]
+    numbers = [_abi(c.CDLL(str(path))) for build in BUILDS if (path := _path(build))]
     if all(number == ABI for number in numbers):
+        if os.environ.get("MISREAD_KERNELS"):
+            return f"the folder that MISREAD_KERNELS names, {_folder()}, has no kernels for this processor"
         return "misread was installed without a C++ compiler, so without its kernels"
     return (
         f"the compiled kernels are of another version of misread (interface {numbers[0]}, not {ABI}). "
@@ -59,18 +63,28 @@ def _best() -> tuple[str, c.CDLL] | None:
     return next(((build, library) for build in fit if (library := _open(build)) is not None), None)
 
 
-def _paths(build: str) -> list[Path]:
-    paths = [Path(__file__).with_name(f"_chain_{build}{suffix}") for suffix in machinery.EXTENSION_SUFFIXES]
-    return [path for path in paths if path.is_file()]
+def _folder() -> Path:
+    """Where the libraries are: beside this file, or where MISREAD_KERNELS says."""
+    folder = Path(os.environ.get("MISREAD_KERNELS") or Path(__file__).parent)
+    if not folder.is_dir():
+        raise MisreadError(
+            f"MISREAD_KERNELS is {folder}, which is not a folder. Unset it to use misread's own kernels."
+        )
+    return folder.resolve()
+
+
+def _path(build: str) -> Path | None:
+    path = _folder() / f"_kernels_{build}.so"
+    return path if path.is_file() else None
 
 
 def _open(build: str) -> c.CDLL | None:
     """A build, if it was compiled and has this version's interface."""
-    for path in _paths(build):
-        library = c.CDLL(str(path))
-        if _abi(library) == ABI:
-            return _with_signatures(library)
-    return None
+    path = _path(build)
+    if path is None:
+        return None
+    library = c.CDLL(str(path))
+    return _with_signatures(library) if _abi(library) == ABI else None
 
 
 def _abi(library: c.CDLL) -> int:
