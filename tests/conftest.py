@@ -1,16 +1,14 @@
-"""Small data sets that tests make for themselves, and the real MNIST where it is on the machine."""
+"""Fixtures: a home of its own for every test, the command line, small data sets, and the real MNIST where it is."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import pytest
 
 from misread.cli.main import main
-from misread.data.idx import idx_bytes
 from misread.data.image_set import ImageSet
+from samples import Result, blocks, write_idx_folder
 
 
 @pytest.fixture(autouse=True)
@@ -37,41 +35,15 @@ def mnist_root(monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path(_MNIST_ROOT)
 
 
-def blocks(n: int, classes: int = 4, side: int = 8, channels: int = 1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Images that can be learnt in a moment: class k has a bright block at place k, among noise."""
-    rng = np.random.default_rng(seed)
-    labels = np.arange(n) % classes
-    images = rng.integers(0, 60, (n, side, side, channels), dtype=np.uint8)
-    for image, label in zip(images, labels, strict=True):
-        row, column = divmod(int(label), 2)
-        image[row * side // 2 :, column * side // 2 :][: side // 2, : side // 2] += 150
-    return images, labels
-
-
 @pytest.fixture
 def block_set() -> ImageSet:
     """320 training and 80 test images of `blocks`."""
     return ImageSet.from_arrays(*blocks(320), test=blocks(80, seed=1), name="blocks")
 
 
-def write_idx_folder(folder: Path, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> Path:
-    """The four files under MNIST's names, not compressed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for prefix, (images, labels) in (("train", train), ("t10k", test)):
-        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(idx_bytes(images.squeeze(-1)))
-        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
-    return folder
-
-
 @pytest.fixture
 def idx_folder(tmp_path: Path) -> Path:
     return write_idx_folder(tmp_path / "idx", blocks(40), blocks(20, seed=1))
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture

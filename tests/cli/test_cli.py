@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import misread
-from conftest import Result, blocks, write_idx_folder
+from samples import Result, blocks, write_idx_folder
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import Result
 from misread.data.load import load
+from samples import Result
 
 
 def pixels(path: Path) -> np.ndarray:

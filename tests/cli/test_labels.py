@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 import misread
-from conftest import Result, blocks, write_idx_folder
 from misread.data.image_hash import image_hashes
+from samples import Result, blocks, write_idx_folder
 
 Cli = Callable[..., Result]
 PLANTED = {3: 0, 50: 1, 77: 3, 128: 1, 200: 2, 301: 0}  # row of train: its wrong label

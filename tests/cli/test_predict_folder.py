@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 import misread
-from conftest import Result, blocks, write_idx_folder
 from misread.data import decode, load_progress
 from misread.data.obtain import cache_folder
+from samples import Result, blocks, write_idx_folder
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import misread
-from conftest import blocks
 from misread.data.idx import idx_bytes
 from misread.errors import DataError
+from samples import blocks
 
 TRAIN = "train-images-idx3-ubyte"
 LABELS = "train-labels-idx1-ubyte"

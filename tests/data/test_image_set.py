@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import misread
-from conftest import blocks
 from misread.data.image_set import ImageSet
 from misread.data.splits import carve
 from misread.errors import DataError
+from samples import blocks
 
 
 def test_different_lengths_name_both_numbers() -> None:

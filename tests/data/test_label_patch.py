@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conftest import blocks
 from misread import ImageSet
 from misread.data.image_hash import image_hash, image_hashes
 from misread.data.label_patch import Fix, LabelPatch, add_fixes, merge_patches, read_patch, revert_fixes, write_patch
 from misread.errors import DataError
+from samples import blocks
 
 NAMES = ("up", "down", "left", "right")
 

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 import misread
-from conftest import blocks
 from misread.data import obtain
 from misread.data.idx import idx_bytes, sha256
 from misread.data.image_set import ImageSet
 from misread.data.load import load
 from misread.data.named import FILES, NAMED, NamedData
 from misread.errors import DataError, DownloadError
+from samples import blocks
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import misread
-from conftest import blocks
 from misread.data.image_set import ImageSet
 from misread.data.mapped_images import MappedImages
 from misread.errors import DataError
+from samples import blocks
 
 TRAIN, TEST = blocks(40), blocks(12, seed=1)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import misread
-from conftest import blocks
 from misread.errors import DataError
+from samples import blocks
 
 
 def save_npz(path: Path, **arrays: np.ndarray) -> Path:

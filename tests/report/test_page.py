@@ -16,8 +16,8 @@ from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_fscore_support
 
 import misread
-from conftest import Result, blocks
 from misread import Predictions, Run
+from samples import Result, blocks
 
 Open = Callable[..., Any]
 Cli = Callable[..., Result]

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 import misread
-from conftest import Result, blocks, write_idx_folder
 from misread import Predictions, Run
 from misread.errors import DataError, RunError
 from misread.report.diagrams import ticks
 from misread.report.page import as_json
 from misread.report.pictures import SIDE, Pictures
+from samples import Result, blocks, write_idx_folder
 
 Cli = Callable[..., Result]
 SETTINGS = ('layers=[{type="Flatten"}, {type="Dense", units="classes"}]',)

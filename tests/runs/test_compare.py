@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import misread
-from conftest import blocks
 from misread import DataError, ImageSet, Predictions, Run, RunError
+from samples import blocks
 
 SMALL = ('layers=[{type="Flatten"}, {type="Dense", units="classes"}]',)
 

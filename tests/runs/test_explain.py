@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 import misread
-from conftest import blocks
 from misread import ImageSet, Run
 from misread.analysis.causes import Cause
 from misread.data.image_hash import image_hash
@@ -17,6 +16,7 @@ from misread.errors import DataError, RunError
 from misread.models.network import to_input
 from misread.runs.misreads import Misreads
 from misread.runs.train import train
+from samples import blocks
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from planted_causes import EXPECTED, GENUINE, confusion_table, measure

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from conftest import blocks
 from misread import ImageSet
 from misread.analysis.label_issues import flagged_issues
 from misread.data.image_hash import image_hash
@@ -18,6 +17,7 @@ from misread.errors import DataError, RecipeError, TrainingError
 from misread.runs.held_out import HeldOut, cross_val_predict
 from misread.runs.progress import FoldProgress
 from misread.runs.train import train
+from samples import blocks
 
 LAYERS = 'layers=[{type="Flatten"}, {type="Dense", units=16, activation="relu"}, {type="Dense", units="classes"}]'
 FEW = [LAYERS, "epochs=3", "batch_size=32", "optimizer.learning_rate=0.01"]

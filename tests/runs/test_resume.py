@@ -14,12 +14,12 @@ from safetensors.numpy import load_file
 from torch import nn
 
 import misread
-from conftest import Result, blocks, write_idx_folder
 from misread import ImageSet
 from misread.errors import RunError
 from misread.runs import run_folder
 from misread.training.checkpoints import find_checkpoints
 from misread.training.session import INTERRUPTED
+from samples import Result, blocks, write_idx_folder
 
 SMALL = [
     'layers=[{type="Flatten"}, {type="Dense", units=16, activation="relu"}, {type="Dropout", rate=0.2}, '

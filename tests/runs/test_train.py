@@ -17,12 +17,12 @@ from safetensors.numpy import load_file
 from torch import nn
 
 import misread
-from conftest import blocks
 from misread import ImageSet
 from misread.errors import DataError, RecipeError, RunError
 from misread.runs.progress import Progress
 from misread.runs.train import train
 from misread.training.events import EpochEnded
+from samples import blocks
 
 SMALL = [
     'layers=[{type="Flatten"}, {type="Dense", units=16, activation="relu"}, {type="Dense", units="classes"}]',

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 import misread
-from conftest import blocks
 from misread import ImageSet
 from misread.engine import chain
 from misread.engine.library import BUILDS, _open, load_library
@@ -23,6 +22,7 @@ from misread.training.kernel_backend import KernelBackend
 from misread.training.predict import Predictor
 from misread.training.recipe import SGD, Adam, AdamW, Loss, Recipe, RMSprop
 from misread.training.torch_backend import TorchBackend
+from samples import blocks
 
 compiled = pytest.mark.skipif(load_library() is None, reason="misread was installed without a C++ compiler")
 SPARSE = Loss(name="sparse_categorical_crossentropy")

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import blocks
 from misread.analysis.label_issues import flagged_issues
 from misread.data.image_set import Split
 from misread.data.splits import stratified_folds
@@ -16,6 +15,7 @@ from misread.training.batches import Examples
 from misread.training.cross_validation import FoldCallback, FoldDone, predict_folds
 from misread.training.losses import resolve_loss
 from misread.training.recipe import Recipe, load_recipe
+from samples import blocks
 
 CPU = torch.device("cpu")
 

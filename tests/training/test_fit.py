@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import blocks
 from misread.errors import RecipeError, TrainingError
 from misread.models.layer_specs import BatchNormalization, Dense, Dropout, Flatten
 from misread.models.network import build_network
@@ -22,6 +21,7 @@ from misread.training.losses import cross_entropy, make_targets, resolve_loss
 from misread.training.randomness import Purpose, generator
 from misread.training.recipe import Adam, EarlyStopping, Loss, Recipe
 from misread.training.session import TrainState
+from samples import blocks
 
 CPU = torch.device("cpu")
 LAYERS = (Flatten(), Dense(units=16, activation="relu"), Dropout(rate=0.2), Dense(units="classes"))

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import blocks
 from misread.engine.library import load_library
 from misread.errors import RunError
 from misread.models.layer_specs import (
@@ -30,6 +29,7 @@ from misread.training.networks import members, recipe_network
 from misread.training.recipe import Loss, Recipe
 from misread.training.session import TrainState
 from misread.training.state_file import read_state, state_bytes
+from samples import blocks
 
 CPU = torch.device("cpu")
 RELU = ActivationLayer(activation="relu")

@@ -3,7 +3,6 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import blocks
 from misread.models.layer_specs import BatchNormalization, Dense, Flatten
 from misread.models.network import build_network
 from misread.training.batches import Examples
@@ -15,6 +14,7 @@ from misread.training.randomness import Purpose, generator
 from misread.training.recipe import EarlyStopping, Loss, Recipe, WeightAveraging
 from misread.training.session import TrainState, WeightAverage
 from misread.training.weight_averaging import steps_until, update_steps
+from samples import blocks
 
 SPARSE = Loss(name="sparse_categorical_crossentropy")
 CPU = torch.device("cpu")
