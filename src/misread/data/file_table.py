@@ -22,7 +22,7 @@ SPLIT_COLUMN = "split"
 STEMS, SUFFIXES = ("metadata", "labels"), (".csv", ".jsonl")  # of tables that a folder is searched for
 PROBED = 100  # lines that are tried to find the folder which the names are relative to
 
-Record = tuple[int, dict[str, Any]]  # a line's number, and its cells by column; columns in lower case
+Record = tuple[int, dict[str, Any], int]  # a line's number, its cells by column (in lower case), how many have none
 
 
 class Row(NamedTuple):
@@ -208,8 +208,13 @@ def _rows(table: Path) -> list[Row]:
             f"{FILE_COLUMNS[0]}, and one of labels, called {LABEL_COLUMNS[0]}."
         )
     rows = []
-    for line, cells in _records(table):
+    for line, cells, extra in _records(table):
         where = f"{table}, line {line}"
+        if extra:
+            raise DataError(
+                f"{where} has {len(first) + extra} cells, but the header has {len(first)}. Put cells that contain a "
+                "comma between quotes."
+            )
         file, label = cells.get(file_column), _text(cells.get(label_column))
         if not isinstance(file, str) or not file.strip():
             raise DataError(f"{where}: the file name is missing. Fill it in, or remove the line.")
@@ -249,7 +254,7 @@ def _label_column(cells: dict[str, Any]) -> str | None:
 
 def _first(table: Path) -> dict[str, Any]:
     """The cells of the first line, by column; empty where there is none."""
-    return next(_records(table), (0, {}))[1]
+    return next(_records(table), (0, {}, 0))[1]
 
 
 def _records(table: Path) -> Iterator[Record]:
@@ -266,14 +271,9 @@ def _csv_records(table: Path) -> Iterator[Record]:
         reader = csv.reader(file)
         header = [name.strip().lower() for name in next(reader, [])]
         for cells in reader:
-            if len(cells) > len(header):
-                raise DataError(
-                    f"{table}, line {reader.line_num} has {len(cells)} cells, but its header has {len(header)}. Put "
-                    "cells that contain a comma between quotes."
-                )
             if any(cells):
                 padded = (*cells, *[""] * (len(header) - len(cells)))
-                yield reader.line_num, dict(zip(header, padded, strict=True))
+                yield reader.line_num, dict(zip(header, padded, strict=False)), len(padded) - len(header)
 
 
 def _json_records(table: Path) -> Iterator[Record]:
@@ -289,4 +289,4 @@ def _json_records(table: Path) -> Iterator[Record]:
                 raise DataError(
                     f'{table}, line {number} is not a JSON object, such as {{"file_name": ..., "label": ...}}.'
                 )
-            yield number, {name.strip().lower(): cell for name, cell in value.items()}
+            yield number, {name.strip().lower(): cell for name, cell in value.items()}, 0
