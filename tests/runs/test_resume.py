@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from torch import nn
 
 import misread
-from misread import ImageSet
+from misread import ImageSet, files
 from misread.errors import RunError
 from misread.runs import run_folder
 from misread.training.checkpoints import find_checkpoints
@@ -140,9 +140,11 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(block_set: Image
     run = small(block_set, callbacks=[StopAfter(24)])
     last = find_checkpoints(run.folder / "checkpoints")[-1]
     last.write_bytes(last.read_bytes()[:-7])
-    resumed = misread.resume(run.folder, data=block_set, progress=False)
+    (last.parent / f"{files.PARTIAL}1234-{last.name}").write_bytes(b"half")  # what a killed process leaves behind
+    resumed = misread.resume(run.folder, data=block_set, keep_checkpoints=True, progress=False)
     assert contents(resumed.folder) == contents(whole.folder)
     assert resumed.record.interruptions[0].epoch < 3
+    assert not list(resumed.folder.rglob(f"{files.PARTIAL}*"))
 
 
 def test_a_module_from_python_resumes_with_such_a_module(block_set: ImageSet) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from misread import files
 from misread.models.summary import summarise
 from misread.runs import run_folder
 from misread.runs.prepare import Job, as_image_set, prepare
@@ -110,6 +111,7 @@ def resume(
     started = time.perf_counter()
     partial = reopen(Path(folder))
     with run_folder.writing(partial) as writing:
+        files.remove_partial_files(partial)
         start = read_start(partial)
         with _computing(threads or start.environment.threads):
             begun = time.perf_counter()
