@@ -96,12 +96,15 @@ def prepare(
     return Job(images, resolved, splits, fixed, checked, network is not None, chosen)
 
 
-def as_image_set(data: Any) -> ImageSet:
-    """The image set for whatever `train` takes as data. Raises DataError: it is nothing of the kind."""
+def as_image_set(data: Any, quiet: bool = False) -> ImageSet:
+    """The image set for whatever `train` takes as data. quiet: show no progress while pictures are decoded.
+
+    Raises DataError: it is nothing of the kind.
+    """
     if isinstance(data, ImageSet):
         return data
     if isinstance(data, str | Path):
-        return load(data)
+        return load(data, progress=None) if quiet else load(data)
     if isinstance(data, tuple | list) and len(data) == 2:
         first, second = data
         if isinstance(first, tuple | list) and isinstance(second, tuple | list) and len(first) == len(second) == 2:

@@ -73,7 +73,7 @@ def train(
     given = {"seed": seed, "epochs": epochs, "seconds": seconds, "target_accuracy": target}
     overrides = {**parse_settings(settings), **{key: value for key, value in given.items() if value is not None}}
     load_recipe(recipe, overrides)  # a bad recipe is refused before the data is loaded
-    images = as_image_set(data)
+    images = as_image_set(data, quiet=progress is False)
     with _computing(threads):
         begun = time.perf_counter()
         job = prepare(images, recipe, network=network, label_patch=label_patch, settings=overrides, device=device)
