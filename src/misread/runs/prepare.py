@@ -55,9 +55,9 @@ class Job:
         return type(self.network).__qualname__ if self.given else "recipe"
 
     @property
-    def bytes(self) -> int:
-        """About how much disk the run needs, with its two checkpoints."""
-        return 11 * sum(tensor.nbytes for tensor in self.network.state_dict().values())
+    def weight_bytes(self) -> int:
+        """The size of all weights and buffers."""
+        return sum(tensor.nbytes for tensor in self.network.state_dict().values())
 
     @property
     def networks(self) -> list[nn.Module]:

@@ -30,6 +30,10 @@ from misread.training.networks import load_members
 from misread.training.recipe import Recipe, Settings, load_recipe, parse_settings
 from misread.training.session import TrainState
 
+RUN_SIZE = (
+    11  # times the weights: two checkpoints, each with two moments, an average and a best epoch; the final weights
+)
+
 
 def train(
     data: Any,
@@ -79,7 +83,7 @@ def train(
         job = prepare(images, recipe, network=network, label_patch=label_patch, settings=overrides, device=device)
         state = TrainState(job.recipe.member_seed(0))
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{job.recipe.name}"
-        with run_folder.new_run_folder(Path(out), name, job.bytes) as folder:
+        with run_folder.new_run_folder(Path(out), name, RUN_SIZE * job.weight_bytes) as folder:
             display = _display(progress)
             run = _carry_out(job, state, folder.path, (started, begun), callbacks, display)
     return _finish(run, folder.path, keep_checkpoints, display)
@@ -149,8 +153,9 @@ def _carry_out(
             return backend if member == first else job.backend(member, seed)
 
         events = fit_members(backend_of, job.recipe, train, val, state)
+        checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS, job.weight_bytes)
         own = [*recipe_callbacks(job.recipe), *callbacks, StopWhen(asked.is_set)]
-        drive(events, state, [*own, Checkpoints(folder / run_folder.CHECKPOINTS), progress])
+        drive(events, state, [*own, checkpoints, progress])
         network = load_members(job.network, state.final_weights())
         return write_run(folder, job, network, state, backend.capabilities, started)
 

@@ -12,6 +12,7 @@ from misread.training.state_file import read_state, state_bytes
 
 EVERY_SECONDS = 15.0  # between checkpoints inside a long epoch
 TIME_SHARE = 0.02  # of the time, which writing checkpoints may take: short epochs get one every few epochs
+WRITE_SPEED = 1e8  # bytes a second, hashing included, until the first checkpoint is measured
 KEPT = 2  # the last ones: should one be damaged, the other still is there
 
 
@@ -19,13 +20,14 @@ class Checkpoints(Callback):
     """Writes a checkpoint at the ends of epochs, every so many seconds inside a long one, and where it is interrupted.
 
     folder: holds the checkpoints and what the training began with. The last two checkpoints are kept.
+    weight_bytes: size of the network's weights, from which the time for the first checkpoint is estimated.
     Give it after the callbacks that change the state: it writes what they leave.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, weight_bytes: int = 0) -> None:
         self.folder = folder
         self._written = time.monotonic()
-        self._cost = 0.0  # seconds that the last checkpoint took
+        self._cost = 3 * weight_bytes / WRITE_SPEED  # seconds for a checkpoint: weights and two moments
 
     def on_steps(self, event: StepsDone) -> None:
         if event.state.is_interrupted or time.monotonic() - self._written >= EVERY_SECONDS:
