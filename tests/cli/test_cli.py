@@ -398,7 +398,7 @@ def test_data_check_finds_what_is_wrong(cli: Callable[..., Result], tmp_path: Pa
 def test_demo_without_mnist_trains_on_digits_and_says_why(
     cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("misread.data.obtain.TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr("misread.data.download.TIMEOUT_SECONDS", 0.01)
     monkeypatch.setattr(
         "requests.Session.send", lambda *a, **k: (_ for _ in ()).throw(__import__("requests").ConnectionError())
     )

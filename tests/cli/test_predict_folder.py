@@ -14,7 +14,7 @@ from PIL import Image
 
 import misread
 from misread.data import decode, load_progress
-from misread.data.obtain import cache_folder
+from misread.data.download import cache_folder
 from samples import Result, blocks, write_idx_folder
 
 

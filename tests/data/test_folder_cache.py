@@ -17,7 +17,7 @@ import misread
 from misread.data import decode, folder_cache, listing
 from misread.data.image_set import ImageSet
 from misread.data.mapped_images import MappedImages
-from misread.data.obtain import cache_folder
+from misread.data.download import cache_folder
 from misread.data.picture import as_channels, read_picture, resize
 from misread.errors import DataError
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from misread.data.folder_cache import FOLDERS, RECORD
 from misread.data.named import NAMED
-from misread.data.obtain import DECOMPRESSED, cache_folder
+from misread.data.download import DECOMPRESSED, cache_folder
 from misread.errors import DataError
 
 

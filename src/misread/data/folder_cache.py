@@ -29,7 +29,7 @@ import PIL
 from PIL import features
 
 from misread.data.load_progress import CountProgress, Lines
-from misread.data.obtain import cache_folder
+from misread.data.download import cache_folder
 from misread.data.picture import read_picture
 from misread.data.picture_files import PictureFile
 from misread.data.pixels_file import Written, write_pixels

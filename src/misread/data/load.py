@@ -53,7 +53,7 @@ def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress
 
         return load_digits()
     if isinstance(data, str) and data in NAMED:
-        from misread.data.obtain import load_named
+        from misread.data.download import load_named
 
         return load_named(NAMED[data], progress if callable(progress) else ignore)
     lines = to_stderr if progress == "decoding" else progress
