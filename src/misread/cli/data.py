@@ -26,9 +26,9 @@ app = typer.Typer(help="List, describe, fetch, check and show data sets.", no_ar
 @app.command("list")
 def list_data(json: options.Json = False) -> None:
     """List the named data sets and their places on this machine."""
+    from misread.data.download import places
     from misread.data.load import EMBEDDED
     from misread.data.named import NAMED
-    from misread.data.download import places
 
     found = {name: next((p for p in places(data) if p.exists()), None) for name, data in NAMED.items()}
     rows = [
