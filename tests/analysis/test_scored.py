@@ -202,7 +202,7 @@ def test_labels_come_as_indices_one_hot_or_names(labels: object, class_names: ob
         ([0, 3], ["a", "b", "c"], r"labels has 3 at row 1, outside 0\.\.2 for the 3 classes"),
         ([0, 2], ["a", "b", "c"], None),  # the last class is one
         (["a", "d"], ["a", "b", "c"], r"labels has 'd' at row 1, which is no class; there are a, b, c\."),
-        ([0, -1], ["a", "b", "c"], "labels: -1 at row 1 is below 0"),
+        ([0, -1], ["a", "b", "c"], "labels: -1 at row 1 is negative"),
         ([0, 0.5], None, "labels: 0.5 at row 1 is not a whole number"),
         (["a", "b"], None, "labels: <U1 values, not whole numbers"),
     ],

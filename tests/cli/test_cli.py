@@ -316,7 +316,7 @@ def test_predict_reads_pictures_and_reports_bad_ones_without_stopping(
     for r, i in ((results[0], 0), (results[3], 1)):
         assert r["label"] == str(probs[i].argmax())
         assert [t["probability"] for t in r["top"]] == pytest.approx(sorted(probs[i], reverse=True)[:3], abs=1e-5)
-    assert "is not an image that can be read" in results[1]["error"]
+    assert "is not a readable image" in results[1]["error"]
     assert "does not exist" in results[2]["error"]
     text = cli("predict", shared[1], *files)
     assert text.code == 1
@@ -378,7 +378,7 @@ def test_data_check_finds_what_is_wrong(cli: Callable[..., Result], tmp_path: Pa
     options = ("--csv", tmp_path / "pairs.csv", "--png", tmp_path / "pairs.png")
     done = cli("data", "check", data, *options)
     assert done.code == 1
-    assert "a/broken.png is not an image that can be read" in done.out
+    assert "a/broken.png is not a readable image" in done.out
     assert "Problem: Pairs of exact copies with different labels: 1." in done.out
     line = next(line for line in done.out.splitlines() if line.startswith("exact "))
     assert line.split(maxsplit=2)[:2] == ["exact", "1.0000"]
@@ -398,7 +398,7 @@ def test_data_check_finds_what_is_wrong(cli: Callable[..., Result], tmp_path: Pa
 def test_demo_without_mnist_trains_on_digits_and_says_why(
     cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("misread.data.obtain.TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr("misread.data.download.TIMEOUT_SECONDS", 0.01)
     monkeypatch.setattr(
         "requests.Session.send", lambda *a, **k: (_ for _ in ()).throw(__import__("requests").ConnectionError())
     )

@@ -14,7 +14,7 @@ from PIL import Image
 
 import misread
 from misread.data import decode, load_progress
-from misread.data.obtain import cache_folder
+from misread.data.download import cache_folder
 from samples import Result, blocks, write_idx_folder
 
 
@@ -70,7 +70,7 @@ def test_a_table_has_a_row_for_each_picture_and_predicts_as_one_by_one(
         rows = {row["file"]: row for row in csv.DictReader(file)}
     assert set(rows) == {str(folder / name) for name in [*NAMES, "broken.png", "large.png"]}
     broken = rows.pop(str(folder / "broken.png"))
-    assert broken["error"] == f"{folder}/broken.png is not an image that can be read."
+    assert broken["error"] == f"{folder}/broken.png is not a readable image."
     assert {broken[k] for k in broken if k not in ("file", "error")} == {""}
     for file, row in rows.items():
         expected = run.predict_file(file)[:3]
@@ -108,7 +108,7 @@ def test_json_with_a_table_is_a_summary_and_without_one_all_results(
     assert len(results) == 13
     printed = cli("predict", run.folder, folder)
     assert len(printed.out.splitlines()) == 12
-    assert printed.err == f"Error: {folder}/broken.png is not an image that can be read.\n"
+    assert printed.err == f"Error: {folder}/broken.png is not a readable image.\n"
 
 
 def test_names_that_are_no_utf8_are_written(cli: Callable[..., Result], run: misread.Run, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_files_come_in_order_and_broken_ones_keep_their_place(tmp_path: Path, co
         outcomes += batch.outcomes
         values += [] if batch.pixels is None else batch.pixels[:, 0, 0, 0].tolist()
     assert values == [i for i in range(count) if i % 7]
-    broken = {i: f"{paths[i]} is not an image that can be read." for i in range(0, count, 7)}
+    broken = {i: f"{paths[i]} is not a readable image." for i in range(0, count, 7)}
     assert outcomes == [broken.get(i) for i in range(count)]
 
 
@@ -64,7 +64,7 @@ def test_a_decoding_process_that_dies_is_reported_with_the_files_it_had(
 ) -> None:
     monkeypatch.setattr(decode, "PROCESSES_FROM", 1)
     paths = [str(save(tmp_path / f"{i}.png", i)) for i in range(9)]
-    message = rf"\(exit code 3\), while it read the 9 files from\n{paths[0]} to\n{paths[8]}.\n.*Move them away"
+    message = rf"\(exit code 3\), while it read the 9 files from\n{paths[0]} to\n{paths[8]}.\n.*Move these files away"
     with pytest.raises(MisreadError, match=message), closing(decode.decode(paths, leave, 16)) as batches:
         list(batches)
 
@@ -112,7 +112,7 @@ def test_a_pipe_never_makes_anyone_wait(tmp_path: Path, name: str) -> None:
         read_picture(tmp_path / name)
     with pytest.raises(DataError, match="has no class folders"):
         misread.load(tmp_path)
-    with pytest.raises(DataError, match="is no data set"):
+    with pytest.raises(DataError, match="is not a data set"):
         misread.load(tmp_path / name)
 
 
@@ -145,7 +145,7 @@ def test_whatever_bytes_are_broken_the_file_is_named(tmp_path: Path, kind: str) 
         except DataError as error:
             messages.append(str(error))
     assert len(messages) > 20
-    assert all(re.match(rf"{path} is (damaged|not an image|too large)", message) for message in messages)
+    assert all(re.match(rf"{path} is (damaged|not a readable image|too large)", message) for message in messages)
 
 
 # progress

@@ -182,7 +182,7 @@ def test_missing_files_are_reported_and_strict_refuses(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["../out.png", "/{away}/out.png", "a/../../out.png", "link.png", "linked/out.png", "a\\..\\..\\out.png"]
 )
-def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
+def test_file_names_outside_the_folder_are_refused(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "data"
     pictures(folder, [*NAMES, "a/0.png"])
     picture(tmp_path / "out.png", 0)
@@ -190,7 +190,9 @@ def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
     (folder / "linked").symlink_to(tmp_path)
     rows = [*zip(NAMES, LABELS, strict=True), (name.format(away=tmp_path), "cat")]
     write_csv(folder / "metadata.csv", "file_name,label", *rows)
-    with pytest.raises(DataError, match=r"metadata.csv, line 10: .*out|link.* leads out of .*data\. Put the picture"):
+    with pytest.raises(
+        DataError, match=r"metadata.csv, line 10: '.*(out|link).*' is outside .*data\. Move the picture"
+    ):
         misread.load(folder)
 
 
@@ -207,30 +209,30 @@ def test_links_that_stay_inside_are_followed_and_circles_end(tmp_path: Path) -> 
 
 
 BAD: list[tuple[str, str]] = [
-    ("file_name,label\n0.png,cat\n0.png,dog\n", r"line 3: 0.png was named before, in .*metadata.csv, line 2"),
-    ("file_name,label\n0.png,cat\n./0.png,cat\n", r"line 3: ./0.png was named before"),
+    ("file_name,label\n0.png,cat\n0.png,dog\n", r"line 3: 0.png is already in .*metadata.csv, line 2"),
+    ("file_name,label\n0.png,cat\n./0.png,cat\n", r"line 3: ./0.png is already in"),
     ("file_name,label\n0.png,cat\n1.png,\n", r"line 3: the label of 1.png is missing"),
     ("file_name,label\n0.png,cat\n1.png\n", r"line 3: the label of 1.png is missing"),
     ("file_name,label\n0.png,cat\n,dog\n", r"line 3: the file name is missing"),
     ("file_name,label\n0.png,cat\n1.png,dog,x\n", r"line 3 has 3 cells, but the header has 2. Put"),
-    ("file_name,label,split\n0.png,cat,train\n1.png,dog,dev\n", r"line 3: 'dev' is no split; needed is train, val or"),
-    ("file_name,label,split\n0.png,cat,train\n1.png,dog,test\n", r"line 3: the label 'dog' of the test split is none"),
-    ("file_name,label,split\n0.png,cat,test\n1.png,dog,test\n", r"line 2: the label 'cat' of the test split is none"),
-    ("file_name,label\n0.png,cat\n1.png,cat\n", r"All 2 train labels are one class, 'cat'"),
+    ("file_name,label,split\n0.png,cat,train\n1.png,dog,dev\n", r"line 3: 'dev' is not a split. Use train, val or"),
+    ("file_name,label,split\n0.png,cat,train\n1.png,dog,test\n", r"line 3: the label 'dog' of the test split does not"),
+    ("file_name,label,split\n0.png,cat,test\n1.png,dog,test\n", r"line 2: the label 'cat' of the test split does not"),
+    ("file_name,label\n0.png,cat\n1.png,cat\n", r"All 2 train images have one class, 'cat'"),
     ("file_name,label\nx.png,cat\ny.png,dog\n", r"there is no training image. .*x.png does not exist"),
-    ("file_name,label\n0.png,cat\n1.png,cat\nx.png,dog\n", r"the class 'dog' has no images that can be read"),
+    ("file_name,label\n0.png,cat\n1.png,cat\nx.png,dog\n", r"the class 'dog' has no readable images"),
 ]
 
 
 @pytest.mark.parametrize(("text", "message"), BAD)
-def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+def test_errors_name_the_line(tmp_path: Path, text: str, message: str) -> None:
     pictures(tmp_path, NAMES)
     (tmp_path / "metadata.csv").write_text(text)
     with pytest.raises(DataError, match=message):
         misread.load(tmp_path)
 
 
-def test_tables_that_are_none(tmp_path: Path) -> None:
+def test_files_that_are_not_tables_are_refused(tmp_path: Path) -> None:
     pictures(tmp_path, NAMES)
     latin = tmp_path / "metadata.csv"
     latin.write_bytes("file_name,label\n0.png,é\n".encode("latin-1"))
@@ -238,10 +240,10 @@ def test_tables_that_are_none(tmp_path: Path) -> None:
         misread.load(tmp_path)
     latin.unlink()
     write_csv(tmp_path / "plain.csv", "0.png,cat", ("1.png", "dog"))
-    with pytest.raises(DataError, match=r"plain.csv has no header line. Begin it with .*: file_name,label"):
+    with pytest.raises(DataError, match=r"plain.csv has no header line. Add .*: file_name,label"):
         misread.load(tmp_path / "plain.csv")
     write_csv(tmp_path / "captions.csv", "file_name,text", ("1.png", "a dog"))
-    with pytest.raises(DataError, match=r"captions.csv has the columns file_name, text. Needed are .* called label"):
+    with pytest.raises(DataError, match=r"captions.csv has the columns file_name, text. It needs .* label with labels"):
         misread.load(tmp_path / "captions.csv")
     for line, message in (
         ("{", "line 2 is not JSON"),
@@ -253,15 +255,15 @@ def test_tables_that_are_none(tmp_path: Path) -> None:
             misread.load(tmp_path / "x.jsonl")
     for label in (None, True, 1.5, ["a"], "\ud800", "a\x1b[0m"):
         write_jsonl(tmp_path / "x.jsonl", {"file_name": "0.png", "label": label})
-        with pytest.raises(DataError, match=r"line 1: the label of 0.png is missing, or is neither"):
+        with pytest.raises(DataError, match=r"line 1: the label of 0.png is missing, or it is neither"):
             misread.load(tmp_path / "x.jsonl")
     write_csv(tmp_path / "metadata.csv", "file_name,label", ("0.png", "a"))
     write_jsonl(tmp_path / "metadata.jsonl", {"file_name": "0.png", "label": "b"})
-    with pytest.raises(DataError, match=r"has metadata.csv and metadata.jsonl. Keep the one that is right"):
+    with pytest.raises(DataError, match=r"has metadata.csv and metadata.jsonl. Keep one of them"):
         misread.load(tmp_path)
 
 
-def test_class_folders_count_where_a_table_has_no_labels(tmp_path: Path) -> None:
+def test_class_folders_are_used_if_a_table_has_no_labels(tmp_path: Path) -> None:
     for k, label in enumerate(("cat", "dog")):
         pictures(tmp_path / label, [f"{k}{i}.png" for i in range(3)])
     write_csv(tmp_path / "metadata.csv", "file_name,text", ("cat/00.png", "a cat"))

@@ -88,32 +88,32 @@ def test_a_corrupt_image_is_skipped_and_reported_and_strict_refuses(tmp_path: Pa
     assert len(data.split("all")) == 10
     assert len(data.skipped) == 2
     assert "cut.png is damaged" in data.skipped[0]
-    assert "text.png is not an image" in data.skipped[1]
-    with pytest.raises(DataError, match=r"(?s)cut.png is damaged.*text.png is not an image"):
+    assert "text.png is not a readable image" in data.skipped[1]
+    with pytest.raises(DataError, match=r"(?s)cut.png is damaged.*text.png is not a readable image"):
         misread.load(tmp_path, strict=True)
 
 
 def test_an_empty_class_is_refused_by_its_path(tmp_path: Path) -> None:
     class_folders(tmp_path)
     (tmp_path / "bird").mkdir()
-    with pytest.raises(DataError, match="bird has no images that can be read"):
+    with pytest.raises(DataError, match="bird has no readable images"):
         misread.load(tmp_path)
 
 
 def test_an_empty_folder_says_what_is_needed(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has no class folders. Needed: a folder of images for each class"):
+    with pytest.raises(DataError, match="has no class folders. Put the images of each class"):
         misread.load(tmp_path)
 
 
 def test_one_class_is_no_classification(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="All 5 train labels are one class, 'cat'"):
+    with pytest.raises(DataError, match="All 5 train images have one class, 'cat'"):
         misread.load(class_folders(tmp_path, ("cat",)))
 
 
 def test_a_class_that_only_test_has_is_refused(tmp_path: Path) -> None:
     class_folders(tmp_path / "train")
     class_folders(tmp_path / "test", ("cat", "dog", "bird"))
-    with pytest.raises(DataError, match="class folder 'bird', which the train split has not"):
+    with pytest.raises(DataError, match="class folder 'bird', which the train split does not have"):
         misread.load(tmp_path)
 
 

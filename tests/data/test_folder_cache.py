@@ -15,9 +15,9 @@ from PIL import Image
 
 import misread
 from misread.data import decode, folder_cache, listing
+from misread.data.download import cache_folder
 from misread.data.image_set import ImageSet
 from misread.data.mapped_images import MappedImages
-from misread.data.obtain import cache_folder
 from misread.data.picture import as_channels, read_picture, resize
 from misread.errors import DataError
 
@@ -112,10 +112,10 @@ def test_first_and_later_loads_give_what_reading_one_by_one_gives(
         np.testing.assert_array_equal(np.asarray(everything.images), pixels)
         assert [data.class_names[k] for k in everything.labels] == [name.split("/")[0] for name in names]
         assert [line.replace(str(folder), "") for line in data.skipped] == [
-            "/dog/aa broken.png is not an image that can be read."
+            "/dog/aa broken.png is not a readable image."
         ]
     same(first, later)
-    with pytest.raises(DataError, match="aa broken.png is not an image that can be read.\nRepair or remove"):
+    with pytest.raises(DataError, match="aa broken.png is not a readable image.\nRepair or remove"):
         misread.load(folder, size=size, strict=True)
 
 
@@ -145,7 +145,7 @@ def test_the_path_by_which_the_folder_is_called_makes_no_difference(
     monkeypatch.chdir(folder.parent)
     later = misread.load("photos")
     assert later.fingerprint == first.fingerprint
-    assert later.skipped == ("photos/dog/broken.png is not an image that can be read.",)
+    assert later.skipped == ("photos/dog/broken.png is not a readable image.",)
 
 
 def change_pixels(folder: Path) -> None:

@@ -89,5 +89,5 @@ def test_different_counts_name_both_files_and_numbers(idx_folder: Path) -> None:
 
 def test_missing_partner_is_named(idx_folder: Path) -> None:
     (idx_folder / LABELS).unlink()
-    with pytest.raises(DataError, match=f"{TRAIN} is there but the file with its labels is missing"):
+    with pytest.raises(DataError, match=f"{TRAIN} exists, but the file with its labels is missing"):
         misread.load(idx_folder)

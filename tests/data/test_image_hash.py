@@ -33,5 +33,5 @@ def test_no_images_have_no_hashes() -> None:
 
 @pytest.mark.parametrize("images", [np.zeros((2, 4, 4), np.uint8), np.zeros((2, 4, 4, 1), np.float32)])
 def test_other_arrays_are_refused(images: np.ndarray) -> None:
-    with pytest.raises(DataError, match=r"Images to hash are .*; needed is uint8 \(N, H, W, C\)"):
+    with pytest.raises(DataError, match=r"The images to hash are .*, but must be uint8 \(N, H, W, C\)"):
         image_hashes(images)

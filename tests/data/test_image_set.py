@@ -23,8 +23,8 @@ def test_different_lengths_name_both_numbers() -> None:
     [
         (["a", "b"] * 5, "not whole numbers"),
         ([0, 0.5] * 5, r"0.5 at row 1 is not a whole number"),
-        ([0, -3] * 5, r"-3 at row 1 is below 0"),
-        ([1] * 10, "All 10 train labels are one class, '1'"),
+        ([0, -3] * 5, r"-3 at row 1 is negative"),
+        ([1] * 10, "All 10 train images have one class, '1'"),
         (np.full((10, 3), 0.3), "row 0 is not one-hot"),
         (np.zeros((10, 2, 2)), r"the shape is \(10, 2, 2\)"),
     ],
@@ -43,11 +43,11 @@ def test_a_label_beyond_the_class_names_is_refused() -> None:
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (np.zeros((10, 4)), r"the shape is \(10, 4\); needed is"),
-        (np.zeros((10, 4, 4, 2)), "needed is"),
-        (np.full((10, 4, 4), -1.0), "values run from -1 to -1"),
-        (np.full((10, 4, 4), 1.5), "values run from 1.5 to 1.5"),
-        (np.full((10, 4, 4), np.nan), "values run from nan to nan"),
+        (np.zeros((10, 4)), r"the shape is \(10, 4\), but must be"),
+        (np.zeros((10, 4, 4, 2)), r"the shape is \(10, 4, 4, 2\), but must be"),
+        (np.full((10, 4, 4), -1.0), "values range from -1 to -1"),
+        (np.full((10, 4, 4), 1.5), "values range from 1.5 to 1.5"),
+        (np.full((10, 4, 4), np.nan), "values range from nan to nan"),
         (np.full((10, 4, 4), "x"), "not numbers"),
     ],
 )
@@ -136,5 +136,5 @@ def test_a_path_object_is_a_path_even_when_it_is_called_like_a_named_set(idx_fol
 def test_a_file_of_no_known_kind_says_what_is_needed(tmp_path: object) -> None:
     path = tmp_path / "x.parquet"  # type: ignore[operator]
     path.write_bytes(b"")
-    with pytest.raises(DataError, match=r"needed is a folder, an .npz, .npy or .csv"):
+    with pytest.raises(DataError, match=r"Use a folder, an .npz, .npy, .csv or .jsonl file"):
         misread.load(path)

@@ -58,7 +58,7 @@ def test_a_patch_changes_labels_in_a_copy_and_never_the_data(data: ImageSet, has
     assert np.flatnonzero(fixed.data.train.labels != labels).tolist() == [0, 5]
     assert fixed.data.train.labels[[0, 5]].tolist() == [1, 0]
     assert fixed.data.test.labels[3] == 2
-    assert (fixed.found, fixed.changed, fixed.copies, fixed.surprising) == (3, {"train": 2, "test": 1}, 0, 0)
+    assert (fixed.found, fixed.changed, fixed.copies, fixed.unexpected) == (3, {"train": 2, "test": 1}, 0, 0)
     assert fixed.messages() == [
         "Labels fixed by fixes.jsonl: 2 of train, 1 of test; 3 of its 3 fixes are for images of signs."
     ]
@@ -75,10 +75,10 @@ def test_a_fix_applies_to_every_copy_of_the_image_and_says_so(data: ImageSet, ha
     fixed = read_patch("fixes.jsonl").fix(copied)
     assert fixed.data.train.labels[[7, 40, 41]].tolist() == [2, 2, 2]
     assert fixed.data.test.labels.tolist() == [2]
-    assert (fixed.found, fixed.copies, fixed.surprising) == (1, 3, 1)
+    assert (fixed.found, fixed.copies, fixed.unexpected) == (1, 3, 1)
     assert fixed.messages()[1:] == [
-        "These images have 3 exact copies, to which the fixes apply as well.",
-        "Note: 1 image had a label that was neither the old nor the new one of the fix; fixed all the same.",
+        "These images have 3 exact copies; the fixes apply to these too.",
+        "Note: 1 image had a label that was neither the old nor the new one of the fix. It was fixed anyway.",
     ]
 
 
@@ -124,15 +124,17 @@ def test_what_cannot_be_fixed_is_named_in_full_and_nothing_is_added(data: ImageS
     with pytest.raises(DataError) as caught:
         add_fixes("p", data, {hashes[0]: "down", "f" * 64: "up", "": "up", hashes[1]: "lefft"})
     assert str(caught.value).splitlines() == [
-        "Nothing was added to p; of the fixes for signs (classes up, down, left, right) these cannot be:",
+        "Nothing was added to p. These fixes for signs (classes up, down, left, right) are not possible:",
         "  ffffffffffff is the hash of no image",
         "   is the hash of no image",
-        f"  {hashes[1][:12]}: 'lefft' is no class. Did you mean 'left'?",
+        f"  {hashes[1][:12]}: 'lefft' is not a class. Did you mean 'left'?",
     ]
     start = next(c for c in "0123456789abcdef" if sum(h.startswith(c) for h in hashes) > 1)
     with pytest.raises(DataError, match=f"{start} is the hash of [0-9]+ images"):
         add_fixes("p", data, {start: "up"})
-    with pytest.raises(DataError, match=rf"p has not one fix for {hashes[0][:12]} \(no fix in force\); nothing was"):
+    with pytest.raises(
+        DataError, match=rf"p does not have exactly one fix for {hashes[0][:12]} \(no active fix\). Nothing was"
+    ):
         revert_fixes("p", [hashes[9], hashes[0]])
     with pytest.raises(DataError, match="There is no patch nowhere"):
         revert_fixes("nowhere", [hashes[0]])
@@ -162,7 +164,7 @@ def test_a_patch_that_fits_in_part_says_how_much(data: ImageSet, hashes: list[st
 def test_classes_that_the_data_has_not_are_refused(data: ImageSet, hashes: list[str]) -> None:
     add_fixes("p", data, {hashes[0]: "down"})
     renamed = ImageSet.from_arrays(*blocks(40), test=blocks(12), class_names=("up", "Down", "left", "right"), name="x")
-    with pytest.raises(DataError, match="p has fixes to 'down', no class of x. Did you mean 'Down'"):
+    with pytest.raises(DataError, match="p has fixes to 'down', not a class of x. Did you mean 'Down'"):
         read_patch("p").fix(renamed)
 
 
@@ -195,7 +197,7 @@ def test_a_file_cut_anywhere_keeps_every_whole_line_and_can_be_added_to(
     half = at not in (0, *ends, *(e - 1 for e in ends))
     assert len(read.cut_off) == half
     if half:
-        assert read.cut_off[0].startswith(f"Note: line {kept + 1} of cut.jsonl was not written to its end and counts")
+        assert read.cut_off[0].startswith(f"Note: line {kept + 1} of cut.jsonl is incomplete and ignored")
     (new,) = add_fixes(path, data, {hashes[5]: "up"})
     again = read_patch(path)
     assert again.lines == (*added[:kept], new)
@@ -317,7 +319,7 @@ def test_a_merged_patch_is_written_whole_and_over_nothing(monkeypatch: pytest.Mo
     lines = (line(1, "4", "9"), line(2, "1", "7"))
     write_patch("out.jsonl", lines)
     assert read_patch("out.jsonl").lines == lines
-    with pytest.raises(DataError, match=r"out.jsonl exists already; name a new file"):
+    with pytest.raises(DataError, match=r"out.jsonl already exists. Give the path of a new file"):
         write_patch("out.jsonl", lines[:1])
     assert read_patch("out.jsonl").lines == lines
 
@@ -336,9 +338,9 @@ def test_a_merged_patch_is_written_whole_and_over_nothing(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("contents", "message"),
     [
-        (lambda h: "3", "line 2 of p is no fix but int; needed is an object with image, old and new"),
-        (lambda h: {"image": h, "old": "up"}, "line 2 of p is no fix: new missing"),
-        (lambda h: {"image": h, "old": 4, "new": 9}, "line 2 of p is no fix: old, new no text"),
+        (lambda h: "3", "line 2 of p is not a fix but int. Each line must be an object with image, old and new"),
+        (lambda h: {"image": h, "old": "up"}, "line 2 of p is not a fix: new is missing"),
+        (lambda h: {"image": h, "old": 4, "new": 9}, "line 2 of p is not a fix: old is not text; new is not text"),
         (lambda h: {"image": "abc", "old": "up", "new": "down"}, "image is 'abc', not 64 hex digits"),
     ],
 )

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import misread
-from misread.data import obtain
+from misread.data import download
 from misread.data.idx import idx_bytes, sha256
 from misread.data.image_set import ImageSet
 from misread.data.load import load
@@ -103,7 +103,7 @@ def test_a_copy_on_this_machine_is_found(
     where: str, small: NamedData, files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MISREAD_DATA", str(tmp_path / "mine"))
-    place = next(p for p in obtain.places(small) if p.what == where)
+    place = next(p for p in download.places(small) if p.what == where)
     put(place.path, files)
     said: list[str] = []
     data = load("mnist", progress=said.append)
@@ -114,7 +114,7 @@ def test_a_copy_on_this_machine_is_found(
 
 def test_kerass_npz_is_verified_by_the_same_hashes(small: NamedData) -> None:
     (train, labels), (test, test_labels) = blocks(40, side=28), blocks(20, side=28, seed=1)
-    path = next(p.path for p in obtain.places(small) if p.what == "Keras's copy")
+    path = next(p.path for p in download.places(small) if p.what == "Keras's copy")
     path.parent.mkdir(parents=True)
     arrays = {"x_train": train.squeeze(-1), "y_train": labels, "x_test": test.squeeze(-1), "y_test": test_labels}
     np.savez(path, **arrays)  # type: ignore[arg-type]
@@ -170,7 +170,7 @@ def test_a_download_that_was_cut_off_after_a_file_goes_on_where_it_was(
 ) -> None:
     first = dict(list(packed(files).items())[:1])
     mirrors(monkeypatch, small, serve(first).url)
-    with pytest.raises(DownloadError, match=r"train-labels-idx1-ubyte.gz came from no mirror"):
+    with pytest.raises(DownloadError, match=r"no mirror provided train-labels-idx1-ubyte.gz"):
         load("mnist")
     rest = dict(list(packed(files).items())[1:])
     mirrors(monkeypatch, small, serve(rest).url)
@@ -191,22 +191,22 @@ def test_a_bad_download_leaves_no_file_and_says_why(
 ) -> None:  # fmt: skip
     server = serve(harm(packed(files)))  # type: ignore[operator]
     mirrors(monkeypatch, small, server.url)
-    with pytest.raises(DownloadError, match=rf"train-images-idx3-ubyte.gz came from no mirror.\n.*{reason}"):
+    with pytest.raises(DownloadError, match=rf"no mirror provided train-images-idx3-ubyte.gz.\n.*{reason}"):
         load("mnist")
-    assert list((obtain.cache_folder() / "mnist").iterdir()) == []
+    assert list((download.cache_folder() / "mnist").iterdir()) == []
 
 
 def test_a_download_that_breaks_off_leaves_no_file(
     small: NamedData, files: dict[str, bytes], serve: type[Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirrors(monkeypatch, small, serve(packed(files), cut=True).url)
-    with pytest.raises(DownloadError, match="no connection, or it broke off"):
+    with pytest.raises(DownloadError, match="no connection, or the connection was lost"):
         load("mnist")
-    assert list((obtain.cache_folder() / "mnist").iterdir()) == []
+    assert list((download.cache_folder() / "mnist").iterdir()) == []
 
 
 def test_without_a_network_the_error_says_what_to_do(small: NamedData) -> None:
-    with pytest.raises(DownloadError, match=r"(?s)no connection.*set MISREAD_DATA to the folder above"):
+    with pytest.raises(DownloadError, match=r"(?s)no connection.*set MISREAD_DATA to its parent folder"):
         load("mnist")
 
 
@@ -219,7 +219,7 @@ def copies(small: NamedData, files: dict[str, bytes], tmp_path: Path, monkeypatc
     monkeypatch.setenv("MISREAD_DATA", str(tmp_path))
     put(tmp_path / "mnist", files)
     load("mnist")
-    return obtain.cache_folder() / "decompressed" / "mnist"
+    return download.cache_folder() / "decompressed" / "mnist"
 
 
 def no_source(path: Path) -> bytes:
@@ -232,7 +232,7 @@ def test_a_later_load_reads_the_copies_alone_and_gives_the_same(
     assert {p.name: p.read_bytes() for p in copies.iterdir() if p.name != "source.json"} == {
         name.removesuffix(".gz"): contents for name, contents in files.items()
     }
-    monkeypatch.setattr(obtain, "read_bytes", no_source)
+    monkeypatch.setattr(download, "read_bytes", no_source)
     data = load("mnist")
     (train, train_labels), (test, test_labels) = blocks(40, side=28), blocks(20, side=28, seed=1)
     np.testing.assert_array_equal(data.train.images, train)
@@ -280,14 +280,14 @@ def test_copies_that_were_harmed_are_not_believed_and_made_anew(
         gz = tuple(sha256((tmp_path / "mnist" / name).read_bytes()) for name in FILES.values())
         monkeypatch.setitem(NAMED, "mnist", dataclasses.replace(small, contents_sha256=None, gz_sha256=gz))
     first = load("mnist")
-    copies = obtain.cache_folder() / "decompressed" / "mnist"
+    copies = download.cache_folder() / "decompressed" / "mnist"
     whole = {p.name: p.read_bytes() for p in copies.iterdir()}
     harm(copies)
     again = load("mnist")
     np.testing.assert_array_equal(again.train.images, first.train.images)
     np.testing.assert_array_equal(again.test.labels, first.test.labels)
     assert {p.name: p.read_bytes() for p in copies.iterdir()} == whole
-    monkeypatch.setattr(obtain, "read_bytes", no_source)
+    monkeypatch.setattr(download, "read_bytes", no_source)
     assert load("mnist").fingerprint == first.fingerprint
 
 
@@ -296,7 +296,7 @@ def test_a_source_that_changed_is_read_again(copies: Path, tmp_path: Path, monke
     os.utime(source, ns=(1, 1))
     assert len(load("mnist").test) == 20
     with monkeypatch.context() as patch:  # and then it is known again
-        patch.setattr(obtain, "read_bytes", no_source)
+        patch.setattr(download, "read_bytes", no_source)
         load("mnist")
     source.write_bytes(gzip.compress(b"something else"))
     with pytest.raises(DataError, match=rf"{source.name}: the SHA-256 of its contents is"):
@@ -338,7 +338,7 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_no_half_file(
     command = [sys.executable, "-B", "-c", FULL, json.dumps(small.contents_sha256)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.stdout == "40 40\n", finished.stderr
-    assert list((obtain.cache_folder() / "decompressed" / "mnist").iterdir()) == []
+    assert list((download.cache_folder() / "decompressed" / "mnist").iterdir()) == []
 
 
 def test_many_may_load_at_once(
@@ -349,9 +349,9 @@ def test_many_may_load_at_once(
     with ThreadPoolExecutor(8) as pool:
         fingerprints = {data.fingerprint for data in pool.map(lambda _: load("mnist"), range(40))}
     assert len(fingerprints) == 1
-    monkeypatch.setattr(obtain, "read_bytes", no_source)
+    monkeypatch.setattr(download, "read_bytes", no_source)
     load("mnist")
-    left = {p.name for p in (obtain.cache_folder() / "decompressed" / "mnist").iterdir()}
+    left = {p.name for p in (download.cache_folder() / "decompressed" / "mnist").iterdir()}
     assert left == {"source.json", *(name.removesuffix(".gz") for name in files)}
 
 

@@ -78,7 +78,7 @@ def test_one_of_the_files_stands_for_the_set(tmp_path: Path) -> None:
     data = misread.load(folder / "images.npy")
     assert data.fingerprint == misread.load(folder).fingerprint
     assert misread.load(data.source).fingerprint == data.fingerprint
-    with pytest.raises(DataError, match=r"embeddings.npy is not named as images or labels are"):
+    with pytest.raises(DataError, match=r"embeddings.npy does not have a known name for images or labels"):
         misread.load(folder / "embeddings.npy")
 
 
@@ -92,14 +92,14 @@ def test_a_memory_mapped_array_stays_mapped_in_python_too(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"images": TRAIN[0]}, r"images.npy is there but the file with its labels is missing"),
-        ({"y_train": TRAIN[1]}, r"y_train.npy is there but the file with its images is missing"),
+        ({"images": TRAIN[0]}, r"images.npy exists, but the file with its labels is missing"),
+        ({"y_train": TRAIN[1]}, r"y_train.npy exists, but the file with its images is missing"),
         ({"images": TRAIN[0], "labels": TRAIN[1][:-1]}, r"train labels has 39 rows but train images has 40"),
-        ({"images": TRAIN[0] / 255, "labels": TRAIN[1]}, r"images.npy: values are float64; .* must be uint8"),
-        ({"images": TRAIN[0][0, 0], "labels": TRAIN[1]}, r"train images .*: the shape is \(8, 1\); needed is"),
+        ({"images": TRAIN[0] / 255, "labels": TRAIN[1]}, r"images.npy: values are float64, .* must be uint8"),
+        ({"images": TRAIN[0][0, 0], "labels": TRAIN[1]}, r"train images .*: the shape is \(8, 1\), but must be"),
         ({"images": TRAIN[0][:0], "labels": TRAIN[1][:0]}, r"The train split has no images"),
         ({"images": np.asfortranarray(TRAIN[0]), "labels": TRAIN[1]}, r"images.npy is in Fortran order"),
-        ({"images": TRAIN[0], "x_train": TRAIN[0]}, r"images.npy and x_train.npy, both the train images"),
+        ({"images": TRAIN[0], "x_train": TRAIN[0]}, r"images.npy and x_train.npy, both for the train images"),
         ({"images": TRAIN[0], "labels": TRAIN[1] / 2}, r"train labels .*: 0.5 at row 1 is not a whole number"),
     ],
 )
@@ -114,8 +114,8 @@ def test_what_is_no_data_set_is_refused_by_its_name(
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (lambda b: b[:-1], r"is truncated: its header says 40.* but it has"),
-        (lambda b: b + b"\0", r"is too long: its header says 40"),
+        (lambda b: b[:-1], r"is truncated: its header gives 40.* but it has"),
+        (lambda b: b + b"\0", r"is too long: its header gives 40"),
         (lambda b: b[:20], r"is damaged or not an .npy file"),
         (lambda b: b"", r"is damaged or not an .npy file"),
         (lambda b: b"PK\x03\x04" + b, r"is damaged or not an .npy file"),
@@ -137,7 +137,7 @@ def test_npy_is_never_unpickled(tmp_path: Path, name: str) -> None:
 
     folder = save(tmp_path, images=TRAIN[0], labels=TRAIN[1])
     np.save(folder / f"{name}.npy", np.array([Bomb()], dtype=object))
-    with pytest.raises(DataError, match=rf"{name}.npy holds Python objects. misread never unpickles"):
+    with pytest.raises(DataError, match=rf"{name}.npy contains Python objects, which misread never unpickles"):
         misread.load(folder)
     assert not (tmp_path / "exploded").exists()
 

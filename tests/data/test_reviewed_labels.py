@@ -38,10 +38,10 @@ def test_json_is_read_as_it_was_printed() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (f"hash,suggested\n{A},9\n", "None of the 1 rows of reviewed.csv says what .*column 'new'.*--accept"),
+        (f"hash,suggested\n{A},9\n", "None of the 1 rows of reviewed.csv gives a new label.*column 'new'.*--accept"),
         ("index,new\n3,9\n", "row 1 has no hash"),
-        (f"hash,new\n{A},9\n{A},7\n", "row 2 wants '7' for an image that another row wants '9'"),
-        ("[1, 2]", "needed is an array of objects with hash, new and suggested"),
+        (f"hash,new\n{A},9\n{A},7\n", "row 2 labels an image '7', but another row labels it '9'"),
+        ("[1, 2]", "it must be an array of objects with hash, new and suggested"),
         ("[{", "reviewed.csv is not JSON"),
         ("", "None of the 0 rows"),
     ],

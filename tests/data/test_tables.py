@@ -25,7 +25,7 @@ def test_kerass_keys_are_read_colour_and_column_labels_too(tmp_path: Path) -> No
 
 def test_npz_without_keras_keys_names_what_it_has(tmp_path: Path) -> None:
     path = save_npz(tmp_path / "x.npz", images=np.zeros((2, 4, 4)))
-    with pytest.raises(DataError, match=r"has the keys images; needed are x_train and y_train"):
+    with pytest.raises(DataError, match=r"has the keys images, but needs x_train and y_train"):
         misread.load(path)
 
 
@@ -52,7 +52,7 @@ def test_a_damaged_npz_is_refused(tmp_path: Path, contents: bytes) -> None:
 def test_a_test_label_that_train_has_not_is_named(tmp_path: Path) -> None:
     x, y = blocks(8)
     path = save_npz(tmp_path / "k.npz", x_train=x, y_train=y, x_test=x, y_test=y + 1)
-    with pytest.raises(DataError, match=r"test labels has 4 at row 3, which is no class of train \(0..3\)"):
+    with pytest.raises(DataError, match=r"test labels has 4 at row 3, which is not a class of train \(0..3\)"):
         misread.load(path)
 
 
@@ -74,7 +74,7 @@ def test_csv_with_and_without_a_header_is_the_same(tmp_path: Path) -> None:
 
 def test_csv_of_other_than_square_images_needs_their_size(tmp_path: Path) -> None:
     path = csv(tmp_path / "a.csv", *[f"{k % 2},1,2,3,4,5,6" for k in range(8)])
-    with pytest.raises(DataError, match=r"(?s)6 pixels a line.*--size HxW"):
+    with pytest.raises(DataError, match=r"(?s)6 pixels per line.*--size HxW"):
         misread.load(path)
     assert misread.load(path, size=(2, 3)).image_shape == (2, 3, 1)
 
@@ -94,15 +94,18 @@ def test_csv_with_a_byte_order_mark_or_quotes_loses_no_line(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["0,1,2,3,4", "1,1,2,3", "0,1,2,3,4"], r"line 2, column 5: the cell is empty: the lines are ragged"),
-        (["0,1,2,3,4", "1,1,2,3,4,5"], r"is ragged: Expected 5 fields in line 2, saw 6"),
+        (
+            ["0,1,2,3,4", "1,1,2,3", "0,1,2,3,4"],
+            r"line 2, column 5: the cell is empty. Every line needs a label and all",
+        ),
+        (["0,1,2,3,4", "1,1,2,3,4,5"], r"has lines of different lengths: Expected 5 fields in line 2, saw 6"),
         (["0,1,2,3,4", "1,1,x,3,4"], r"line 2, column 3: 'x' is not a number"),
         (["cat,1,2,3,4", "dog,1,2,3,4"], r"line 1, column 1: 'cat' is not a number"),
         (["0,1,2,3,4", "1,1,nan,3,4"], r"line 2, column 3: 'nan' is not a number"),
-        (["0,1,2,3,4", "1,1,2,3,256"], r"values run from 1 to 256"),
+        (["0,1,2,3,4", "1,1,2,3,256"], r"values range from 1 to 256"),
         (["0,1,2,3,4", "1.5,1,2,3,4"], r"1.5 at row 1 is not a whole number"),
         (["0,1,x,3,4", "1,1,2,3,4"], r"line 1, column 3: 'x' is not a number"),
-        (["0,1,2,3,4", "-1,1,2,3,4"], r"-1 at row 1 is below 0"),
+        (["0,1,2,3,4", "-1,1,2,3,4"], r"-1 at row 1 is negative"),
         ([""], r"is empty"),
         (["label,pixel"], r"header line but no images"),
     ],

@@ -26,9 +26,9 @@ app = typer.Typer(help="List, describe, fetch, check and show data sets.", no_ar
 @app.command("list")
 def list_data(json: options.Json = False) -> None:
     """List the named data sets and their places on this machine."""
+    from misread.data.download import places
     from misread.data.load import EMBEDDED
     from misread.data.named import NAMED
-    from misread.data.obtain import places
 
     found = {name: next((p for p in places(data) if p.exists()), None) for name, data in NAMED.items()}
     rows = [
@@ -192,7 +192,7 @@ def cache(
 ) -> None:
     """What is in the cache and how large it is: decoded folders, and decompressed and downloaded named sets."""
     from misread.data.cache import cache_entries, remove_entry
-    from misread.data.obtain import cache_folder
+    from misread.data.download import cache_folder
 
     entries = cache_entries(data)
     removed = [entry for entry in entries if clear and entry.is_copy]

@@ -1,1 +1,1 @@
-"""Labelled images in, checked: `load` turns a name or a path into an `ImageSet`."""
+"""Loads and checks labelled images: `load` turns a name or a path into an `ImageSet`."""

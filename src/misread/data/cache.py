@@ -1,4 +1,4 @@
-"""What lies in misread's cache folder, how large it is, and how to be rid of it."""
+"""The contents of misread's cache folder: what each entry is, its size, and how to remove it."""
 
 import json
 import os
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from misread.data.download import DECOMPRESSED, cache_folder
 from misread.data.folder_cache import FOLDERS, RECORD
 from misread.data.named import NAMED
-from misread.data.obtain import DECOMPRESSED, cache_folder
 from misread.errors import DataError
 
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """One thing in the cache.
+    """One entry of the cache.
 
-    kind:    "decoded" is the pictures of a folder, "decompressed" and "downloaded" are files of a named set.
-    what:    the folder or the named set that it is of; empty where it is not known.
-    bytes:   on the disk.
-    images:  how many pictures were decoded, else None.
-    size:    the (H, W) that they were resized to, where they were.
+    kind:    "decoded" for the pictures of a folder, "decompressed" and "downloaded" for files of a named set.
+    what:    the folder or the named set that it belongs to; empty if this is unknown.
+    bytes:   its size on disk.
+    images:  the number of decoded pictures, else None.
+    size:    the (H, W) that they were resized to, if any.
     """
 
     kind: Literal["decoded", "decompressed", "downloaded", "other"]
@@ -33,17 +33,17 @@ class CacheEntry:
 
     @property
     def is_copy(self) -> bool:
-        """Whether it can be made again from what lies elsewhere on this machine."""
+        """Whether it can be recreated from other files on this machine."""
         return self.kind in ("decoded", "decompressed")
 
     @property
     def orphaned(self) -> bool:
-        """Whether the folder that was decoded is no longer there."""
+        """Whether the decoded folder no longer exists."""
         return self.kind == "decoded" and not os.path.isdir(self.what)
 
 
 def cache_entries(data: str | None = None) -> list[CacheEntry]:
-    """What is in the cache; with `data`, only what is of this named set or folder."""
+    """The entries of the cache; with `data`, only those of this named set or folder."""
     root = cache_folder()
     entries = [_decoded(path) for path in _children(root / FOLDERS)]
     entries += [CacheEntry("decompressed", path.name, path, _bytes(path)) for path in _children(root / DECOMPRESSED)]
@@ -56,7 +56,7 @@ def cache_entries(data: str | None = None) -> list[CacheEntry]:
 
 
 def remove_entry(entry: CacheEntry) -> None:
-    """Remove it from the disk. Raises DataError: it cannot be removed."""
+    """Remove an entry from the disk. Raises DataError: it cannot be removed."""
     try:
         if entry.path.is_dir() and not entry.path.is_symlink():
             shutil.rmtree(entry.path)
@@ -72,7 +72,7 @@ def _decoded(path: Path) -> CacheEntry:
         source, size = record["source"], record["source"]["size"]
         images = int(record["shape"][0])
         return CacheEntry("decoded", source["folder"], path, _bytes(path), images, tuple(size) if size else None)
-    except (OSError, ValueError, LookupError, TypeError):  # of a killed process, or damaged
+    except (OSError, ValueError, LookupError, TypeError):  # left by a killed process, or damaged
         return CacheEntry("decoded", "", path, _bytes(path))
 
 

@@ -1,4 +1,4 @@
-"""A CSV of one image a line: its label, then its pixels row by row."""
+"""CSV files with one image per line: its label, then its pixels row by row."""
 
 import csv
 import math
@@ -13,8 +13,8 @@ from misread.errors import DataError
 def load_csv(path: Path, size: tuple[int, int] | None = None) -> ImageSet:
     """An image set from `label, pixel, pixel, ...` lines, with or without a header line.
 
-    size: (H, W) of the images; without it they are taken as square.
-    Raises DataError: ragged lines, text, values outside 0..255, or a pixel count that fits no image.
+    size: (H, W) of the images. Without it they are assumed to be square.
+    Raises DataError: lines of different lengths, text, values outside 0..255, or a pixel count that fits no image.
     """
     import pandas as pd
 
@@ -24,16 +24,18 @@ def load_csv(path: Path, size: tuple[int, int] | None = None) -> ImageSet:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as text: {error}.") from None
     if not any(first):
-        raise DataError(f"{path} is empty. Needed: a label and its pixels on each line.")
-    header = sum(map(_is_number, first)) < len(first) / 2  # a line of images with a bad cell is no header
+        raise DataError(f"{path} is empty. Each line needs a label and the pixels of an image.")
+    header = sum(map(_is_number, first)) < len(first) / 2  # an image line with one bad cell is not a header
     try:
         table = pd.read_csv(
             path, header=None, skiprows=int(header), dtype=str, keep_default_na=False, encoding="utf-8-sig"
         )
     except pd.errors.EmptyDataError:
-        raise DataError(f"{path} has a header line but no images.") from None
+        raise DataError(f"{path} has a header line but no images. Add a line for each image.") from None
     except pd.errors.ParserError as error:
-        raise DataError(f"{path} is ragged: {str(error).split('C error: ')[-1].strip()}.") from None
+        raise DataError(
+            f"{path} has lines of different lengths: {str(error).split('C error: ')[-1].strip()}."
+        ) from None
     cells = table.to_numpy()
     try:
         values = cells.astype(np.float64)
@@ -51,10 +53,10 @@ def _image_shape(path: Path, pixels: int, size: tuple[int, int] | None) -> tuple
     for height, width, channels in shapes:
         if pixels and height * width * channels == pixels:
             return height, width, channels
-    asked = f"{size[0]}x{size[1]} images" if size else "square images"
+    expected = f"{size[0]}x{size[1]} images" if size else "square images"
     raise DataError(
-        f"{path} has {pixels} pixels a line, which are no {asked} in grey or RGB.\n"
-        "Each line is a label and all pixels; name the size of other than square images with --size HxW."
+        f"{path} has {pixels} pixels per line, which do not make {expected} in grey or RGB.\n"
+        "Each line needs a label and all pixels. If the images are not square, give their size with --size HxW."
     )
 
 
@@ -71,5 +73,5 @@ def _raise_first_bad_cell(path: Path, cells: np.ndarray, header: bool) -> None:
             if not _is_number(cell):
                 where = f"{path}, line {row + 1 + header}, column {column + 1}"
                 if cell == "":
-                    raise DataError(f"{where}: the cell is empty: the lines are ragged. Give every line all pixels.")
+                    raise DataError(f"{where}: the cell is empty. Every line needs a label and all pixels.")
                 raise DataError(f"{where}: {cell!r} is not a number. Labels and pixels are whole numbers.")

@@ -1,8 +1,8 @@
-"""Decoding many picture files on all cores, in order, a bounded number at a time.
+"""Decodes many picture files on all cores, in order, with bounded memory.
 
-Pillow gives up the interpreter lock only in its decoders. Opening a file of 2 kB costs more than decoding it, so
-threads gain nothing on small pictures: many files are decoded in processes of their own. These are plain Python
-processes that run `serve`, and not `multiprocessing`, which would run the user's script again in each.
+Pillow releases the interpreter lock only while it decodes. Opening a file of 2 kB takes longer than decoding it, so
+threads do not help with small pictures. Many files are therefore decoded in separate processes. These are plain Python
+processes that run `serve`. `multiprocessing` would run the user's script again in each process.
 """
 
 import os
@@ -23,16 +23,16 @@ import numpy as np
 from misread.data.picture import as_channels, read_picture, resize
 from misread.errors import DataError, MisreadError
 
-PROCESSES_FROM = 2000  # files; for fewer, starting processes takes longer than they save
+PROCESSES_FROM = 2000  # files; for fewer, starting the processes takes longer than they save
 MAX_WORKERS = 32
-BATCH_BYTES = 2**20  # of pixels that a worker hands over at once, unless one picture has more
+BATCH_BYTES = 2**20  # of pixels in a batch, unless one picture has more
 BATCH_FILES = 256
 
 Prepare = Callable[[np.ndarray], np.ndarray]
 
 
 class OtherSize(DataError):
-    """A picture that does not have the size that all have to have."""
+    """A picture whose size differs from the required one."""
 
     def __init__(self, height: int, width: int) -> None:
         super().__init__(f"The picture is {height}x{width}.")
@@ -42,10 +42,9 @@ class OtherSize(DataError):
 class Batch(NamedTuple):
     """Consecutive files, decoded.
 
-    outcomes: for each file None where it was decoded, else why it was not: a message, or the (height, width) of a
+    outcomes: for each file None if it was decoded. Otherwise the reason: a message, or the (height, width) of a
               picture that `prepare` refused with `OtherSize`.
-    pixels:   (n, H, W, C) uint8, the n files that were decoded; C is 3 where one of them has colour, else 1. None
-              where n is 0.
+    pixels:   (n, H, W, C) uint8, the n decoded files; C is 3 if one of them has colour, else 1. None if n is 0.
     """
 
     outcomes: list[str | tuple[int, int] | None]
@@ -53,23 +52,23 @@ class Batch(NamedTuple):
 
 
 def resized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A `prepare` that brings every picture to one size."""
+    """A `prepare` that resizes every picture to one size."""
     return resize(pixels, height, width)
 
 
 def of_size(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A `prepare` that raises OtherSize for pictures that do not have this size already."""
+    """A `prepare` that raises OtherSize for pictures of another size."""
     if pixels.shape[:2] != (height, width):
         raise OtherSize(*pixels.shape[:2])
     return pixels
 
 
 def decode(paths: Sequence[str], prepare: Prepare, pixels_each: int) -> Generator[Batch, None, None]:
-    """All files, in order, in batches. Close the iterator (`contextlib.closing`) when you leave it early.
+    """Decode all files in order, in batches. Close the iterator (`contextlib.closing`) if you leave it early.
 
-    prepare:     what every decoded picture, (h, w, 1 or 3) uint8, goes through: a function of a module, or a
-                 `partial` of one, so that it can be sent to another process. All results have one height and width.
-    pixels_each: H * W of the results. It bounds the pixels in memory: four batches of `BATCH_BYTES` for each core.
+    prepare:     applied to every decoded picture, (h, w, 1 or 3) uint8. It must be a module-level function or a
+                 `partial` of one, because it is sent to other processes. All results have the same height and width.
+    pixels_each: H * W of the results. It limits the memory: four batches of `BATCH_BYTES` for each core.
     Raises MisreadError: a decoding process ended unexpectedly.
     """
     count = max(1, min(BATCH_FILES, BATCH_BYTES // (3 * pixels_each)))
@@ -79,7 +78,7 @@ def decode(paths: Sequence[str], prepare: Prepare, pixels_each: int) -> Generato
 
 
 def decode_batch(paths: Sequence[str], prepare: Prepare) -> Batch:
-    """Some files, decoded here and now."""
+    """Decode some files in this process."""
     outcomes: list[str | tuple[int, int] | None] = []
     pictures = []
     for path in paths:
@@ -97,13 +96,13 @@ def decode_batch(paths: Sequence[str], prepare: Prepare) -> Batch:
 
 
 def serve() -> None:
-    """The whole of a decoding process: `prepare` comes from standard input, then paths; batches go to standard output.
+    """The main loop of a decoding process: `prepare` and paths come from standard input, batches go to standard output.
 
-    It ends when its standard input does, so it never outlives the process that started it.
+    It ends when standard input is closed, so it never outlives the process that started it.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; ours is told by its input ending
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; this one ends when its input is closed
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
-    sys.stdout = sys.stderr  # what a library prints must not come between the replies
+    sys.stdout = sys.stderr  # the output of a library must not mix with the replies
     try:
         prepare = pickle.load(requests)
         while True:
@@ -114,10 +113,10 @@ def serve() -> None:
 
 
 class _Process:
-    """A decoding process, called like `decode_batch` once it has been sent the `prepare`."""
+    """A decoding process. After `prepare` has been sent, it is called like `decode_batch`."""
 
     def __init__(self) -> None:
-        # the child finds the package as we did, whatever has been done to sys.path
+        # the child imports the package from the same place, even if sys.path was changed
         code = f"import sys; sys.path[:] = {sys.path!r}; from misread.data.decode import serve; serve()"
         self.process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
@@ -129,8 +128,8 @@ class _Process:
             self.process.kill()
             raise MisreadError(
                 f"A process that decodes pictures ended unexpectedly (exit code {self.process.wait()}), while it read "
-                f"the {len(paths)} files from\n{paths[0]} to\n{paths[-1]}.\nOne of them may be broken in a way that "
-                "breaks the decoder, or memory ran out. Move them away, or free memory."
+                f"the {len(paths)} files from\n{paths[0]} to\n{paths[-1]}.\nOne of them may be damaged so that it "
+                "crashes the decoder, or memory ran out. Move these files away, or free memory."
             ) from None
 
     def send(self, value: Any) -> None:
@@ -141,18 +140,18 @@ class _Process:
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
-            with suppress(OSError):  # of what was not yet sent to a process that has ended
+            with suppress(OSError):  # unsent data, when the process has ended
                 pipe.close()  # type: ignore[union-attr]
 
 
 @contextmanager
 def _decoders(prepare: Prepare, files: int) -> Iterator[list[Callable[[Sequence[str]], Batch]]]:
-    """As many as there are cores: processes for many files, else (or where none can be started) for threads."""
+    """One decoder per core: processes for many files; threads for few files, or if no process can start."""
     workers = min(_cores(), MAX_WORKERS)
     with ExitStack() as stack:
         processes: list[Callable[[Sequence[str]], Batch]] = []
         if files >= PROCESSES_FROM and workers > 1 and _is_python():
-            with suppress(OSError):  # no processes here, or no more of them
+            with suppress(OSError):  # this system starts no processes, or no more of them
                 for _ in range(workers):
                     process = _Process()
                     stack.callback(process.close)
@@ -188,7 +187,7 @@ def _in_order(decoders: list[Callable[[Sequence[str]], Batch]], batches: Iterato
 
 
 def _is_python() -> bool:
-    """Whether `sys.executable` runs Python code; in a program that was frozen with its Python it is that program."""
+    """Whether `sys.executable` is a Python interpreter. In a frozen program it is the program itself."""
     return bool(sys.executable) and not getattr(sys, "frozen", False)
 
 
@@ -199,7 +198,7 @@ def _cores() -> int:
 
 
 def read_first(paths: Sequence[str]) -> tuple[int, np.ndarray] | None:
-    """The position and the pixels of the first file that can be read; None where none can."""
+    """The position and the pixels of the first readable file; None if there is none."""
     for position, path in enumerate(paths):
         try:
             return position, read_picture(path)

@@ -1,8 +1,7 @@
-"""Decompressed copies of verified files, in the cache: a later load maps and hashes them, and inflates nothing.
+"""Decompressed copies of verified files, in the cache. A later load maps and hashes them without decompressing.
 
-Nothing in the cache is believed: the contents have to have the published SHA-256 again at every load (where none is
-published, the one they had when they were verified), and the files that they came from have to be as they were. What
-does not hold counts as not there, and is made anew.
+Every load verifies the copies. Their contents must have the published SHA-256, or, if none is published, the one that
+they had when they were verified. Their source files must be unchanged. A copy that fails a check is written again.
 """
 
 import json
@@ -14,7 +13,7 @@ from pathlib import Path
 from misread.data.idx import sha256
 from misread.files import write_bytes, write_text
 
-RECORD = "source.json"  # what the copies are of; written last
+RECORD = "source.json"  # describes the sources of the copies; written last
 Stamp = list[str | int]
 
 
@@ -27,17 +26,17 @@ class Contents:
 
 
 def stamps(sources: Sequence[Path]) -> list[Stamp]:
-    """Path, size and time of change of each file: what says that a file is still the one that was read."""
+    """Path, size and modification time of each file. They show whether a file has changed since it was read."""
     found = [(path, path.stat()) for path in sources]
     return [[str(path.resolve()), stat.st_size, stat.st_mtime_ns] for path, stat in found]
 
 
-def recall(
+def find_copies(
     folder: Path, sources: list[Stamp], names: Sequence[str], published: Sequence[str] | None
 ) -> Contents | None:
-    """The copies in the folder, memory-mapped, or None where they are not whole, not right, or of other sources.
+    """The copies in the folder, memory-mapped; None if they are missing, incomplete, damaged, or of other sources.
 
-    published: the SHA-256 that the contents must have; None where only the record says it.
+    published: the SHA-256 (hex) of each file; None if only the record has them.
     """
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
@@ -50,16 +49,16 @@ def recall(
     return Contents(files, hashes) if [sha256(file) for file in files] == hashes else None
 
 
-def keep(folder: Path, sources: list[Stamp], names: Sequence[str], contents: Contents) -> None:
-    """Put copies into the folder, each whole under its name or not at all. Where that cannot be, there are none."""
+def write_copies(folder: Path, sources: list[Stamp], names: Sequence[str], contents: Contents) -> None:
+    """Write copies into the folder, each atomically. If the folder cannot be written, do nothing."""
     record = json.dumps({"sources": sources, "sha256": list(contents.sha256)}, indent=2)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, file in zip(names, contents.files, strict=True):
-            write_bytes(folder / name, file)  # whoever has the old file mapped keeps it
+            write_bytes(folder / name, file)  # a process that has mapped the old file keeps the old contents
         write_text(folder / RECORD, record)
     except OSError:
-        pass  # a full disk, or a folder that only others may write to: the next load inflates again
+        pass  # disk full, or folder not writable: the next load decompresses again
 
 
 def _map(path: Path) -> mmap.mmap:

@@ -1,4 +1,4 @@
-"""`digits`: scikit-learn's 1,797 handwritten digits, brought from 8x8 to 28x28 the way MNIST was made."""
+"""`digits`: scikit-learn's 1,797 handwritten digits, converted from 8x8 to 28x28 the way MNIST was made."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ TEST_FRACTION = 0.2
 
 
 def load_digits() -> ImageSet:
-    """The embedded set: 28x28 grey, ten classes, a fixed train/test split. Needs no network.
+    """The embedded set: 28x28 grey, ten classes, a fixed train/test split. It needs no network connection.
 
     Source: Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, UCI, through scikit-learn.
     """
@@ -23,4 +23,4 @@ def load_digits() -> ImageSet:
     labels = small.target.astype(np.int64)
     train, test = carve(labels, TEST_FRACTION, seed=0)
     parts = {"train": (images[train], labels[train]), "test": (images[test], labels[test])}
-    return build_image_set("digits", parts, location="scikit-learn load_digits, brought to 28x28")
+    return build_image_set("digits", parts, location="scikit-learn load_digits, converted to 28x28")

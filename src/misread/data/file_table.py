@@ -1,6 +1,6 @@
-"""Tables of picture files and their labels: `metadata.csv` or `.jsonl` as Hugging Face's ImageFolder has them.
+"""Tables of picture files and their labels: `metadata.csv` or `.jsonl` in the format of Hugging Face's ImageFolder.
 
-A table is data from somewhere else: a name in it never leads out of the table's folder, by `..` or by a link.
+Tables are untrusted: a file name that leaves the table's folder, through `..` or a link, is refused.
 """
 
 import csv
@@ -19,14 +19,14 @@ from misread.errors import DataError
 FILE_COLUMNS = ("file_name", "filename", "file", "image", "path", "id")
 LABEL_COLUMNS = ("label", "class", "class_name", "category")
 SPLIT_COLUMN = "split"
-STEMS, SUFFIXES = ("metadata", "labels"), (".csv", ".jsonl")  # of tables that a folder is searched for
-PROBED = 100  # lines that are tried to find the folder which the names are relative to
+STEMS, SUFFIXES = ("metadata", "labels"), (".csv", ".jsonl")  # names of the tables that are looked for in a folder
+PROBED = 100  # lines tried to find the folder that the names are relative to
 
 Record = tuple[int, dict[str, Any], int]  # a line's number, its cells by column (in lower case), how many have none
 
 
 class Row(NamedTuple):
-    """A line of a table; `split` is empty where the table does not say it."""
+    """A line of a table; `split` is empty if the table does not give it."""
 
     line: int
     file: str
@@ -35,15 +35,15 @@ class Row(NamedTuple):
 
 
 def find_table(folder: Path) -> Path | None:
-    """The table of labels in a folder, `metadata` before `labels`, or None. A table without labels is passed over.
+    """The table of labels in a folder: `metadata` before `labels`; None if there is none. Others are skipped.
 
-    Raises DataError: there are two of one name, or one cannot be read.
+    Raises DataError: two tables have the same stem, or one cannot be read.
     """
     for stem in STEMS:
         paths = [path for suffix in SUFFIXES if (path := folder / f"{stem}{suffix}").is_file()]
         found = [path for path in paths if (first := _first(path)) and _file_column(first) and _label_column(first)]
         if len(found) > 1:
-            raise DataError(f"{folder} has {found[0].name} and {found[1].name}. Keep the one that is right.")
+            raise DataError(f"{folder} has {found[0].name} and {found[1].name}. Keep one of them.")
         if found:
             return found[0]
     return None
@@ -53,18 +53,18 @@ def is_file_table(path: Path) -> bool:
     """Whether a CSV or JSON Lines file names pictures. Raises DataError: it is damaged, or has no header line."""
     first = _first(path)
     if any(is_picture_name(column) for column in first):
-        raise DataError(f"{path} has no header line. Begin it with the names of its columns: file_name,label")
+        raise DataError(f"{path} has no header line. Add the names of its columns as the first line: file_name,label")
     return _file_column(first) is not None
 
 
 def list_table(table: Path) -> Listing:
     """The pictures that a table names, split by split in the order of its lines.
 
-    The split is the column `split`; or the first folder in the names, where that is a split's in every line; else
-    all is train. Names are relative to the table's folder, to the folder beside the table that is called like it, or
-    to the only folder there.
-    Raises DataError: no labels, a name that leads out of the folder or comes twice, unknown splits, or labels that
-    train does not have.
+    The split comes from the column `split`. Without it, the first folder in each file name is the split, if this holds
+    for every line; else all lines are train. Names are relative to the table's folder, to a folder beside the table
+    with the table's name, or to the only folder there.
+    Raises DataError: no labels, a name that leaves the folder or appears twice, unknown splits, or labels that train
+    does not have.
     """
     rows = _rows(table)
     root = _root(table, [row.file for row in rows[:PROBED]])
@@ -72,7 +72,7 @@ def list_table(table: Path) -> Listing:
 
 
 def list_split_tables(folder: Path) -> Listing | None:
-    """The pictures that the tables in train/, val/ and test/ name, or None where train/ has no table."""
+    """The pictures that the tables in train/, val/ and test/ name; None if train/ has no table."""
     tables = {}
     for path in sorted(path for path in folder.iterdir() if path.name.lower() in SPLIT_NAMES and path.is_dir()):
         split = SPLIT_NAMES[path.name.lower()]
@@ -86,7 +86,7 @@ def list_split_tables(folder: Path) -> Listing | None:
 
 
 def _listing(folder: Path, tables: dict[Path, tuple[Path, list[Row]]]) -> Listing:
-    """The listing of all rows; the names of files become relative to `folder`."""
+    """The listing of all rows, with file names relative to `folder`."""
     rows = [(table, root, row) for table, (root, listed) in tables.items() for row in listed]
     names = class_order({row.label for _, _, row in rows if row.split == "train"})
     index = {name: k for k, name in enumerate(names)}
@@ -98,37 +98,40 @@ def _listing(folder: Path, tables: dict[Path, tuple[Path, list[Row]]]) -> Listin
     for table, root, row in rows:
         where = f"{table}, line {row.line}"
         if row.label not in index:
-            raise DataError(f"{where}: the label {row.label!r} of the {row.split} split is none of the train split.")
+            raise DataError(
+                f"{where}: the label {row.label!r} of the {row.split} split does not occur in the train split."
+                " Correct it, or add training images of this class."
+            )
         found = finder.find(prefixes[root], row.file, where)
         if isinstance(found, str):
             problems.append(found)
             continue
         if found.name in seen:
-            raise DataError(f"{where}: {row.file} was named before, in {seen[found.name]}. Keep one of the lines.")
+            raise DataError(f"{where}: {row.file} is already in {seen[found.name]}. Keep one of the lines.")
         seen[found.name] = where
         listed = splits.setdefault(row.split, LabelledFiles())
         listed.files.append(found)
         listed.labels.append(index[row.label])
     tables_text = " and ".join(map(str, tables))
     if "train" not in splits:
-        problem = problems[0] if problems else "No line is of the train split."
+        problem = problems[0] if problems else "No line belongs to the train split."
         raise DataError(f"{tables_text}: there is no training image. {problem}")
     places = tuple(f"{tables_text}: the class {name!r}" for name in names)
     return Listing(folder, names, places, splits, tuple(problems))
 
 
 class _Finder:
-    """Finds the files that tables name, none of them outside `folder`."""
+    """Finds the files that tables name, and refuses files outside `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = str(folder)
         self._real_folder = os.path.realpath(folder)
-        self._inside: dict[str, bool] = {}  # for each folder, whether it is in ours when links are followed
+        self._inside: dict[str, bool] = {}  # folder -> whether it is inside `folder` after links are resolved
 
     def find(self, prefix: str, name: str, where: str) -> PictureFile | str:
-        """The file that a table names, relative to `prefix` in the folder, or why there is none.
+        """The file that a table names, relative to `prefix` in the folder; or a message if there is none.
 
-        Raises DataError: the name leads out of the folder.
+        Raises DataError: the name leaves the folder.
         """
         if os.path.isabs(name) or os.path.splitdrive(name)[0]:
             raise self._leads_out(name, where)
@@ -162,14 +165,14 @@ class _Finder:
 
     def _leads_out(self, name: str, where: str) -> DataError:
         return DataError(
-            f"{where}: {name!r} leads out of {self.folder}. Put the picture there, and name it relative to the table."
+            f"{where}: {name!r} is outside {self.folder}. Move the picture into it, and name it relative to the table."
         )
 
 
 def _spellings(name: str) -> Iterator[str]:
-    """A name as it is, then as other programs and systems write it.
+    """A name as written, then with the spelling of other programs and systems.
 
-    Spaces around it, `\\` for `/`, and accents joined with their letters (NFC) or apart from them (NFD).
+    Variants: without surrounding spaces, `/` for `\\`, and Unicode in composed (NFC) or decomposed (NFD) form.
     """
     yield name  # nearly always
     others = [name.strip(), name.strip().replace("\\", "/")]
@@ -212,8 +215,8 @@ def _rows(table: Path) -> list[Row]:
     file_column, label_column = _file_column(first), _label_column(first)
     if file_column is None or label_column is None:
         raise DataError(
-            f"{table} has the columns {', '.join(first) or '(none)'}. Needed are one of file names, called "
-            f"{FILE_COLUMNS[0]}, and one of labels, called {LABEL_COLUMNS[0]}."
+            f"{table} has the columns {', '.join(first) or '(none)'}. It needs a column {FILE_COLUMNS[0]} "
+            f"with file names and a column {LABEL_COLUMNS[0]} with labels."
         )
     rows = []
     for line, cells, extra in _records(table):
@@ -228,20 +231,20 @@ def _rows(table: Path) -> list[Row]:
             raise DataError(f"{where}: the file name is missing. Fill it in, or remove the line.")
         if not label:
             raise DataError(
-                f"{where}: the label of {file} is missing, or is neither a line of text nor a whole number.\n"
+                f"{where}: the label of {file} is missing, or it is neither a line of text nor a whole number.\n"
                 "Fill it in, or remove the line."
             )
         split = ""
         if SPLIT_COLUMN in first:
             split = SPLIT_NAMES.get(str(cells.get(SPLIT_COLUMN)).strip().lower(), "")
             if not split:
-                raise DataError(f"{where}: {cells.get(SPLIT_COLUMN)!r} is no split; needed is train, val or test.")
+                raise DataError(f"{where}: {cells.get(SPLIT_COLUMN)!r} is not a split. Use train, val or test.")
         rows.append(Row(line, file, label, split))
     return rows
 
 
 def _text(label: Any) -> str:
-    """A label as text; empty where it is not a label."""
+    """A label as text; empty if the value is not a label."""
     if isinstance(label, int) and not isinstance(label, bool):
         return str(label)
     if not isinstance(label, str):
@@ -252,7 +255,7 @@ def _text(label: Any) -> str:
 
 
 def _file_column(cells: dict[str, Any]) -> str | None:
-    """The column of file names: the one that is called so, where its first cell could be the name of a picture."""
+    """The column of file names: `file_name`, or another known name if its first cell looks like a picture file."""
     column = next((name for name in FILE_COLUMNS if name in cells), None)
     named = column == FILE_COLUMNS[0] or (column is not None and is_picture_name(str(cells[column]).strip()))
     return column if named else None
@@ -294,7 +297,7 @@ def _json_records(table: Path) -> Iterator[Record]:
             try:
                 value = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise DataError(f"{table}, line {number} is not JSON: {error}. Each line is one object.") from None
+                raise DataError(f"{table}, line {number} is not JSON: {error}. Each line must be one object.") from None
             if not isinstance(value, dict):
                 raise DataError(
                     f'{table}, line {number} is not a JSON object, such as {{"file_name": ..., "label": ...}}.'

@@ -1,4 +1,4 @@
-"""A folder with a folder of images for each class, or with such folders under train/, val/ and test/."""
+"""Class folders: one folder of images for each class, directly in a folder or under train/, val/ and test/."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from misread.errors import DataError
 
 
 def list_class_folders(folder: Path) -> Listing:
-    """The pictures in class folders, class by class in the order of their paths; hidden ones are passed over.
+    """The pictures in class folders, class by class in path order. Hidden files are skipped.
 
     Raises DataError: no classes, two folders for one split, or a split with classes that train does not have.
     """
@@ -18,15 +18,18 @@ def list_class_folders(folder: Path) -> Listing:
     names = class_order(f.name for f in _subfolders(root))
     if not names:
         raise DataError(
-            f"{folder} has no class folders. Needed: a folder of images for each class, also under train/, val/,\n"
-            "test/; or pictures and a metadata.csv of their names and labels; or IDX or .npy files; or, instead of a\n"
-            "folder, an .npz or a .csv."
+            f"{folder} has no class folders. Put the images of each class into a folder there, or under train/, val/\n"
+            "and test/. Or use pictures with a metadata.csv of file names and labels, IDX or .npy files, an .npz,\n"
+            "or a .csv."
         )
     splits: dict[str, LabelledFiles] = {}
     for split, root in (split_folders if "train" in split_folders else {"train": folder}).items():
         extra = [f.name for f in _subfolders(root) if f.name not in names]
         if extra:
-            raise DataError(f"{root} has the class folder {extra[0]!r}, which the train split has not.")
+            raise DataError(
+                f"{root} has the class folder {extra[0]!r}, which the train split does not have. Add it to "
+                "train, or remove it."
+            )
         splits[split] = listed = LabelledFiles()
         for label, name in enumerate(names):
             found = scan_pictures(folder, name if root == folder else os.path.join(root.name, name))
@@ -36,7 +39,7 @@ def list_class_folders(folder: Path) -> Listing:
 
 
 def _split_folders(folder: Path) -> dict[str, Path]:
-    """Split -> its folder. A folder called train that holds images, not folders, is a class: trains, say."""
+    """Split -> its folder. A folder `train` with images but no subfolders is a class, of trains for example."""
     found: dict[str, Path] = {}
     for path in _subfolders(folder):
         split = SPLIT_NAMES.get(path.name.lower())

@@ -1,15 +1,15 @@
-"""The pictures of a folder as one array, decoded once and then mapped from the cache.
+"""The pictures of a folder as one array, decoded once and then memory-mapped from the cache.
 
-The copy in the cache is a file of raw pixels and a record of what it was made of. It is used only when
+A cache entry is a file of raw pixels and a record that describes its source. It is used only if
 
-- the names, sizes and times of all files are those of the files that were decoded (the record has a digest of them),
-  and the decoders are of the same versions;
-- the pixels have the SHA-256 that they had when they were written;
-- the files that could not be read then cannot be read now either.
+- the names, sizes and times of all files are unchanged (the record has a digest of them), and so are the versions of
+  the decoders;
+- the pixels still have the SHA-256 that they had when they were written;
+- the files that could not be read then still cannot be read.
 
-Otherwise the files are decoded again. Pixels are written under a name that nobody else has, and count once a record
-names them. The record appears whole or not at all, so processes that decode the same folder at once do not disturb
-each other, and one that is killed leaves nothing that is used. Labels and splits are no part of the copy.
+Otherwise the files are decoded again. Pixels are written under a unique name and become valid when a record names
+them. The record is written atomically. Processes may therefore decode the same folder at the same time, and a killed
+process leaves no invalid entry. Labels and splits are not part of the entry.
 """
 
 import hashlib
@@ -28,27 +28,27 @@ import numpy as np
 import PIL
 from PIL import features
 
+from misread.data.download import cache_folder
 from misread.data.load_progress import CountProgress, Lines
-from misread.data.obtain import cache_folder
 from misread.data.picture import read_picture
 from misread.data.picture_files import PictureFile
 from misread.data.pixels_file import Written, write_pixels
 from misread.errors import DataError
 from misread.files import write_text
 
-FOLDERS, RECORD, PIXELS = "folders", "record.json", ".pixels"  # a folder, a name, a suffix
-FORMAT = 1  # of the copies; raise it when `read_picture` or `resize` give other pixels
-HASHED_BYTES = 2**24  # at a time, by each thread
-SETTLED_NS = 2 * 10**9  # a file may change unseen within the tick of its clock; FAT has the coarsest, 2 s
-STALE_SECONDS = 3600.0  # pixels without a record that nobody has written to for so long are a killed process's
+FOLDERS, RECORD, PIXELS = "folders", "record.json", ".pixels"  # a folder name, a file name, a suffix
+FORMAT = 1  # of an entry; increase it when `read_picture` or `resize` change their output
+HASHED_BYTES = 2**24  # hashed at once by each thread
+SETTLED_NS = 2 * 10**9  # timestamp resolution: a file can change unnoticed within it; 2 s (FAT) is the coarsest
+STALE_SECONDS = 3600.0  # pixels without a record, not written for this long, were left by a killed process
 
 
 class Decoded(NamedTuple):
     """The files of a folder that could be decoded.
 
-    images:    (M, H, W, C) uint8: a memory map of the file in the cache, or an array where nothing can be cached.
-    positions: (M,) int64, ascending: the file that each image is of.
-    problems:  why each of the other files could not be read.
+    images:    (M, H, W, C) uint8: a memory map of the file in the cache, or an array if the cache cannot be written.
+    positions: (M,) int64, ascending: for each image the position of its file.
+    problems:  a message for each file that could not be read.
     """
 
     images: np.ndarray
@@ -59,15 +59,15 @@ class Decoded(NamedTuple):
 def decoded_images(
     folder: Path, files: Sequence[PictureFile], size: tuple[int, int] | None, lines: Lines | None
 ) -> Decoded:
-    """The pictures of these files in `folder`, in their order. C is 1 where all are grey, else 3.
+    """The pictures of these files in `folder`, in the same order. C is 1 if all are grey, else 3.
 
-    size:  (H, W) that every picture is resized to. Without it all must have one size.
-    lines: where progress and notes go; None for nowhere.
+    size:  (H, W) that every picture is resized to. Without it all must have the same size.
+    lines: called with lines of progress and notes; None shows nothing.
     Raises DataError: sizes differ, and there is no `size`.
     """
     entry, source = _entry(folder, size), _source(folder, files, size)
     names = [file.name for file in files]
-    found = _recall(entry, source, folder, names)
+    found = _find(entry, source, folder, names)
     if isinstance(found, Decoded):
         return found
     with CountProgress(f"{folder.resolve().name}: decoding{found}", len(files), lines) as progress:
@@ -77,13 +77,13 @@ def decoded_images(
                 with path.open("w+b") as file:
                     written = write_pixels(file, folder, names, size, progress.show)
                 images = _map(path, written.shape)
-                _keep(entry, path, images, {"source": source, "skipped": written.skipped, "settled": settled})
+                _write_record(entry, path, images, {"source": source, "skipped": written.skipped, "settled": settled})
             return _decoded(images, written, len(names))
         except OSError as error:
             if lines:
                 lines(
-                    f"The decoded images cannot be cached in {entry.parent}: {error.strerror}. They are decoded into "
-                    "memory,\nevery time anew. Make room there, or set MISREAD_CACHE to a folder on another disk."
+                    f"The decoded images cannot be cached in {entry.parent}: {error.strerror}. They are decoded "
+                    "into memory\non every load. Free some space, or set MISREAD_CACHE to a folder on another disk."
                 )
         memory = io.BytesIO()
         written = write_pixels(memory, folder, names, size, progress.show)
@@ -91,13 +91,13 @@ def decoded_images(
 
 
 def _entry(folder: Path, size: tuple[int, int] | None) -> Path:
-    """The folder in the cache for the copy of this folder, at this size."""
-    what = f"{folder.resolve()}\0{size}"
-    return cache_folder() / FOLDERS / hashlib.sha256(os.fsencode(what)).hexdigest()[:16]
+    """The cache entry for this folder at this size."""
+    key = f"{folder.resolve()}\0{size}"
+    return cache_folder() / FOLDERS / hashlib.sha256(os.fsencode(key)).hexdigest()[:16]
 
 
 def _source(folder: Path, files: Sequence[PictureFile], size: tuple[int, int] | None) -> dict[str, Any]:
-    """What a copy is made of. A copy whose record says otherwise is out of date."""
+    """Describes the source of an entry. An entry with another source is out of date."""
     listing = "\n".join(f"{f.name}\0{f.bytes} {f.mtime_ns} {f.ctime_ns}" for f in files)
     versions = ", ".join(f"{part} {features.version(part)}" for part in ("jpg", "libjpeg_turbo", "webp"))
     return {
@@ -110,8 +110,8 @@ def _source(folder: Path, files: Sequence[PictureFile], size: tuple[int, int] | 
     }
 
 
-def _recall(entry: Path, source: dict[str, Any], folder: Path, names: Sequence[str]) -> Decoded | str:
-    """The copy, mapped; or why the files have to be decoded, as words that follow "decoding"."""
+def _find(entry: Path, source: dict[str, Any], folder: Path, names: Sequence[str]) -> Decoded | str:
+    """The pixels of the entry, mapped; or the reason to decode, as words that follow "decoding"."""
     try:
         record = json.loads((entry / RECORD).read_text(encoding="utf-8"))
         if record["source"] != source:
@@ -137,9 +137,9 @@ def _recall(entry: Path, source: dict[str, Any], folder: Path, names: Sequence[s
 
 @contextmanager
 def _new_pixels(entry: Path) -> Iterator[Path]:
-    """A new name for pixels in the entry; the file is removed where the block raises.
+    """A new path for pixels in the entry. If the block raises, the file is removed.
 
-    Raises OSError: the entry cannot be made.
+    Raises OSError: the entry cannot be created.
     """
     entry.mkdir(parents=True, exist_ok=True)
     path = entry / f"{os.urandom(8).hex()}{PIXELS}"
@@ -150,10 +150,10 @@ def _new_pixels(entry: Path) -> Iterator[Path]:
         raise
 
 
-def _keep(entry: Path, pixels: Path, images: np.ndarray, about: dict[str, Any]) -> None:
-    """Make these pixels the copy in the entry. Pixels that an earlier record names are removed."""
+def _write_record(entry: Path, pixels: Path, images: np.ndarray, values: dict[str, Any]) -> None:
+    """Write a record that names these pixels. Remove the pixels of the previous record."""
     replaced = _named_pixels(entry)
-    record = {**about, "shape": images.shape, "pixels": pixels.name, "pixels_sha256": _pixels_sha256(images)}
+    record = {**values, "shape": images.shape, "pixels": pixels.name, "pixels_sha256": _pixels_sha256(images)}
     write_text(entry / RECORD, json.dumps(record, indent=2))
     for other in entry.glob(f"*{PIXELS}"):
         try:
@@ -161,7 +161,7 @@ def _keep(entry: Path, pixels: Path, images: np.ndarray, about: dict[str, Any]) 
             if other != pixels and (other.name == replaced or stale):
                 other.unlink()
         except OSError:
-            pass  # removed already, or on Windows in use
+            pass  # already removed, or in use (Windows)
 
 
 def _named_pixels(entry: Path) -> str | None:
@@ -172,7 +172,7 @@ def _named_pixels(entry: Path) -> str | None:
 
 
 def _map(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """The pixels in a file, mapped. Raises OSError or ValueError: it is not there, or has not so many."""
+    """The pixels in a file, memory-mapped. Raises OSError or ValueError: it is missing, or has another size."""
     size = path.stat().st_size
     if size != math.prod(shape):
         raise ValueError(f"{path} has {size:,} bytes, not {shape}")
@@ -180,7 +180,7 @@ def _map(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _pixels_sha256(images: np.ndarray) -> str:
-    """SHA-256 (hex) of the SHA-256s of blocks, which all cores compute at once."""
+    """SHA-256 (hex) of the SHA-256s of blocks. All cores hash blocks in parallel."""
     flat = images.reshape(-1)
 
     def digest(start: int) -> bytes:

@@ -1,4 +1,4 @@
-"""How the object lies in the training images, measured from them, so that a new picture can be laid the same way."""
+"""Measures the size, position and background of the object in the training images, and fits new pictures to them."""
 
 from dataclasses import dataclass
 
@@ -8,20 +8,20 @@ from PIL import Image, ImageFilter
 from misread.data.mapped_images import Images
 from misread.data.picture import as_channels, resize
 
-INK = 32  # a pixel this far above the ground belongs to the object; below lie noise and antialiasing
-SAMPLE = 2000  # images looked at; more change no figure
-SAMPLE_PIXELS = 2**24  # of large images fewer, for the time it takes, down to:
-SAMPLE_AT_LEAST = 200
-BLOCK_PIXELS = 2**21  # worked on at once: as floats, all of the sample could fill memory
+INK = 32  # a pixel this far above the background belongs to the object; lower values are noise and antialiasing
+SAMPLE = 2000  # images measured; more do not change the result
+SAMPLE_PIXELS = 2**24  # limits the number of large images, to save time
+MIN_SAMPLE = 200  # images, however large
+BLOCK_PIXELS = 2**21  # processed at once: the whole sample as floats could fill the memory
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """What the training images look like, as far as a new picture has to be brought to it.
+    """The properties of the training images that a new picture must be given.
 
-    ground: "dark" or "light" where images are an object on an even ground, None where they fill the frame.
-    box:    pixels that the object's longer side has (median); None where the frame is filled.
-    centre: "mass" where the object's centre of mass is the image's centre, "box" where its bounding box is.
+    ground: "dark" or "light" if the images show an object on a uniform background; None if they fill the frame.
+    box:    the length of the object's longer side in pixels (median); None if the images fill the frame.
+    centre: "mass" if the object's centre of mass is at the image's centre, "box" if its bounding box is centred.
     """
 
     height: int
@@ -35,11 +35,11 @@ class Geometry:
 def measure_geometry(images: Images) -> Geometry:
     """The geometry of (N, H, W, C) uint8 images.
 
-    An even ground means: in nine of ten images nearly all of the outermost pixels are within `INK` of the same
-    end of the scale. The object is what differs from it.
+    The background counts as uniform if in 90% of the images more than 70% of the outermost pixels are within `INK` of
+    the same end of the scale. The pixels that differ from it are the object.
     """
     height, width, channels = images.shape[1:]
-    count = max(SAMPLE_AT_LEAST, min(SAMPLE, SAMPLE_PIXELS // (height * width)))
+    count = max(MIN_SAMPLE, min(SAMPLE, SAMPLE_PIXELS // (height * width)))
     positions = np.linspace(0, len(images) - 1, min(len(images), count)).astype(int)
     blocks = np.array_split(positions, -(-len(positions) * height * width // BLOCK_PIXELS))
     edge = np.concatenate([_edges(images[rows]) for rows in blocks])
@@ -59,12 +59,12 @@ def measure_geometry(images: Images) -> Geometry:
 
 
 def fit_picture(pixels: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """A picture of any size laid the way the training images are: (h, w, 1 or 3) uint8 -> (H, W, C) uint8.
+    """Fit a picture of any size to the training images: (h, w, 1 or 3) uint8 -> (H, W, C) uint8.
 
-    Where the training images fill their frame the picture is cropped to their shape and resized. Where they are an
-    object on an even ground, the ground is removed (dark on light or light on dark, shading and paper noise too),
-    and the object scaled and centred as theirs. A picture that already has the training shape is only inverted,
-    and only when its ground is the other one.
+    If the training images fill their frame, the picture is cropped to their shape and resized. If they show an object
+    on a uniform background, the background is removed (dark on light or light on dark, with shading and paper noise),
+    and the object is scaled and centred like theirs. A picture that already has the training shape is only inverted,
+    and only if its background differs from theirs.
     """
     height, width, channels = geometry.height, geometry.width, geometry.channels
     pixels = as_channels(pixels, channels)
@@ -79,10 +79,10 @@ def fit_picture(pixels: np.ndarray, geometry: Geometry) -> np.ndarray:
 
 
 def place(ink: np.ndarray, shape: tuple[int, int], box: int, centre: str) -> np.ndarray:
-    """The object in `ink`, scaled so that its longer side is `box`, centred on a black image of `shape`.
+    """Scale the object in `ink` so that its longer side is `box` pixels, and centre it on a black image of `shape`.
 
-    ink: (h, w, C) uint8, light on black. centre: "mass" or "box". The way MNIST was made:
-    LeCun et al. 1998, "Gradient-based learning applied to document recognition", section III.
+    ink: (h, w, C) uint8, light on black. centre: "mass" or "box".
+    Source: MNIST's method, LeCun et al. 1998, "Gradient-based learning applied to document recognition", section III.
     """
     top, bottom, left, right = _bounding_box(ink.mean(axis=-1))
     cut = ink[top:bottom, left:right]
@@ -94,7 +94,7 @@ def place(ink: np.ndarray, shape: tuple[int, int], box: int, centre: str) -> np.
     if centre == "mass":
         middle += _mass_offset(cut.mean(axis=-1))
     y, x = (np.rint(np.array(shape) / 2 - middle)).astype(int) + margin
-    y = int(np.clip(y, margin, margin + max(shape[0] - cut.shape[0], 0)))  # off centre rather than cut off
+    y = int(np.clip(y, margin, margin + max(shape[0] - cut.shape[0], 0)))  # rather off centre than cropped
     x = int(np.clip(x, margin, margin + max(shape[1] - cut.shape[1], 0)))
     canvas[y : y + cut.shape[0], x : x + cut.shape[1]] = cut
     return canvas[margin : margin + shape[0], margin : margin + shape[1]]
@@ -118,7 +118,7 @@ def _bounding_box(ink: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _mass_offset(ink: np.ndarray) -> np.ndarray:
-    """(dy, dx) from the middle of the image to the centre of mass, pixels."""
+    """(dy, dx) from the centre of the image to the centre of mass, in pixels."""
     total = float(ink.sum()) or 1.0
     y = (ink.sum(axis=1) * (np.arange(ink.shape[0]) + 0.5)).sum() / total
     x = (ink.sum(axis=0) * (np.arange(ink.shape[1]) + 0.5)).sum() / total
@@ -137,13 +137,13 @@ def _crop_to_shape(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _remove_ground(ink: np.ndarray) -> np.ndarray:
-    """Light strokes on a dark, perhaps shaded and noisy ground -> strokes 0..255 on black.
+    """Light strokes on a dark background, with shading and noise -> strokes 0..255 on black.
 
-    The ground under every pixel is estimated by a morphological opening wide enough to swallow any stroke, smoothed;
-    what stands above it is cut at Otsu's threshold (Otsu 1979) and stretched to the full range.
+    The background is estimated by a morphological opening that is wider than any stroke, then smoothed. The difference
+    from it is cut at Otsu's threshold (Otsu 1979) and stretched to the full range.
     """
     longest = max(ink.shape[:2])
-    if longest > 512:  # fine grain is noise here, and the filters' cost grows with the area
+    if longest > 512:  # fine detail is noise here, and the filters' cost grows with the area
         ink = resize(ink, *(max(1, round(s * 512 / longest)) for s in ink.shape[:2]))
     grey = Image.fromarray(np.rint(ink.mean(axis=-1)).astype(np.uint8)).filter(ImageFilter.MedianFilter(3))
     small = grey.resize([max(8, s // 4) for s in grey.size], Image.Resampling.BOX)
@@ -154,7 +154,7 @@ def _remove_ground(ink: np.ndarray) -> np.ndarray:
     threshold = _otsu(height)
     ground_level = float(np.median(height[height <= threshold])) if (height <= threshold).any() else 0.0
     top = float(np.percentile(height[height > threshold], 90)) if (height > threshold).any() else 255.0
-    cut = (ground_level + threshold) / 2  # keeps a stroke's soft rim, which training images have too
+    cut = (ground_level + threshold) / 2  # keeps the soft edges of strokes, which the training images have too
     level = ((height - cut) / max(top - cut, 1)).clip(0, 1)
     if ink.shape[-1] == 1:
         return np.rint(level * 255).astype(np.uint8)[..., None]

@@ -1,4 +1,4 @@
-"""IDX files, the format MNIST came in: a magic number, the sizes, then the bytes. Gzipped or not.
+"""IDX files, MNIST's format: a magic number, the sizes, then the values. Gzipped or not.
 
 Format: yann.lecun.com/exdb/mnist, "FILE FORMATS FOR THE MNIST DATABASE".
 """
@@ -16,30 +16,30 @@ UNSIGNED_BYTE = 0x08
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a file, decompressed where it is gzipped. Raises DataError: missing, truncated or damaged."""
+    """The bytes of a file, decompressed if it is gzipped. Raises DataError: missing, truncated or damaged."""
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from None
     if not raw.startswith(b"\x1f\x8b"):
         return raw
-    # the last four bytes say how long the contents are: without that, zlib would grow its buffer by doubling it
-    said = int.from_bytes(raw[-4:], "little")
+    # the last four bytes are the length of the contents; without it zlib doubles its buffer again and again
+    length = int.from_bytes(raw[-4:], "little")
     try:
-        return zlib.decompress(raw, wbits=31, bufsize=min(max(said, 1), 1100 * len(raw)))
+        return zlib.decompress(raw, wbits=31, bufsize=min(max(length, 1), 1100 * len(raw)))
     except zlib.error as error:
         if "incomplete" in str(error):
             raise DataError(
-                f"{path} is truncated: its {len(raw):,} bytes end inside the gzip stream. Fetch it again."
+                f"{path} is truncated: its {len(raw):,} bytes end inside the gzip stream. Download it again."
             ) from None
-        raise DataError(f"{path} is damaged: {error}. Fetch it again.") from None
+        raise DataError(f"{path} is damaged: {error}. Download it again.") from None
 
 
 def parse_idx(contents: bytes | mmap.mmap, path: Path, ndims: tuple[int, ...]) -> np.ndarray:
     """The uint8 array in decompressed IDX bytes, without a copy.
 
-    ndims: how many dimensions are allowed (1 for labels, 3 or 4 for images).
-    Raises DataError: wrong magic number, or more or fewer bytes than the sizes say.
+    ndims: the allowed numbers of dimensions (1 for labels, 3 or 4 for images).
+    Raises DataError: wrong magic number, or a length that does not match the sizes.
     """
     magic = contents[:4]
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] != UNSIGNED_BYTE or magic[3] not in ndims:
@@ -54,8 +54,8 @@ def parse_idx(contents: bytes | mmap.mmap, path: Path, ndims: tuple[int, ...]) -
     if len(contents) != expected:
         what = "truncated" if len(contents) < expected else "too long"
         raise DataError(
-            f"{path} is {what}: its header says {' x '.join(map(str, shape))}, so {expected:,} bytes, "
-            f"but it has {len(contents):,}. Fetch it again."
+            f"{path} is {what}: its header gives {' x '.join(map(str, shape))}, so {expected:,} bytes, "
+            f"but it has {len(contents):,}. Download it again."
         )
     return np.frombuffer(contents, np.uint8, offset=header).reshape(shape)
 
@@ -66,7 +66,7 @@ def idx_bytes(array: np.ndarray) -> bytes:
 
 
 def idx_header(shape: tuple[int, ...]) -> bytes:
-    """What comes before the values of a uint8 array in an IDX file."""
+    """The bytes before the values of a uint8 array in an IDX file."""
     return bytes([0, 0, UNSIGNED_BYTE, len(shape)]) + b"".join(n.to_bytes(4, "big") for n in shape)
 
 

@@ -1,4 +1,4 @@
-"""A folder of IDX files, named the way MNIST's are."""
+"""A folder of IDX files, named like MNIST's."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ _SPLIT = {"train": "train", "t10k": "test", "test": "test", "val": "val", "valid
 
 
 def find_idx(folder: Path) -> dict[tuple[str, str], Path]:
-    """(split, "images" or "labels") -> file, for the IDX files in a folder; a plain file goes before its `.gz`."""
+    """(split, "images" or "labels") -> file, for the IDX files in a folder. A plain file is preferred to its `.gz`."""
     found: dict[tuple[str, str], Path] = {}
     named = [path for path in folder.iterdir() if _NAME.search(path.name) and not path.name.startswith(".")]
     for path in sorted(named):
@@ -22,7 +22,7 @@ def find_idx(folder: Path) -> dict[tuple[str, str], Path]:
 
 
 def load_idx_folder(folder: Path) -> ImageSet:
-    """An image set from a folder of IDX files named the way MNIST's are.
+    """An image set from a folder of IDX files named like MNIST's.
 
     Raises DataError: a file without its partner, truncated, damaged, or with another magic number.
     """
@@ -32,7 +32,7 @@ def load_idx_folder(folder: Path) -> ImageSet:
         for kind, other in (("images", "labels"), ("labels", "images")):
             if (split, kind) not in found:
                 raise DataError(
-                    f"{folder}: {found[split, other].name} is there but the file with its {kind} is missing.\n"
+                    f"{folder}: {found[split, other].name} exists, but the file with its {kind} is missing.\n"
                     "Put both into the folder."
                 )
         images = parse_idx(read_bytes(found[split, "images"]), found[split, "images"], (3, 4))

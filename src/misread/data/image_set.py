@@ -1,4 +1,4 @@
-"""The image set: splits of labelled images, with the row and the file that each image came from."""
+"""The image set: splits of labelled images, each image with its row number and file name."""
 
 import hashlib
 import math
@@ -15,19 +15,19 @@ from misread.data.splits import carve
 from misread.errors import DataError
 
 SPLITS = ("train", "val", "test")
-BLOCK_BYTES = 2**24  # of images that stay in a file, this much is read at a time
-TEST_FRACTION = 0.2  # of a set that has no test split; carved with a fixed seed, so that every run sees the same
+BLOCK_BYTES = 2**24  # of images in a file, read at once
+TEST_FRACTION = 0.2  # of a set without a test split; carved with a fixed seed, so that it is the same in every run
 
 
 @dataclass(frozen=True)
 class Split:
     """Labelled images of one split.
 
-    images: (N, H, W, C) uint8, 0..255, C = 1 (grey) or 3 (RGB). `MappedImages` where they stay in a file that may be
-            larger than memory: index what is needed, since an array of all would read all.
+    images: (N, H, W, C) uint8, 0..255, C = 1 (grey) or 3 (RGB). `MappedImages` if they stay in a file, which may be
+            larger than memory. Index only the images you need: converting them to an array reads all of them.
     labels: (N,) int64 class indices.
-    rows:   (N,) int64, the row number of each image in the source it was read from. A carved split keeps them.
-    files:  the N file names relative to the source, or None where images have no files of their own.
+    rows:   (N,) int64, the row number of each image in its source. A carved split keeps these numbers.
+    files:  the N file names relative to the source; None if the images have no separate files.
     """
 
     images: Images
@@ -47,7 +47,7 @@ class Split:
         return self._of(positions, self.images.take(positions) if mapped else self.images[positions])
 
     def view(self, positions: np.ndarray) -> "Split":
-        """`take` without a copy: images in memory stay in the array that they are then rows of."""
+        """`take` without copying: the result refers to rows of the same array."""
         images = self.images if isinstance(self.images, MappedImages) else MappedImages(self.images)
         return self._of(positions, images.take(positions))
 
@@ -57,7 +57,7 @@ class Split:
 
     @cached_property
     def images_sha256(self) -> str:
-        """SHA-256 (hex) of the images as an IDX file would hold them; grey ones are (N, H, W) there, as in MNIST."""
+        """SHA-256 (hex) of the images in IDX format. Grey images are (N, H, W) there, as in MNIST."""
         shape = self.images.shape
         digest = hashlib.sha256(idx_header(shape[:3] if shape[3] == 1 else shape))
         for block in _blocks(self.images):
@@ -69,14 +69,14 @@ class Split:
 class ImageSet:
     """Labelled images with their splits; `load` makes one from a name or a path, `from_arrays` from arrays.
 
-    splits:      `train` always; `test` always (carved from train where the source has none, see `carved_test`);
-                 `val` where the source has one.
+    splits:      `train` and `test` always, `val` if the source has one. If the source has no test split, `test` is
+                 carved from train, and `carved_test` is true.
     class_names: K names; label k is `class_names[k]`.
-    one_hot:     the labels were given one-hot (they are kept as class indices all the same).
-    source:      what `load` takes to load it again, a name or an absolute path; empty for arrays in memory.
-    location:    where the files lie.
-    size:        the size asked for on loading, if one was.
-    skipped:     what was left out on reading, a line each.
+    one_hot:     the labels were one-hot in the source. Here they are class indices in any case.
+    source:      the argument for `load` that loads the set again, a name or an absolute path; empty for arrays.
+    location:    where the data came from, for messages.
+    size:        the (H, W) that images were resized to on loading, if any.
+    skipped:     a message for each file that could not be read.
     """
 
     name: str
@@ -114,7 +114,7 @@ class ImageSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over class names, and over `images_sha256` and the labels of every split, in a fixed order."""
+        """SHA-256 (hex) of the class names, and of the images and labels of every split, in a fixed order."""
         digest = hashlib.sha256(repr(self.class_names).encode())
         for name in SPLITS:
             if name in self.splits:
@@ -124,7 +124,7 @@ class ImageSet:
         return digest.hexdigest()
 
     def split(self, name: str) -> Split:
-        """The split of this name, or `all`: every image of a set whose test split was carved, in source order.
+        """The split of this name. If the test split was carved, `all` gives every image in source order.
 
         Raises DataError: there is no such split.
         """
@@ -152,11 +152,11 @@ class ImageSet:
     ) -> "ImageSet":
         """An image set from arrays in memory.
 
-        images: (N, H, W) or (N, H, W, C), uint8 0..255, or floats that are all in 0..1 or all whole in 0..255.
-                A uint8 `np.memmap`, as np.load(file, mmap_mode="r") gives, stays in its file.
+        images: (N, H, W) or (N, H, W, C), uint8 0..255, or floats that are all in 0..1 or all whole numbers in 0..255.
+                A uint8 `np.memmap`, for example from np.load(file, mmap_mode="r"), stays in its file.
         labels: (N,) whole numbers, or (N, K) one-hot.
-        test, val: (images, labels) of these splits; without `test`, one is carved from `images`.
-        Raises DataError: lengths differ, or labels that are not classes of the training split.
+        test, val: (images, labels) of these splits. Without `test`, a test split is carved from `images`.
+        Raises DataError: lengths differ, or labels that do not occur in the training split.
         """
         parts = {"train": (images, labels), "val": val, "test": test}
         return build_image_set(name, {k: v for k, v in parts.items() if v is not None}, class_names=class_names)
@@ -171,11 +171,11 @@ def build_image_set(
     location: str = "",
     **rest: Any,
 ) -> ImageSet:
-    """Check raw arrays of each split and make an image set of them: every loader ends here.
+    """Check the raw arrays of each split and build an image set. Every loader calls this function.
 
     parts: split name -> (images, labels), as `ImageSet.from_arrays` takes them.
-    Where `class_names` is None the classes are the distinct labels of train, named by their numbers.
-    Raises DataError with every problem named.
+    If `class_names` is None, the classes are the distinct labels of train, named by their numbers.
+    Raises DataError: arrays or labels that cannot be used.
     """
     where = f" ({location})" if location else ""
     images, labels, one_hot_width = {}, {}, 0
@@ -187,21 +187,23 @@ def build_image_set(
             raise DataError(
                 f"{split} labels has {len(labels[split]):,} rows but {split} images has "
                 f"{len(images[split]):,}{where}.\n"
-                "Save both from the same split, or drop what has no partner."
+                "Save both from the same split, or remove the extra rows."
             )
         if not len(images[split]):
             raise DataError(f"The {split} split has no images{where}. Add images, or leave the split out.")
     if "train" not in images:
-        raise DataError(f"There is no train split{where}; found {', '.join(images) or 'nothing'}.")
+        raise DataError(f"There is no train split{where}; found {', '.join(images) or 'nothing'}. Add one.")
     shapes = {split: array.shape[1:] for split, array in images.items()}
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{split} {'x'.join(map(str, shape))}" for split, shape in shapes.items())
-        raise DataError(f"The splits have images of different shapes{where}: {listed}.\nBring them to one shape first.")
+        raise DataError(
+            f"The splits have images of different shapes{where}: {listed}.\nResize them to one shape first."
+        )
 
-    values = _distinct(labels["train"])
+    classes = _distinct(labels["train"])
     if class_names is None and not one_hot_width:
-        names = tuple(str(v) for v in values)
-        labels = {split: _reindexed(array, values, split, where) for split, array in labels.items()}
+        names = tuple(str(c) for c in classes)
+        labels = {split: _reindexed(array, classes, split, where) for split, array in labels.items()}
     else:
         names = tuple(map(str, range(one_hot_width) if class_names is None else class_names))
         for split, array in labels.items():
@@ -211,13 +213,13 @@ def build_image_set(
                     f"{split} labels has {array[bad]} at row {bad:,}, outside 0..{len(names) - 1} for the "
                     f"{len(names)} classes{where}.\nCorrect the label, or name all classes."
                 )
-    if len(values) < 2:
+    if len(classes) < 2:
         raise DataError(
-            f"All {len(labels['train']):,} train labels are one class, {names[int(labels['train'][0])]!r}{where}.\n"
-            "A classifier needs at least two classes."
+            f"All {len(labels['train']):,} train images have one class, {names[int(labels['train'][0])]!r}{where}.\n"
+            "A classifier needs at least two classes. Add images of another class."
         )
     if len(set(names)) < len(names):
-        raise DataError(f"Class names are not distinct{where}: {', '.join(names)}.")
+        raise DataError(f"Class names are not distinct{where}: {', '.join(names)}. Give each class its own name.")
     splits = {
         split: Split(images[split], labels[split], np.arange(len(images[split])), (files or {}).get(split))
         for split in SPLITS
@@ -228,13 +230,13 @@ def build_image_set(
 
 
 def _with_carved_test(data: ImageSet) -> ImageSet:
-    kept, held = carve(data.train.labels, TEST_FRACTION, seed=0)
-    if not len(held):
+    train, test = carve(data.train.labels, TEST_FRACTION, seed=0)
+    if not len(test):
         raise DataError(
-            f"{data.name} has no test split and too few images to carve one: {len(data.train)} in {data.n_classes} "
-            "classes.\nAdd images until some class has two, or give a test split."
+            f"{data.name} has no test split, and too few images to carve one: {len(data.train)} in {data.n_classes} "
+            "classes.\nAdd images until a class has two, or add a test split."
         )
-    splits = {**data.splits, "train": data.train.take(kept), "test": data.train.take(held)}
+    splits = {**data.splits, "train": data.train.take(train), "test": data.train.take(test)}
     return replace(data, splits={s: splits[s] for s in SPLITS if s in splits}, carved_test=True)
 
 
@@ -260,21 +262,19 @@ def _joined_images(parts: list[Images]) -> Images:
 
 
 def _blocks(images: Images) -> Iterator[np.ndarray]:
-    """All images in order, contiguous, some at a time."""
+    """All images in order, as contiguous blocks."""
     step = max(1, BLOCK_BYTES // max(1, math.prod(images.shape[1:])))
     for start in range(0, len(images), step):
         yield np.ascontiguousarray(images[start : start + step])
 
 
 def checked_images(raw: Any, what: str) -> Images:
-    """uint8 images (N, H, W, C). `what` names them in messages. Raises DataError: another shape, or other values."""
+    """uint8 images (N, H, W, C). `what` names them in messages. Raises DataError: unsupported shape or values."""
     images = np.asarray(raw)
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape[1:]:
-        raise DataError(
-            f"{what}: the shape is {np.shape(raw)}; needed is (N, H, W), (N, H, W, 1) for grey or (N, H, W, 3) for RGB."
-        )
+        raise DataError(f"{what}: the shape is {np.shape(raw)}, but must be (N, H, W), (N, H, W, 1) or (N, H, W, 3).")
     if images.dtype == np.uint8 and isinstance(raw, np.memmap):
         return MappedImages(images)
     if images.dtype == np.uint8 or not images.size:
@@ -288,16 +288,18 @@ def checked_images(raw: Any, what: str) -> Images:
     if low >= 0 and high <= 255 and (images.dtype.kind != "f" or bool((images == np.rint(images)).all())):
         return images.astype(np.uint8)
     raise DataError(
-        f"{what}: values run from {low:g} to {high:g} ({images.dtype}).\n"
-        "Needed are whole numbers 0..255, or floats 0..1; undo any other normalisation first."
+        f"{what}: values range from {low:g} to {high:g} ({images.dtype}).\n"
+        "They must be whole numbers 0..255 or floats 0..1. Undo any other normalisation first."
     )
 
 
 def checked_labels(raw: Any, what: str) -> tuple[np.ndarray, int]:
-    """int64 labels (N,), and K where they came one-hot (N, K), else 0. Raises DataError: no class numbers."""
+    """int64 labels (N,), and K if they were one-hot (N, K), else 0. Raises DataError: not class indices."""
     labels = np.asarray(raw)
     if labels.dtype.kind not in "iufb":
-        raise DataError(f"{what}: {labels.dtype} values, not whole numbers. Give each class a number and name them.")
+        raise DataError(
+            f"{what}: {labels.dtype} values, not whole numbers. Number the classes from 0 and use class_names."
+        )
     one_hot = labels.ndim == 2 and labels.shape[1] > 1
     if one_hot:
         wrong = (np.count_nonzero(labels, axis=1) != 1) | (labels.sum(axis=1) != 1)
@@ -305,37 +307,43 @@ def checked_labels(raw: Any, what: str) -> tuple[np.ndarray, int]:
             row = int(np.argmax(wrong))
             raise DataError(
                 f"{what}: row {row:,} is not one-hot (a single 1, all else 0). "
-                "Whole-number labels have shape (N,), one-hot labels (N, K)."
+                "Labels as whole numbers have shape (N,), one-hot labels (N, K)."
             )
         return labels.argmax(axis=1), labels.shape[1]
     if labels.ndim == 2 and labels.shape[1] == 1:  # Keras's CIFAR arrays
         labels = labels[:, 0]
     if labels.ndim != 1:
-        raise DataError(f"{what}: the shape is {labels.shape}; needed is (N,) whole numbers or (N, K) one-hot.")
+        raise DataError(
+            f"{what}: the shape is {labels.shape}, but must be (N,) for whole numbers or (N, K) for one-hot labels."
+        )
     if labels.dtype.kind == "f":
         wrong = ~(labels == np.rint(labels))
         if wrong.any():
             row = int(np.argmax(wrong))
-            raise DataError(f"{what}: {labels[row]} at row {row:,} is not a whole number. Labels are class numbers.")
+            raise DataError(
+                f"{what}: {labels[row]} at row {row:,} is not a whole number. Labels must be class numbers."
+            )
     labels = labels.astype(np.int64)
     if len(labels) and labels.min() < 0:
         row = int(np.argmin(labels))
-        raise DataError(f"{what}: {labels[row]} at row {row:,} is below 0. Labels are class numbers from 0 up.")
+        raise DataError(f"{what}: {labels[row]} at row {row:,} is negative. Labels must be class numbers, 0 or more.")
     return labels, 0
 
 
 def _distinct(labels: np.ndarray) -> np.ndarray:
-    ordered = np.sort(labels)  # not np.unique: it imports numpy.ma, a fifth of the time that MNIST takes from the cache
+    ordered = np.sort(
+        labels
+    )  # np.unique would import numpy.ma, which takes a fifth of the time to load MNIST from the cache
     return ordered[np.flatnonzero(np.diff(ordered, prepend=-1))]
 
 
-def _reindexed(labels: np.ndarray, values: np.ndarray, split: str, where: str) -> np.ndarray:
-    index = np.searchsorted(values, labels).clip(max=len(values) - 1)
-    wrong = values[index] != labels
+def _reindexed(labels: np.ndarray, classes: np.ndarray, split: str, where: str) -> np.ndarray:
+    index = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
+    wrong = classes[index] != labels
     if wrong.any():
         row = int(np.argmax(wrong))
         raise DataError(
-            f"{split} labels has {labels[row]} at row {row:,}, which is no class of train "
-            f"({values[0]}..{values[-1]}){where}.\nCorrect the label, or add training images of that class."
+            f"{split} labels has {labels[row]} at row {row:,}, which is not a class of train "
+            f"({classes[0]}..{classes[-1]}){where}.\nCorrect the label, or add training images of that class."
         )
     return index.astype(np.int64)

@@ -1,11 +1,11 @@
-"""Label patches: fixes of labels in a file of their own, so that images and original labels are never touched.
+"""Label patches: fixes of labels in a separate file. Images and original labels are never changed.
 
-A patch is a text file, UTF-8, one JSON object a line:
-image: the `image_hash` of the image that the fix is for, wherever that image lies and however often it is there.
-old:   the name of the class that it was taken for until then. new: that of the class it should have.
-by, at, note: who, when (ISO 8601, UTC), and why.
-Lines are only ever added. The last line of an image counts; where it leads back to what the image's first line calls
-old, the fix is undone.
+A patch is a UTF-8 text file with one JSON object per line:
+image: the `image_hash` of the image to fix. The fix applies to every copy of it, wherever it is.
+old:   the name of its class before the fix. new: the name of the correct class.
+by, at, note: who made the fix, when (ISO 8601, UTC), and why.
+Lines are only appended. The last line of an image counts. If its `new` is the `old` of the image's first line, the fix
+is undone.
 """
 
 import errno
@@ -30,12 +30,12 @@ from misread.files import write_text
 from misread.names import nearest
 
 HASH = re.compile(r"[0-9a-f]{64}")
-SHOWN = 12  # hex digits of a hash in messages and tables; enough to tell images apart
+SHOWN = 12  # hex digits of a hash in messages and tables; enough to identify an image
 
 
 @dataclass(frozen=True)
 class Fix:
-    """One line of a patch, as the module says."""
+    """One line of a patch; see the module for its fields."""
 
     image: str
     old: str
@@ -50,10 +50,10 @@ class Fix:
 
 @dataclass(frozen=True)
 class LabelPatch:
-    """A patch as it was read.
+    """The contents of a patch file.
 
-    lines:    every whole line, in order. cut_off: a message for each line that was not written to its end.
-    contents: of the file. where: the file, for messages.
+    lines:    all complete lines in order. cut_off: a message for each incomplete line.
+    contents: the bytes of the file. where: the path, for messages.
     """
 
     lines: tuple[Fix, ...]
@@ -67,7 +67,7 @@ class LabelPatch:
 
     @cached_property
     def fixes(self) -> dict[str, Fix]:
-        """The fixes in force by image: the last line of each, with the `old` of its first; none where they are one."""
+        """The active fixes by image: the last line of each, with the `old` of its first. Undone fixes are left out."""
         first: dict[str, Fix] = {}
         last: dict[str, Fix] = {}
         for line in self.lines:
@@ -76,7 +76,7 @@ class LabelPatch:
         return {image: replace(fix, old=first[image].old) for image, fix in last.items() if fix.new != first[image].old}
 
     def find_in(self, data: ImageSet) -> list[tuple[str, int, Fix]]:
-        """Every image of the data that has a fix, in data order: its split, its position there, the fix."""
+        """All images of the data that have a fix, in data order: split, position in the split, and fix."""
         return [
             (name, position, self.fixes[image])
             for name, split in data.splits.items()
@@ -85,26 +85,27 @@ class LabelPatch:
         ]
 
     def fix(self, data: ImageSet) -> "FixedLabels":
-        """The data with the labels that it has by the patch; the data itself stays as it is.
+        """A copy of the data with the labels fixed.
 
-        Raises DataError: no fix is for an image of this data, or one is to a class that the data has not.
+        Raises DataError: no fix is for an image of this data, or a new class is unknown to the data.
         """
         unknown = sorted({f.new for f in self.fixes.values()} - set(data.class_names))
         if unknown:
             raise DataError(
-                f"{self.where} has fixes to {', '.join(map(repr, unknown))}, no class of {data.name}."
-                f"{nearest(unknown[0], data.class_names)} Its classes: {', '.join(data.class_names)}."
+                f"{self.where} has fixes to {', '.join(map(repr, unknown))}, not a class of {data.name}."
+                f"{nearest(unknown[0], data.class_names)} Known classes: {', '.join(data.class_names)}."
             )
         found = self.find_in(data)
         if self.fixes and not found:
             raise DataError(
                 f"None of the {_counted(len(self.fixes), 'fix', 'fixes')} in {self.where} is for an image of "
-                f"{data.name}.\nThe patch was made for other data, or for these images at another size."
+                f"{data.name}.\nThe patch was made for other data, or for these images at another size. "
+                "Load that data, or omit the patch."
             )
         labels = {name: split.labels.copy() for name, split in data.splits.items()}
-        surprising = 0
+        unexpected = 0
         for name, position, fix in found:
-            surprising += data.class_names[labels[name][position]] not in (fix.old, fix.new)
+            unexpected += data.class_names[labels[name][position]] not in (fix.old, fix.new)
             labels[name][position] = data.class_names.index(fix.new)
         distinct = len({fix.image for _, _, fix in found})
         return FixedLabels(
@@ -113,17 +114,18 @@ class LabelPatch:
             found=distinct,
             changed={name: int((labels[name] != split.labels).sum()) for name, split in data.splits.items()},
             copies=len(found) - distinct,
-            surprising=surprising,
+            unexpected=unexpected,
         )
 
 
 @dataclass(frozen=True)
 class FixedLabels:
-    """Data with fixed labels, and what the patch met there.
+    """Data with fixed labels, and how the patch applied to it.
 
-    found:      how many fixes of the patch are for images of the data. copies: further images with the same contents.
-    changed:    how many labels of each split are now others.
-    surprising: how many images had a label that was neither the fix's old nor its new one.
+    found:      the number of fixes that are for images of the data. copies: the number of further images with the
+                same contents.
+    changed:    the number of changed labels in each split.
+    unexpected: the number of images whose label was neither the old nor the new one of the fix.
     """
 
     data: ImageSet
@@ -131,10 +133,10 @@ class FixedLabels:
     found: int
     changed: dict[str, int]
     copies: int
-    surprising: int
+    unexpected: int
 
     def messages(self) -> list[str]:
-        """What a user should know of it, a line each."""
+        """What a user should know about it, one line each."""
         fixes, where = len(self.patch.fixes), self.patch.where
         changed = ", ".join(f"{n:,} of {split}" for split, n in self.changed.items() if n) or "none"
         lines = [
@@ -143,17 +145,17 @@ class FixedLabels:
         ]
         if self.copies:
             copies = _counted(self.copies, "exact copy", "exact copies")
-            lines.append(f"These images have {copies}, to which the fixes apply as well.")
-        if self.surprising:
-            were = _counted(self.surprising, "image had", "images had")
+            lines.append(f"These images have {copies}; the fixes apply to these too.")
+        if self.unexpected:
+            were = _counted(self.unexpected, "image had", "images had")
             lines.append(
-                f"Note: {were} a label that was neither the old nor the new one of the fix; fixed all the same."
+                f"Note: {were} a label that was neither the old nor the new one of the fix. It was fixed anyway."
             )
         return [*lines, *self.patch.cut_off]
 
 
 def read_patch(path: str | Path) -> LabelPatch:
-    """A patch from its file. Raises DataError: it cannot be read, or a whole line is no fix; says which."""
+    """Read a patch file. Raises DataError: it cannot be read, or a complete line is not a fix; the message names it."""
     try:
         return _parse(Path(path).expanduser().read_bytes(), str(path))
     except OSError as error:
@@ -163,13 +165,13 @@ def read_patch(path: str | Path) -> LabelPatch:
 def add_fixes(
     path: str | Path, data: ImageSet, new_labels: Mapping[str, str], *, by: str | None = None, note: str = ""
 ) -> list[Fix]:
-    """Add a fix to a patch file, which is made where there is none, for each image: its hash -> its class's name.
+    """Append fixes to a patch file, which is created if it does not exist. Returns the appended lines.
 
-    A hash may be cut short as long as it is that of one image only. Images that have this label already, by the data
-    or by the patch, get no line. Returns the lines that were added.
-    Raises DataError: no such image or class in the data, with every problem named; nothing is added then.
+    new_labels: hash of an image -> the name of its correct class. A hash may be abbreviated if it stays unique. Images
+                that already have this label, in the data or by the patch, get no line.
+    Raises DataError: no such image or class in the data; the message lists every problem, and nothing is appended.
     """
-    labels: dict[str, list[str]] = {}  # several where copies of an image are labelled differently
+    labels: dict[str, list[str]] = {}  # several if copies of an image have different labels
     for split in data.splits.values():
         for image, label in zip(image_hashes(split.images), split.labels, strict=True):
             labels.setdefault(image, []).append(data.class_names[label])
@@ -179,13 +181,13 @@ def add_fixes(
         if len(images) != 1:
             problems.append(f"{given[:SHOWN]} is the hash of {'no image' if not images else f'{len(images)} images'}")
         elif new not in data.class_names:
-            problems.append(f"{given[:SHOWN]}: {new!r} is no class.{nearest(new, data.class_names)}")
+            problems.append(f"{given[:SHOWN]}: {new!r} is not a class.{nearest(new, data.class_names)}")
         else:
             wanted[images[0]] = new
     if problems:
         raise DataError(
-            f"Nothing was added to {path}; of the fixes for {data.name} (classes {', '.join(data.class_names)}) "
-            "these cannot be:\n" + "\n".join(f"  {p}" for p in problems)
+            f"Nothing was added to {path}. These fixes for {data.name} (classes {', '.join(data.class_names)}) "
+            "are not possible:\n" + "\n".join(f"  {p}" for p in problems)
         )
 
     def lines(patch: LabelPatch) -> list[Fix]:
@@ -199,41 +201,45 @@ def add_fixes(
 
 
 def revert_fixes(path: str | Path, images: Sequence[str], *, by: str | None = None, note: str = "") -> list[Fix]:
-    """Undo the fixes of these images, given by their hashes, by a line each that leads back. Returns these lines.
+    """Undo the fixes of these images by appending a line for each. Returns the appended lines.
 
-    A hash may be cut short. Raises DataError: the patch has no fix in force for one of them; nothing is added then.
+    images: hashes, which may be abbreviated.
+    Raises DataError: the patch has no active fix for one of them; nothing is appended.
     """
     if not Path(path).expanduser().is_file():
-        raise DataError(f"There is no patch {path}.")
+        raise DataError(f"There is no patch {path}. Give the path of an existing one.")
 
     def lines(patch: LabelPatch) -> list[Fix]:
-        back, problems = {}, []
+        reverted, problems = {}, []
         for given in images:
             found = [i for i in patch.fixes if given and i.startswith(given)]
             if len(found) == 1:
-                back[found[0]] = Fix(found[0], patch.fixes[found[0]].new, patch.fixes[found[0]].old)
+                reverted[found[0]] = Fix(found[0], patch.fixes[found[0]].new, patch.fixes[found[0]].old)
             else:
-                problems.append(f"{given[:SHOWN]} {'(no fix in force)' if not found else f'({len(found)} fixes)'}")
+                problems.append(f"{given[:SHOWN]} {'(no active fix)' if not found else f'({len(found)} fixes)'}")
         if problems:
-            raise DataError(f"{path} has not one fix for {', '.join(problems)}; nothing was reverted.")
-        return list(back.values())
+            raise DataError(
+                f"{path} does not have exactly one fix for {', '.join(problems)}. Nothing was reverted."
+                " `misread labels show` lists the fixes."
+            )
+        return list(reverted.values())
 
     return _append(path, lines, by, note)
 
 
 @dataclass(frozen=True)
 class Conflict:
-    """An image for which patches say different labels: (patch, its fix; None where it is undone there)."""
+    """An image with different labels in several patches. fixes: (patch file, its last line for the image)."""
 
     image: str
     fixes: tuple[tuple[str, Fix], ...]
 
 
 def merge_patches(patches: Sequence[LabelPatch]) -> tuple[tuple[Fix, ...], tuple[Conflict, ...]]:
-    """Every line of the patches once, and the images on which they disagree.
+    """Every line of the patches once, and the conflicts between them.
 
-    A patch that holds all lines that another has of an image, and more, is its continuation, and no conflict: the
-    continuation counts. Otherwise patches that end in different labels for an image disagree.
+    If a patch has all lines of another patch for an image and more, it continues the other one, and it alone counts.
+    Otherwise, patches that end in different labels for an image are in conflict.
     """
     histories: dict[str, list[tuple[str, tuple[Fix, ...]]]] = {}
     for patch in patches:
@@ -244,21 +250,21 @@ def merge_patches(patches: Sequence[LabelPatch]) -> tuple[tuple[Fix, ...], tuple
             histories.setdefault(image, []).append((patch.where, tuple(own)))
     merged: list[Fix] = []
     conflicts = []
-    for image, told in histories.items():
-        latest = [(w, h) for w, h in told if not any(Counter(h) < Counter(other) for _, other in told)]
+    for image, by_patch in histories.items():
+        latest = [(w, h) for w, h in by_patch if not any(Counter(h) < Counter(other) for _, other in by_patch)]
         if len({h[-1].new for _, h in latest}) > 1:
             conflicts.append(Conflict(image, tuple((w, h[-1]) for w, h in latest)))
         last = latest[-1][1]
-        merged += dict.fromkeys(line for _, h in told for line in h if line not in last)
+        merged += dict.fromkeys(line for _, h in by_patch for line in h if line not in last)
         merged += last
     return tuple(merged), tuple(conflicts)
 
 
 def write_patch(path: str | Path, lines: Sequence[Fix]) -> None:
-    """A new patch file, whole or not there. Raises DataError: there is one, or it cannot be written."""
+    """Write a new patch file atomically. Raises DataError: the file exists, or it cannot be written."""
     path = Path(path).expanduser()
     if path.exists():
-        raise DataError(f"{path} exists already; name a new file.")
+        raise DataError(f"{path} already exists. Give the path of a new file.")
     try:
         write_text(path, "".join(line.line() for line in lines))
     except OSError as error:
@@ -266,7 +272,7 @@ def write_patch(path: str | Path, lines: Sequence[Fix]) -> None:
 
 
 def _append(path: str | Path, lines_for: Callable[[LabelPatch], Sequence[Fix]], by: str | None, note: str) -> list[Fix]:
-    """Add lines made from what the patch says now. Others may add at the same time: each waits for its turn."""
+    """Append lines, computed from the current patch. The file is locked, so concurrent writers wait for each other."""
     path = Path(path).expanduser()
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     try:
@@ -279,9 +285,9 @@ def _append(path: str | Path, lines_for: Callable[[LabelPatch], Sequence[Fix]], 
             ]
             text = "".join(line.line() for line in lines).encode()
             if text and before and not before.endswith(b"\n"):
-                text = b"\n" + text  # what was cut off stays a line of its own
+                text = b"\n" + text  # an incomplete line stays separate
             if file.write(text) != len(text):
-                file.truncate(len(before))  # half a line helps nobody
+                file.truncate(len(before))  # remove the incomplete line
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file.fileno())
     except OSError as error:
@@ -291,13 +297,13 @@ def _append(path: str | Path, lines_for: Callable[[LabelPatch], Sequence[Fix]], 
 
 @contextmanager
 def _locked(file: BinaryIO) -> Iterator[None]:
-    """Alone with the file among all that lock it."""
+    """Hold an exclusive lock on the file."""
     try:
         import fcntl
-    except ImportError:  # Windows: there an append is one write, and no more
+    except ImportError:  # Windows: appending without a lock
         yield
         return
-    fcntl.flock(file, fcntl.LOCK_EX)  # given back when the file is closed
+    fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
     yield
 
 
@@ -315,10 +321,9 @@ def _parse(contents: bytes, where: str) -> LabelPatch:
             continue
         try:
             values = json.loads(raw.decode())
-        except ValueError:  # also where a character of several bytes is cut
+        except ValueError:  # also if a multi-byte character is incomplete
             cut_off.append(
-                f"Note: line {number} of {where} was not written to its end and counts for nothing: "
-                f"{raw[:60].decode(errors='replace')}"
+                f"Note: line {number} of {where} is incomplete and ignored: {raw[:60].decode(errors='replace')}"
             )
             continue
         lines.append(_as_fix(values, f"line {number} of {where}"))
@@ -327,15 +332,17 @@ def _parse(contents: bytes, where: str) -> LabelPatch:
 
 def _as_fix(values: object, where: str) -> Fix:
     if not isinstance(values, dict):
-        raise DataError(f"{where} is no fix but {type(values).__name__}; needed is an object with image, old and new.")
+        raise DataError(
+            f"{where} is not a fix but {type(values).__name__}. Each line must be an object with image, old and new."
+        )
     known = {f.name: values[f.name] for f in fields(Fix) if f.name in values}
     missing = [name for name in ("image", "old", "new") if name not in known]
     wrong = [name for name, value in known.items() if not isinstance(value, str)]
     if missing or wrong:
-        said = [f"{', '.join(missing)} missing"] * bool(missing) + [f"{', '.join(wrong)} no text"] * bool(wrong)
-        raise DataError(f"{where} is no fix: {'; '.join(said)}.")
+        problems = [f"{name} is missing" for name in missing] + [f"{name} is not text" for name in wrong]
+        raise DataError(f"{where} is not a fix: {'; '.join(problems)}.")
     if not HASH.fullmatch(known["image"]):
-        raise DataError(f"{where} is no fix: image is {known['image']!r}, not 64 hex digits.")
+        raise DataError(f"{where} is not a fix: image is {known['image']!r}, not 64 hex digits.")
     return Fix(**known)
 
 

@@ -1,4 +1,4 @@
-"""A list of picture files with their labels and splits, and the image set that it becomes."""
+"""Lists of picture files with their labels and splits, and loading an image set from such a list."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,12 +16,12 @@ SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
 }  # fmt: skip
 
-ARRAY_BYTES = 2**28  # images up to here are plain arrays, which are easier to work with; more stay in their file
+ARRAY_BYTES = 2**28  # smaller sets become plain arrays, which are easier to use; larger ones stay memory-mapped
 
 
 @dataclass
 class LabelledFiles:
-    """Files of one split, in order, and the class index of each."""
+    """The files of one split in order, and the class index of each."""
 
     files: list[PictureFile] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
@@ -29,13 +29,13 @@ class LabelledFiles:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a folder says of its pictures; none of them has been opened.
+    """The picture files of a data set with their labels and splits. No file has been opened.
 
-    folder:      what the files' names are relative to.
+    folder:      the file names are relative to it.
     class_names: K names; label k is `class_names[k]`.
-    places:      for each class where its training images come from, to begin a message with.
+    places:      for each class the source of its training images, as the beginning of a message.
     splits:      the splits in the order in which their images are read.
-    problems:    files that are missing, a line each; they are left out.
+    problems:    a message for each file that is missing and left out.
     """
 
     folder: Path
@@ -50,8 +50,8 @@ def load_listing(
 ) -> ImageSet:
     """The image set of the files in a listing.
 
-    strict: a file that cannot be read is an error; otherwise it is left out and listed in `skipped`.
-    Raises DataError: a class without images, or differing sizes without `size`.
+    strict: an unreadable file is an error. Otherwise it is left out and listed in `skipped`.
+    Raises DataError: a class without images, or images of different sizes without `size`.
     """
     files = [file for split in listing.splits.values() for file in split.files]
     labels = np.array([label for split in listing.splits.values() for label in split.labels], np.int64)
@@ -60,18 +60,18 @@ def load_listing(
         images = np.asarray(images)
     problems = [*listing.problems, *problems]
     if problems and strict:
-        raise DataError("\n".join(problems) + "\nRepair or remove what cannot be read, or leave --strict out.")
+        raise DataError("\n".join(problems) + "\nRepair or remove these files, or omit --strict.")
     parts, names, start = {}, {}, 0
     for split, listed in listing.splits.items():
         first, last = np.searchsorted(positions, (start, start + len(listed.files)))
-        kept = positions[first:last]
-        parts[split] = images[first:last], labels[kept]
-        names[split] = tuple(files[position].name for position in kept)
+        decoded = positions[first:last]
+        parts[split] = images[first:last], labels[decoded]
+        names[split] = tuple(files[position].name for position in decoded)
         start += len(listed.files)
     with_images = np.bincount(parts["train"][1], minlength=len(listing.class_names)) > 0
     if not with_images.all():
         place = listing.places[int(np.argmin(with_images))]
-        raise DataError(f"{place} has no images that can be read. Add some, or remove the class.")
+        raise DataError(f"{place} has no readable images. Add some, or remove the class.")
     return build_image_set(
         name, parts, class_names=listing.class_names, files=names, location=location, size=size,
         skipped=tuple(problems),
@@ -79,6 +79,6 @@ def load_listing(
 
 
 def class_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Names of classes in order: by number where all are numbers, so that 10 comes after 9, else as text."""
+    """Class names in order: by value if all are numbers, so that 10 comes after 9, else alphabetically."""
     ordered = sorted(names)
     return tuple(sorted(ordered, key=int) if all(name.isdecimal() for name in ordered) else ordered)

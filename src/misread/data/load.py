@@ -1,4 +1,4 @@
-"""`load`: a name or a path to an image set."""
+"""`load`: an image set from a name or a path."""
 
 import time
 from dataclasses import replace
@@ -26,23 +26,25 @@ def load(
 
     A path is a folder of IDX files, a folder of `.npy` files, a folder of class folders (also under train/ val/
     test/), a folder of pictures with a table of labels (`metadata.csv`, `metadata.jsonl`) or that table, an `.npz` with
-    Keras's keys, or a `.csv` of label and pixels. Pictures are decoded once and then come from the cache.
+    Keras's keys, or a `.csv` of labels and pixels. Pictures are decoded once and cached.
 
-    size:     the height and width that pictures in folders are resized to, or that a CSV's pixels have.
-    strict:   refuse a folder that has files which cannot be read, where else they are left out and reported.
-    progress: called with lines of text: what is tried for a named set, and how many pictures of a folder are decoded.
-              Where standard error is a terminal, a bar there shows the latter instead. "decoding" shows only the
-              latter, on standard error, and None nothing.
-    Raises DataError: nothing of that name or path, or nothing there that can be used.
+    size:     height and width: pictures in folders are resized to it; the pixels of a CSV have it.
+    strict:   refuse a folder with unreadable files. By default they are left out and reported.
+    progress: called with lines of text: the sources tried for a named set, and the number of pictures decoded from a
+              folder. If standard error is a terminal, a progress bar there shows the number instead. "decoding" shows
+              only the number, on standard error. None shows nothing.
+    Raises DataError: there is no such name or path, or its data cannot be used.
     """
     started = time.perf_counter()
     hw = (size, size) if isinstance(size, int) else size
     if hw and min(hw) < 1:
-        raise DataError(f"The size {hw[0]}x{hw[1]} is not one that an image can have; both numbers are 1 or more.")
+        raise DataError(f"The size {hw[0]}x{hw[1]} is not possible for an image. Both numbers must be 1 or more.")
     loaded = _load(data, hw, strict, progress)
     if hw and loaded.image_shape[:2] != hw:
         height, width, _ = loaded.image_shape
-        raise DataError(f"{data} has images of {height}x{width}, not {hw[0]}x{hw[1]}; only class folders are resized.")
+        raise DataError(
+            f"{data} has images of {height}x{width}, not {hw[0]}x{hw[1]}; only pictures in folders can be resized."
+        )
     source = data if isinstance(data, str) and data in (*NAMED, EMBEDDED) else str(Path(data).expanduser().resolve())
     return replace(loaded, source=source, load_seconds=time.perf_counter() - started)
 
@@ -53,7 +55,7 @@ def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress
 
         return load_digits()
     if isinstance(data, str) and data in NAMED:
-        from misread.data.obtain import load_named
+        from misread.data.download import load_named
 
         return load_named(NAMED[data], progress if callable(progress) else ignore)
     lines = to_stderr if progress == "decoding" else progress
@@ -92,9 +94,9 @@ def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress
     names = (*NAMED, EMBEDDED)
     if path.exists():
         raise DataError(
-            f"{path} is no data set: needed is a folder, an .npz, .npy or .csv, or one of {', '.join(names)}."
+            f"{path} is not a data set. Use a folder, an .npz, .npy, .csv or .jsonl file, or one of {', '.join(names)}."
         )
     raise DataError(
         f"There is no data set or path {str(data)!r}.{nearest(str(data), names)}\n"
-        f"Known names: {', '.join(names)}; or the path of a folder, an .npz, .npy or .csv."
+        f"Known names: {', '.join(names)}; or the path of a folder, an .npz, .npy, .csv or .jsonl file."
     )

@@ -1,4 +1,4 @@
-"""How far the reading of many pictures is: a bar on a terminal, else a line from time to time."""
+"""Progress of reading many pictures: a bar on a terminal, else a line every few seconds."""
 
 import sys
 import time
@@ -6,26 +6,26 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-Lines = Callable[[str], None]  # told a line of text
+Lines = Callable[[str], None]  # called with a line of text
 
-QUIET_SECONDS = 1.0  # work that takes less shows nothing
+QUIET_SECONDS = 1.0  # shorter work shows no progress
 LINE_SECONDS = 3.0
 BAR_SECONDS = 0.1
 
 
 def ignore(line: str) -> None:
-    """Nothing: for those who want no lines."""
+    """Discard a line."""
 
 
 def to_stderr(line: str) -> None:
-    """A place for lines, where the caller has none of its own."""
+    """Write a line to standard error."""
     sys.stderr.write(f"{line}\n")
 
 
 class CountProgress:
-    """A count of pictures on its way to a total. Use it in a `with` block.
+    """Shows how many of a number of pictures are done. Use it in a `with` block.
 
-    lines: where lines go. Where standard error is a terminal a bar is drawn there instead; None shows nothing.
+    lines: called with lines of text. If standard error is a terminal, a bar there replaces them. None shows nothing.
     """
 
     def __init__(self, what: str, total: int, lines: Lines | None) -> None:
@@ -43,7 +43,7 @@ class CountProgress:
             self._bar.stop()
 
     def show(self, done: int) -> None:
-        """Say that `done` of the total are done. It may be called often: most calls show nothing."""
+        """Show that `done` pictures are done. It may be called often; most calls show nothing."""
         now = time.monotonic()
         if self.lines is None or now < self._next:
             return

@@ -1,4 +1,4 @@
-"""Images that stay where they are, in a memory-mapped file or a large array: a data set may be larger than memory."""
+"""Images that stay in a memory-mapped file or a large array, so that a data set may be larger than memory."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,14 +7,14 @@ import numpy as np
 
 
 class MappedImages:
-    """(N, H, W, C) uint8 images in a memory-mapped file or an array, or some rows of them, in an order of their own.
+    """(N, H, W, C) uint8 images: rows of a memory-mapped file or an array, in any order.
 
-    Indexed along the first axis, as an array is: by a number, a slice, or an array of positions or of bools. What is
-    asked for, and nothing else, is read into a new array. `np.asarray` reads everything.
+    They are indexed along the first axis like an array: by a number, a slice, or an array of positions or booleans.
+    Only the indexed images are read, into a new array. `np.asarray` reads all of them.
     """
 
     def __init__(self, file: np.ndarray, rows: np.ndarray | None = None) -> None:
-        """file: the whole array, mapped or not. rows: which of its images these are, (N,) int64; without it all."""
+        """file: the complete array, mapped or not. rows: (N,) int64, the rows of these images in it; None for all."""
         self.file = file
         self.rows = rows
 
@@ -49,12 +49,12 @@ class MappedImages:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
-            raise ValueError("Images in a file cannot be an array without being read.")
+            raise ValueError("Images in a file cannot become an array without a copy.")
         return self[:] if dtype is None else self[:].astype(dtype)
 
     def take(self, positions: np.ndarray) -> "MappedImages":
-        """The images at these positions, in this order; nothing is read."""
+        """The images at these positions, in this order, without reading them."""
         return MappedImages(self.file, positions if self.rows is None else self.rows[positions])
 
 
-Images = np.ndarray | MappedImages  # of a split: in memory, or in a file
+Images = np.ndarray | MappedImages  # images in memory or in a file

@@ -1,4 +1,4 @@
-"""The named data sets: what they are, whose they are, where they come from, and the hashes that prove it."""
+"""The named data sets: title, licence, mirrors and hashes."""
 
 from dataclasses import dataclass
 
@@ -19,9 +19,9 @@ FASHION_NAMES = (
 class NamedData:
     """A public data set of four IDX files.
 
-    contents_sha256: of the decompressed bytes, in the order of `FILES`. None where nobody has published them:
-                     then `gz_sha256`, of the `.gz` files as published, has to hold.
-    mirrors:         folders that hold the four files.
+    contents_sha256: of the decompressed bytes, in the order of `FILES`. None if they are not published: then
+                     `gz_sha256`, of the `.gz` files, is checked.
+    mirrors:         URLs of folders with the four files.
     """
 
     name: str

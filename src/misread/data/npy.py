@@ -1,4 +1,4 @@
-"""A folder of `.npy` files, images and labels apart. Images are memory-mapped, so they may be larger than memory."""
+"""Folders of `.npy` files, one for images and one for labels. Images are memory-mapped: they may exceed the memory."""
 
 import math
 import re
@@ -21,9 +21,9 @@ CLASS_NAMES = "class_names.npy"
 
 
 def find_npy(folder: Path) -> dict[tuple[str, str], Path]:
-    """(split, "images" or "labels") -> file, for the `.npy` files in a folder whose names say what they are.
+    """(split, "images" or "labels") -> file, for the `.npy` files in a folder with known names.
 
-    Raises DataError: two files are the same part of the set.
+    Raises DataError: two files stand for the same part of the set.
     """
     found: dict[tuple[str, str], Path] = {}
     for path in sorted(folder.glob("*.[nN][pP][yY]")):
@@ -33,32 +33,30 @@ def find_npy(folder: Path) -> dict[tuple[str, str], Path]:
         part = _SPLIT[match["split"].lower()], _KIND[match["kind"].lower()]
         if part in found:
             raise DataError(
-                f"{folder} has {found[part].name} and {path.name}, both the {' '.join(part)}.\nKeep one of them there."
+                f"{folder} has {found[part].name} and {path.name}, both for the {' '.join(part)}.\nKeep one of them."
             )
         found[part] = path
     return found
 
 
 def load_npy(path: Path) -> ImageSet:
-    """An image set from a folder of `.npy` files, or from one of those files, with what lies beside it.
+    """An image set from a folder of `.npy` files, or from one of those files and the others beside it.
 
-    Images are not read but memory-mapped, so they have to be uint8; `class_names.npy`, an array of K strings, is read
-    where it is there. Never unpickles.
+    Images are memory-mapped, so they must be uint8. `class_names.npy`, an array of K strings, is read if it exists.
+    Nothing is unpickled.
     Raises DataError: a file without its partner, truncated, damaged, or not uint8 images.
     """
     folder = path if path.is_dir() else path.parent
     found = find_npy(folder)
     if path.is_file() and path not in found.values():
-        raise DataError(
-            f"{path} is not named as images or labels are, so what belongs to it is not known.\nCall them {_KNOWN}."
-        )
+        raise DataError(f"{path} does not have a known name for images or labels.\nName the files {_KNOWN}.")
     parts = {}
     for split in dict.fromkeys(s for s, _ in found):
         for kind, other in (("images", "labels"), ("labels", "images")):
             if (split, kind) not in found:
                 raise DataError(
-                    f"{folder}: {found[split, other].name} is there but the file with its {kind} is missing.\n"
-                    f"Put both into the folder, called {_KNOWN}."
+                    f"{folder}: {found[split, other].name} exists, but the file with its {kind} is missing.\n"
+                    f"Put both into the folder, named {_KNOWN}."
                 )
         parts[split] = (map_images(found[split, "images"]), read_npy(found[split, "labels"]))
     names = folder / CLASS_NAMES
@@ -67,32 +65,32 @@ def load_npy(path: Path) -> ImageSet:
 
 
 def map_images(path: Path) -> np.memmap:
-    """The uint8 array in an `.npy`, memory-mapped, read-only. Raises DataError: there is none, or not all of it."""
+    """The uint8 array in an `.npy`, memory-mapped, read-only. Raises DataError: damaged, or another dtype or order."""
     shape, fortran_order, dtype, offset = _header(path)
     if dtype != np.uint8:
         raise DataError(
-            f"{path}: values are {dtype}; images in an .npy are used where they lie, so they must be uint8, 0..255.\n"
-            "Floats in 0..1 become that by np.rint(images * 255).astype(np.uint8)."
+            f"{path}: values are {dtype}, but images in an .npy are memory-mapped, so they must be uint8, 0..255.\n"
+            "Convert floats in 0..1 with np.rint(images * 255).astype(np.uint8)."
         )
     if fortran_order and len(shape) > 1:
         raise DataError(
-            f"{path} is in Fortran order: every image is spread over the whole file.\n"
+            f"{path} is in Fortran order, which spreads every image over the whole file.\n"
             "Save np.ascontiguousarray(images) instead."
         )
     try:
         return np.memmap(path, np.uint8, "r", offset, shape)
-    except OSError as error:  # a file system without it, or an address space that is too small
+    except OSError as error:  # a file system without memory mapping, or too little address space
         raise DataError(f"{path} cannot be memory-mapped: {error.strerror}. Copy it to a local disk.") from None
 
 
 def read_npy(path: Path) -> np.ndarray:
-    """The array in an `.npy`, read. Raises DataError: damaged, not an `.npy`, or Python objects inside."""
+    """Read the array in an `.npy`. Raises DataError: damaged, not an `.npy`, or Python objects inside."""
     _header(path)
     return np.load(path, allow_pickle=False)
 
 
 def _header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """Shape, whether in Fortran order, dtype, and where the values begin, of a file that is whole."""
+    """Shape, whether in Fortran order, dtype, and offset of the values, of a complete file."""
     try:
         with path.open("rb") as file:
             major, _ = np.lib.format.read_magic(file)
@@ -102,15 +100,15 @@ def _header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype, int]:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from None
     except ValueError as error:
-        raise DataError(f"{path} is damaged or not an .npy file: {error}.") from None
+        raise DataError(f"{path} is damaged or not an .npy file: {error}. Save it again.") from None
     if dtype.hasobject:
         raise DataError(
-            f"{path} holds Python objects. misread never unpickles; save plain numeric arrays with numpy.save."
+            f"{path} contains Python objects, which misread never unpickles. Save numeric arrays with numpy.save."
         )
     expected, actual = offset + dtype.itemsize * math.prod(shape), path.stat().st_size
     if actual != expected:
         raise DataError(
-            f"{path} is {'truncated' if actual < expected else 'too long'}: its header says "
+            f"{path} is {'truncated' if actual < expected else 'too long'}: its header gives "
             f"{' x '.join(map(str, shape))} {dtype}, so {expected:,} bytes, but it has {actual:,}. Save it again."
         )
     return shape, fortran_order, dtype, offset

@@ -1,4 +1,4 @@
-"""A NumPy `.npz` with Keras's keys: x_train, y_train, x_test, y_test, and x_val, y_val where there is one."""
+"""NumPy `.npz` files with Keras's keys: x_train, y_train, x_test, y_test, and optionally x_val, y_val."""
 
 import zipfile
 from pathlib import Path
@@ -10,7 +10,7 @@ from misread.errors import DataError
 
 
 def load_npz(path: Path) -> ImageSet:
-    """An image set from an `.npz`; `class_names`, an array of K strings, is read where it is there. Never unpickles.
+    """An image set from an `.npz`. `class_names`, an array of K strings, is optional. Nothing is unpickled.
 
     Raises DataError: not an `.npz`, damaged, keys missing, or arrays of Python objects.
     """
@@ -22,8 +22,8 @@ def load_npz(path: Path) -> ImageSet:
     }
     if "train" not in parts:
         raise DataError(
-            f"{path} has the keys {', '.join(arrays) or '(none)'}; needed are x_train and y_train, "
-            "and x_test, y_test, x_val, y_val where there are such splits."
+            f"{path} has the keys {', '.join(arrays) or '(none)'}, but needs x_train and y_train. "
+            "x_test, y_test, x_val and y_val are optional."
         )
     names = arrays.get("class_names")
     class_names = None if names is None else [str(n) for n in names]
@@ -31,17 +31,17 @@ def load_npz(path: Path) -> ImageSet:
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Every array in an `.npz`, by its key. Raises DataError: damaged, not an `.npz`, or Python objects inside."""
+    """All arrays in an `.npz` by their keys. Raises DataError: damaged, not an `.npz`, or Python objects inside."""
     arrays: dict[str, np.ndarray] = {}
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for key in archive.files:
                 arrays[key] = archive[key]
-    except (zipfile.BadZipFile, EOFError, OSError, TypeError) as error:  # TypeError: a lone .npy inside
-        raise DataError(f"{path} is damaged or not an .npz file: {error}.") from None
+    except (zipfile.BadZipFile, EOFError, OSError, TypeError) as error:  # TypeError: the file is an .npy
+        raise DataError(f"{path} is damaged or not an .npz file: {error}. Save it again.") from None
     except ValueError as error:
         raise DataError(
             f"{path}: an array cannot be read safely ({error}).\n"
-            "misread never unpickles; save plain numeric arrays with numpy.savez."
+            "misread never unpickles. Save numeric arrays with numpy.savez."
         ) from None
     return arrays

@@ -1,4 +1,4 @@
-"""One image file as an array: grey or RGB, whatever mode, depth or orientation it was saved in."""
+"""One image file as an array: grey or RGB, from any mode, bit depth and orientation."""
 
 import os
 import stat
@@ -14,9 +14,9 @@ EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff"
 
 
 def read_picture(path: str | Path) -> np.ndarray:
-    """An image file as uint8: (H, W, 1) where it is grey all over, else (H, W, 3).
+    """An image file as uint8: (H, W, 1) if all pixels are grey, else (H, W, 3).
 
-    EXIF orientation is applied, 16-bit depth scaled to 8, transparency laid on white, palettes looked up.
+    EXIF orientation is applied, 16 bits are scaled to 8, transparent pixels become white, palettes are resolved.
     Raises DataError: missing, not a regular file, not an image, too large, or damaged.
     """
     try:
@@ -27,21 +27,21 @@ def read_picture(path: str | Path) -> np.ndarray:
     except DataError:
         raise
     except UnidentifiedImageError:
-        raise DataError(f"{path} is not an image that can be read.") from None
+        raise DataError(f"{path} is not a readable image.") from None
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.") from None
     except (Image.DecompressionBombError, MemoryError) as error:
-        raise DataError(f"{path} is too large for an image to classify: {error or 'out of memory'}.") from None
+        raise DataError(f"{path} is too large: {error or 'out of memory'}.") from None
     except OSError as error:
         if error.errno is not None:
             raise DataError(f"{path} cannot be read: {error.strerror}.") from None
         raise DataError(f"{path} is damaged: {error}.") from None
-    except Exception as error:  # each decoder raises whatever it ran into: struct.error, zlib.error, TypeError
+    except Exception as error:  # decoders raise many kinds of errors: struct.error, zlib.error, TypeError
         raise DataError(f"{path} is damaged: {error}.") from None
 
 
 def _open_regular(path: str | Path) -> BinaryIO:
-    """The file, opened. A pipe or a device is refused, since opening or reading it could wait for ever."""
+    """Open a file. A pipe or a device is refused, because opening or reading it could block."""
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
         raise DataError(f"{path} is a folder, not an image.")
@@ -61,7 +61,7 @@ def _grey_or_rgb(image: Image.Image) -> np.ndarray:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     rgb = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-    if _is_grey(rgb[:1]) and _is_grey(rgb):  # a row with colour saves the look at all of them
+    if _is_grey(rgb[:1]) and _is_grey(rgb):  # a first row with colour decides without checking the rest
         return rgb[..., :1]
     return rgb
 
@@ -71,7 +71,7 @@ def _is_grey(rgb: np.ndarray) -> bool:
 
 
 def as_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
-    """(H, W, 1 or 3) uint8 as grey or RGB; colour turns grey by ITU-R 601 luma, as in Pillow."""
+    """(H, W, 1 or 3) uint8 as grey or RGB. Colour becomes grey by ITU-R 601 luma, as in Pillow."""
     if pixels.shape[-1] == channels:
         return pixels
     if channels == 3:
@@ -80,7 +80,7 @@ def as_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
 
 
 def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(h, w, C) uint8 resized to (height, width, C), with antialiasing."""
+    """Resize (h, w, C) uint8 to (height, width, C), with antialiasing."""
     if pixels.shape[:2] == (height, width):
         return pixels
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)

@@ -1,4 +1,4 @@
-"""The picture files in a folder: their names and what says whether one has changed. No file is opened here."""
+"""The picture files in a folder: their names, sizes and times. No file is opened."""
 
 import os
 from pathlib import Path
@@ -9,13 +9,13 @@ from misread.errors import DataError
 
 
 class PictureFile(NamedTuple):
-    """A file and its state when it was looked at.
+    """A file and its state at the time of the scan.
 
-    name:     the path relative to the folder that was scanned.
+    name:     the path relative to the scanned folder.
     bytes:    its size.
-    mtime_ns: when the contents were last changed, in ns. A program can set this time.
-    ctime_ns: when the contents or the attributes were last changed, in ns. No program can set this time (on Windows
-              it is when the file was made).
+    mtime_ns: the time of the last change of the contents, in ns. Programs can set it.
+    ctime_ns: the time of the last change of contents or attributes, in ns. Programs cannot set it. On Windows it is
+              the time when the file was created.
     """
 
     name: str
@@ -25,10 +25,10 @@ class PictureFile(NamedTuple):
 
 
 def scan_pictures(folder: Path, below: str = "") -> list[PictureFile]:
-    """The pictures in `folder / below` and in its subfolders, in the order of their paths.
+    """The pictures in `folder / below` and in its subfolders, in path order.
 
-    Names are relative to `folder`. Hidden files and folders, special files (pipes, devices) and links to nowhere are
-    passed over. Links to files are followed; links to folders are not, so a circle of links ends.
+    Names are relative to `folder`. Hidden files and folders, special files (pipes, devices) and broken links are
+    skipped. Links to files are followed; links to folders are not, so circular links are harmless.
     Raises DataError: a folder cannot be read.
     """
     return _scan(os.path.join(folder, below), os.path.join(below, ""))
@@ -46,7 +46,7 @@ def _scan(folder: str, prefix: str) -> list[PictureFile]:
     except (FileNotFoundError, NotADirectoryError):
         return found
     except OSError as error:
-        raise DataError(f"{folder} cannot be read: {error.strerror}. Make it readable, or move it away.") from None
+        raise DataError(f"{folder} cannot be read: {error.strerror}. Make it readable, or move it elsewhere.") from None
     with entries:
         for entry in entries:
             name = entry.name
@@ -59,11 +59,11 @@ def _scan(folder: str, prefix: str) -> list[PictureFile]:
                     if entry.is_file():
                         state = entry.stat()
                         found.append(PictureFile(prefix + name, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
-                except OSError:  # removed while we looked, or a circle of links
+                except OSError:  # removed during the scan, or a circular link
                     continue
     for name in subfolders:
         found += _scan(os.path.join(folder, name), f"{prefix}{name}{os.sep}")
-    # files of one folder are in the order of their paths when their names are; the key takes four times as long
+    # in a single folder, name order is path order; sorting with the key takes four times as long
     found.sort(key=_path_order if subfolders or os.name == "nt" else None)
     return found
 

@@ -1,4 +1,4 @@
-"""Many picture files decoded into one file of raw pixels, of which little is in memory at any time."""
+"""Decodes many picture files into one file of raw pixels, with little memory."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -11,15 +11,15 @@ import numpy as np
 from misread.data.decode import Prepare, decode, of_size, read_first, resized
 from misread.errors import DataError
 
-BLOCK_BYTES = 2**24  # rewritten at a time
+BLOCK_BYTES = 2**24  # rewritten at once
 
 
 class Written(NamedTuple):
-    """What was decoded.
+    """The result of decoding files.
 
-    shape:    (M, H, W, C) of the pixels in the file. M is 0 where no file could be read; H and W then say nothing.
+    shape:    (M, H, W, C) of the pixels in the file. If M is 0, no file could be read, and H and W are meaningless.
     skipped:  the positions of the files that could not be read, ascending.
-    problems: why each of those could not be read.
+    problems: a message for each of those files.
     """
 
     shape: tuple[int, int, int, int]
@@ -30,12 +30,12 @@ class Written(NamedTuple):
 def write_pixels(
     file: BinaryIO, folder: Path, names: Sequence[str], size: tuple[int, int] | None, show: Callable[[int], None]
 ) -> Written:
-    """Decode the files of these names in `folder` and append their pixels, uint8 (H, W, C), to an empty `file`.
+    """Decode the files with these names in `folder` and append their pixels, uint8 (H, W, C), to an empty `file`.
 
-    C is 1 where all pictures are grey, else 3.
-    file: opened for reading and writing.
-    size: (H, W) that every picture is resized to. Without it all must have one size.
-    show: called with how many files are done.
+    C is 1 if all pictures are grey, else 3.
+    file: open for reading and writing.
+    size: (H, W) that every picture is resized to. Without it all must have the same size.
+    show: called with the number of files done.
     Raises DataError: sizes differ, and there is no `size`. Raises OSError: the file cannot be written.
     """
     paths = [str(folder / name) for name in names]
@@ -70,19 +70,19 @@ def _sizes_differ(
     (h, w), (other_h, other_w) = first_size, other_size
     return DataError(
         f"The images in {folder} differ in size: {first} is {h}x{w}, {other} is {other_h}x{other_w} "
-        f"(height x width).\nName the size to bring them to, for example --size {min(h, other_h)}x{min(w, other_w)}."
+        f"(height x width).\nResize them to one size, for example with --size {min(h, other_h)}x{min(w, other_w)}."
     )
 
 
 def _with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
-    """(n, H, W, 1 or 3) as (n, H, W, channels), contiguous; colour never becomes grey here."""
+    """(n, H, W, 1 or 3) as (n, H, W, channels), contiguous. Colour never becomes grey."""
     if pixels.shape[-1] < channels:
         pixels = np.repeat(pixels, channels, axis=-1)
     return np.ascontiguousarray(pixels)
 
 
 def _repeat_channels(file: BinaryIO, pixels: int) -> None:
-    """Make the grey pixels in a file RGB, in place: from the end, so that none is written over before it is read."""
+    """Convert grey pixels in a file to RGB in place. It starts at the end, so it overwrites no unread pixel."""
     for stop in range(pixels, 0, -BLOCK_BYTES):
         start = max(0, stop - BLOCK_BYTES)
         file.seek(start)

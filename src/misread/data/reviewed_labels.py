@@ -1,4 +1,4 @@
-"""A reviewed table of doubtful labels, as `misread labels` writes it: which image should have which label."""
+"""Reviewed tables of doubtful labels from `misread labels`: which image should have which label."""
 
 import csv
 import io
@@ -14,8 +14,8 @@ DECIDED, SUGGESTED = "new", "suggested"
 def read_reviewed(path: Path, accept: bool = False) -> dict[str, str]:
     """Hash -> class name, from a CSV with a header or a JSON array of objects, with the keys hash, new and suggested.
 
-    A line counts when its `new` is filled in. accept: where it is not, `suggested` is taken.
-    Raises DataError: unreadable, no such columns, no line that counts, or two lines that decide differently.
+    Rows with an empty `new` are ignored. accept: they take `suggested` instead.
+    Raises DataError: the file is unreadable, has other columns or no decided row, or two rows contradict each other.
     """
     wanted: dict[str, str] = {}
     rows = _read(path)
@@ -23,15 +23,19 @@ def read_reviewed(path: Path, accept: bool = False) -> dict[str, str]:
         image = str(row.get("hash") or "").strip()
         new = str(row.get(DECIDED) or "").strip() or (str(row.get(SUGGESTED) or "").strip() if accept else "")
         if not image:
-            raise DataError(f"{path}: row {number} has no hash, so that nothing says which image it is for.")
+            raise DataError(
+                f"{path}: row {number} has no hash, so its image is unknown. "
+                "Keep the column hash as misread labels wrote it."
+            )
         if new and wanted.setdefault(image, new) != new:
             raise DataError(
-                f"{path}: row {number} wants {new!r} for an image that another row wants {wanted[image]!r}."
+                f"{path}: row {number} labels an image {new!r}, but another row labels it {wanted[image]!r}. "
+                "Keep one of them."
             )
     if not wanted:
         raise DataError(
-            f"None of the {len(rows):,} rows of {path} says what the label should be. Fill in the column {DECIDED!r} "
-            "where a label is to be fixed, or take the suggestions of all of them with --accept."
+            f"None of the {len(rows):,} rows of {path} gives a new label. Fill in the column {DECIDED!r} for the "
+            "labels to fix, or accept all suggestions with --accept."
         )
     return wanted
 
@@ -47,8 +51,8 @@ def _read(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError as error:
             raise DataError(f"{path} is not JSON: {error}.") from None
         if not all(isinstance(row, dict) for row in rows):
-            raise DataError(f"{path}: needed is an array of objects with hash, {DECIDED} and {SUGGESTED}.")
+            raise DataError(f"{path}: it must be an array of objects with hash, {DECIDED} and {SUGGESTED}.")
         return rows
     header = text.partition("\n")[0]
-    delimiter = max(",;\t", key=header.count)  # spreadsheets write what their country uses
+    delimiter = max(",;\t", key=header.count)  # spreadsheets use the delimiter of their locale
     return list(csv.DictReader(io.StringIO(text), delimiter=delimiter))

@@ -1,4 +1,4 @@
-"""Finding a named data set on this machine, or downloading it; nothing unverified is ever returned or kept."""
+"""Finds a named data set on this machine or downloads it. Every file is verified before it is stored or used."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -13,13 +13,13 @@ from misread.data.named import FILES, NamedData
 from misread.errors import DataError, DownloadError
 from misread.files import replacing
 
-DECOMPRESSED = "decompressed"  # the folder of the cache with decompressed copies
-TIMEOUT_SECONDS = 5.0  # for a mirror to answer, and between two pieces of a download
+DECOMPRESSED = "decompressed"  # the folder in the cache with decompressed copies
+TIMEOUT_SECONDS = 5.0  # to wait for a mirror to answer, and between two pieces of a download
 
 
 @dataclass(frozen=True)
 class Place:
-    """Somewhere a named data set may lie: a folder of the four IDX files, or Keras's `mnist.npz`."""
+    """A possible location of a named data set: a folder of the four IDX files, or Keras's `mnist.npz`."""
 
     what: str
     path: Path
@@ -29,7 +29,7 @@ class Place:
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: `$MISREAD_CACHE`, or this system's cache folder for misread."""
+    """The folder for downloads and copies: `$MISREAD_CACHE`, or this system's cache folder for misread."""
     if override := os.environ.get("MISREAD_CACHE"):
         return Path(override)
     from platformdirs import user_cache_path
@@ -38,7 +38,7 @@ def cache_folder() -> Path:
 
 
 def places(data: NamedData) -> Iterator[Place]:
-    """Every place on this machine where the set may lie, in the order they are looked at."""
+    """All possible locations of the set on this machine, in the order in which they are tried."""
     if root := os.environ.get("MISREAD_DATA"):
         yield Place("$MISREAD_DATA", Path(root) / data.name)
     yield Place("cache", cache_folder() / data.name)
@@ -50,15 +50,15 @@ def places(data: NamedData) -> Iterator[Place]:
 
 
 def load_named(data: NamedData, progress: Callable[[str], None] = lambda line: None) -> ImageSet:
-    """The named set from the first place that has it whole, else from a mirror.
+    """The named set from the first place that has it, else from a mirror.
 
-    progress: told each thing that was tried, a line each.
-    Raises DataError: a copy on this machine is damaged (it is named, never replaced).
-    Raises DownloadError: it is nowhere on this machine and no mirror gave it; every reason is listed.
+    progress: called with a line of text for each source that is tried.
+    Raises DataError: a copy on this machine is damaged; the message names it. It is never replaced.
+    Raises DownloadError: no place on this machine has the set, and every mirror failed; the message lists the reasons.
     """
     for place in places(data):
-        half = place.what == "cache" and bool(_missing(place.path))  # a download that was cut off: it goes on below
-        if place.exists() and not half:
+        incomplete = place.what == "cache" and bool(_missing(place.path))  # an interrupted download: continued below
+        if place.exists() and not incomplete:
             progress(f"{data.name}: {place.what}, {place.path}")
             return _load_place(data, place.path)
     progress(f"{data.name}: not on this machine, trying {len(data.mirrors)} mirrors")
@@ -66,29 +66,31 @@ def load_named(data: NamedData, progress: Callable[[str], None] = lambda line: N
 
 
 def _load_place(data: NamedData, path: Path) -> ImageSet:
-    """The set from its copies in the cache, where they are still those of this place; else from the place itself."""
+    """The set from its decompressed copies in the cache if they are valid, else from the place itself."""
     sources = [path] if path.is_file() else _idx_files(path)
-    stamps = decompressed.stamps(sources)  # before reading: what changes meanwhile is read again next time
+    stamps = decompressed.stamps(sources)  # taken before reading: a file that changes meanwhile is read again next time
     folder = cache_folder() / DECOMPRESSED / data.name
     names = [name.removesuffix(".gz") for name in FILES.values()]
-    contents = decompressed.recall(folder, stamps, names, data.contents_sha256)
+    contents = decompressed.find_copies(folder, stamps, names, data.contents_sha256)
     if contents is None:
         files = _read_keras(data, path) if path.is_file() else [_verified(data, i, p) for i, p in enumerate(sources)]
         contents = Contents(files, data.contents_sha256 or [sha256(file) for file in files])
-        decompressed.keep(folder, stamps, names, contents)
+        decompressed.write_copies(folder, stamps, names, contents)
     return _image_set(data, contents, path)
 
 
 def download(data: NamedData, progress: Callable[[str], None] = lambda line: None) -> Path:
-    """Fetch the four files into the cache, each verified before it takes its name. Returns the folder.
+    """Download the four files into the cache and verify each before it gets its name. Returns the folder.
 
-    Raises DownloadError with the reason of every mirror.
+    Raises DownloadError: every mirror failed; the message lists the reasons.
     """
     folder = cache_folder() / data.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DownloadError(f"The cache folder {folder} cannot be made: {error.strerror}. Set MISREAD_CACHE.") from None
+        raise DownloadError(
+            f"The cache folder {folder} cannot be created: {error.strerror}. Set MISREAD_CACHE to another folder."
+        ) from None
     for index, file in enumerate(FILES.values()):
         if not (folder / file).exists():
             _fetch(data, index, folder / file, progress)
@@ -108,16 +110,16 @@ def _fetch(data: NamedData, index: int, target: Path, progress: Callable[[str], 
                 _verified(data, index, partial)
             return
         except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError):
-            reasons.append(f"{mirror}: no connection, or it broke off")
+            reasons.append(f"{mirror}: no connection, or the connection was lost")
         except requests.exceptions.Timeout:
             reasons.append(f"{mirror}: no answer within {TIMEOUT_SECONDS:g} s")
         except (requests.exceptions.RequestException, DataError, OSError) as error:
             reasons.append(f"{mirror}: {str(error).replace(str(partial), target.name)}")
     raise DownloadError(
-        f"{data.name} could not be had: {target.name} came from no mirror.\n  "
+        f"{data.name} could not be downloaded: no mirror provided {target.name}.\n  "
         + "\n  ".join(reasons)
-        + f"\nConnect to the network, or put the four files into a folder {data.name!r} and set MISREAD_DATA to the "
-        "folder above it."
+        + f"\nConnect to the network, or put the four files into a folder {data.name!r} and set MISREAD_DATA to its "
+        "parent folder."
     )
 
 
@@ -137,19 +139,19 @@ def _missing(folder: Path) -> list[str]:
 
 
 def _verified(data: NamedData, index: int, path: Path) -> bytes:
-    """The decompressed bytes of a file that has the published hash."""
+    """The decompressed bytes of a file. Raises DataError: its hash is not the published one."""
     contents = read_bytes(path)
     if data.contents_sha256:
         published, actual, of = data.contents_sha256[index], sha256(contents), "its contents"
     else:
         published, actual, of = data.gz_sha256[index], sha256(path.read_bytes()), "the file"
     if actual != published:
-        raise DataError(f"{path}: the SHA-256 of {of} is {actual}, not {published}. It is damaged; fetch it again.")
+        raise DataError(f"{path}: the SHA-256 of {of} is {actual}, not {published}. It is damaged; download it again.")
     return contents
 
 
 def _read_keras(data: NamedData, path: Path) -> list[bytes]:
-    """Keras's mnist.npz holds the same arrays without the IDX headers; put back, the published hashes must hold."""
+    """Keras's mnist.npz has the same arrays without IDX headers. With headers they must have the published hashes."""
     from misread.data.npz import read_npz
 
     arrays = read_npz(path)
@@ -169,5 +171,7 @@ def _image_set(data: NamedData, contents: Contents, path: Path) -> ImageSet:
     images = build_image_set(data.name, parts, class_names=data.class_names, location=str(path))
     for (split, kind), digest in zip(FILES, contents.sha256, strict=True):
         if kind == "images":
-            vars(images.splits[split])["images_sha256"] = digest  # cached: of these bytes it is known already
+            vars(images.splits[split])["images_sha256"] = (
+                digest  # fills the cached property: this hash is already known
+            )
     return images
