@@ -1,4 +1,4 @@
-"""Checkpoints: the state of a training on disk, so that it can be resumed where it was."""
+"""Checkpoints: the state of a training on disk, from which it can be resumed."""
 
 import time
 from pathlib import Path
@@ -11,21 +11,21 @@ from misread.training.session import TrainState
 from misread.training.state_file import read_state, state_bytes
 
 EVERY_SECONDS = 15.0  # between checkpoints inside a long epoch
-TIME_SHARE = 0.02  # of the time, which writing checkpoints may take: short epochs get one every few epochs
-KEPT = 2  # the last ones: should one be damaged, the other still is there
+TIME_SHARE = 0.02  # of the time, for writing checkpoints: with short epochs, not every epoch gets one
+MAX_CHECKPOINTS = 2  # if the last one is damaged, the one before it is used
 
 
 class Checkpoints(Callback):
-    """Writes a checkpoint at the ends of epochs, every so many seconds inside a long one, and where it is interrupted.
+    """Writes a checkpoint at the end of epochs, every `EVERY_SECONDS` in long epochs, and at an interruption.
 
-    folder: holds the checkpoints and what the training began with. The last two checkpoints are kept.
-    Give it after the callbacks that change the state: it writes what they leave.
+    folder: gets the checkpoints. Only the last two stay.
+    Put it after callbacks that change the state, so that it stores their changes.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._written = time.monotonic()
-        self._cost = 0.0  # seconds that the last checkpoint took
+        self._cost = 0.0  # seconds to write the last checkpoint
 
     def on_steps(self, event: StepsDone) -> None:
         if event.state.is_interrupted or time.monotonic() - self._written >= EVERY_SECONDS:
@@ -40,7 +40,7 @@ class Checkpoints(Callback):
         state.capture(event.backend)
         self.folder.mkdir(exist_ok=True)
         files.write_bytes(self.folder / _name(state), state_bytes(state))
-        for old in find_checkpoints(self.folder)[:-KEPT]:
+        for old in find_checkpoints(self.folder)[:-MAX_CHECKPOINTS]:
             old.unlink(missing_ok=True)
         self._written = time.monotonic()
         self._cost = self._written - started
@@ -51,12 +51,12 @@ def _name(state: TrainState) -> str:
 
 
 def find_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, the furthest one last. Files that are still being written do not count."""
+    """The checkpoints in a folder, the latest last. Files that are still being written are ignored."""
     return sorted(folder.glob("member-*.safetensors"))
 
 
 def read_checkpoint(folder: Path) -> TrainState:
-    """The furthest state that can be read. Raises RunError: there is none."""
+    """The latest readable state. Raises RunError: there is none."""
     found = find_checkpoints(folder)
     problem = f"There is no checkpoint in {folder}."
     for path in reversed(found):
