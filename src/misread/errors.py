@@ -1,32 +1,32 @@
-"""The errors misread raises on purpose: each message says what was wrong, where, and what to do.
+"""The errors of misread. Each message says what was wrong, where, and what to do.
 
-`exit_code` is what the command line returns: 2 for what the user can mend, 1 for a failure on the way.
+`exit_code` is the exit code of the command line: 2 if the user can fix the problem, 1 for other failures.
 """
 
 
 class MisreadError(Exception):
-    """Base of all errors that misread raises on purpose."""
+    """Base class of all errors of misread."""
 
     exit_code = 2
 
 
 class DataError(MisreadError):
-    """Images or labels that cannot be used as they are."""
+    """Images or labels that cannot be used."""
 
 
 class DownloadError(DataError):
-    """A named data set that could be had from nowhere."""
+    """A named data set that could not be downloaded."""
 
 
 class RecipeError(MisreadError):
-    """A recipe that does not say a training that can be done."""
+    """A recipe, setting or device that cannot be used for training."""
 
 
 class RunError(MisreadError):
-    """A run folder that cannot be written, read, or used for what was asked."""
+    """A run folder that cannot be written, read, or used for this purpose."""
 
 
 class TrainingError(MisreadError):
-    """A training that broke on the way: its loss is no longer finite."""
+    """A training that failed: its loss is no longer finite."""
 
     exit_code = 1

@@ -1,7 +1,7 @@
-"""Writing a file whole or not at all: a temporary name in the same folder, fsync, rename.
+"""Atomic file writing: a temporary file in the same folder, fsync, rename.
 
-After a crash the final name holds the old file or the new one, never a part of either. A killed process may leave a
-file whose name begins with `PARTIAL`; nothing reads those.
+After a crash, the file has either its old or its new contents, never a part. A killed process may leave a file whose
+name begins with `PARTIAL`; such files are never read.
 """
 
 import os
@@ -15,12 +15,11 @@ PARTIAL = ".partial-"
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path for the block to write to, in the folder of `path` and with its suffix.
+    """Yield a temporary path in the folder of `path`, with its suffix, for the block to write to.
 
-    When the block ends, the file is synced to the disk and renamed to `path`, over a file that was there.
-    When the block raises, the file is removed and `path` stays as it was.
-    The temporary name is unique, so processes that write the same file at once do not disturb each other: the last
-    rename counts.
+    When the block ends, the file is synced to the disk and renamed to `path`, replacing any existing file.
+    If the block raises, the file is removed and `path` is not changed.
+    The temporary name is unique, so several processes may write the same file at once; the last rename wins.
     Raises OSError: the file cannot be synced or renamed.
     """
     partial = path.with_name(f"{PARTIAL}{os.urandom(4).hex()}-{path.name}")
@@ -36,13 +35,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes | mmap) -> None:
-    """Write a file whole or not at all. Raises OSError: it cannot be written."""
+    """Write a file atomically. Raises OSError: it cannot be written."""
     with replacing(path) as partial:
         partial.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file in UTF-8, whole or not at all. Raises OSError: it cannot be written."""
+    """Write a UTF-8 file atomically. Raises OSError: it cannot be written."""
     write_bytes(path, text.encode())
 
 
@@ -53,7 +52,7 @@ def remove_partial_files(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut. Windows cannot open a folder, and needs no such call."""
+    """Make the rename durable against power loss. Windows cannot open a folder, and does not need this."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Detecting a notebook, and showing objects in it."""
+"""Detects a notebook, and displays objects in it."""
 
 import sys
 from typing import Any
@@ -11,11 +11,11 @@ def in_notebook() -> bool:
     return shell is not None and hasattr(shell, "kernel")
 
 
-def display_in_notebook(thing: Any) -> bool:
-    """Show an object below the cell. Returns False, and does nothing, outside a notebook."""
+def display_in_notebook(value: Any) -> bool:
+    """Display an object below the cell. Outside a notebook, do nothing and return False."""
     if not in_notebook():
         return False
     from IPython.display import display
 
-    display(thing)
+    display(value)
     return True

@@ -404,7 +404,7 @@ def test_demo_without_mnist_trains_on_digits_and_says_why(
     )
     done = cli("demo")
     assert done.code == 0
-    assert "mnist could not be had" in done.err
+    assert "mnist could not be downloaded" in done.err
     assert "Training on the embedded digits" in done.out
     assert "of 359 misread" in done.out
     for name in ("history.png", "misreads.png"):
@@ -423,7 +423,10 @@ def test_demo_without_mnist_trains_on_digits_and_says_why(
         (["train", "digits", "--set", "epoch=3"], "epoch: there is no such setting. Did you mean 'epochs'?"),
         (["train", "digits", "--device", "cud"], "Did you mean 'cuda'?"),
         (["train", "digits", "--size", "big"], "not of the form 28 or 28x32"),
-        (["train", "digits", "--size", "20"], "has images of 28x28, not 20x20; only class folders are resized"),
+        (
+            ["train", "digits", "--size", "20"],
+            "has images of 28x28, not 20x20; only pictures in folders can be resized",
+        ),
         (["evaluate", "nowhere"], "There is no run folder nowhere."),
         (["misreads", "nowhere"], "There is no run folder nowhere."),
         (["predict", "nowhere", "x.png"], "There is no run folder nowhere."),

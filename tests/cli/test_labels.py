@@ -190,7 +190,7 @@ def test_merging_reports_conflicts_and_writes_nothing_then(cli: Cli, flawed: Pat
     done = cli("labels", "merge", "a", "b", "--out", "both")
     assert (done.code, done.out) == (0, "4 lines of 2 patches in both\n")
     assert {r["new"] for r in json.loads(cli("labels", "show", "both", "--json").out)} == {"3", "2"}
-    assert "both exists already" in cli("labels", "merge", "a", "b", "--out", "both").err
+    assert "both already exists" in cli("labels", "merge", "a", "b", "--out", "both").err
 
 
 def test_a_line_that_was_cut_off_is_reported_wherever_the_patch_is_used(cli: Cli, flawed: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_line_that_was_cut_off_is_reported_wherever_the_patch_is_used(cli: Cli
     cli("labels", "apply", "p", flawed, "--fix", f"{hashes[3]}=3")
     with Path("p").open("a") as file:
         file.write('{"image": "12')
-    note = "Note: line 2 of p was not written to its end"
+    note = "Note: line 2 of p is incomplete and ignored"
     assert note in cli("labels", "show", "p").out
     assert note in cli("train", flawed, "--set", LAYERS, "--epochs", 1, "--labels", "p", "--json").err
     assert note in cli("labels", "merge", "p", "p", "--out", "q").err

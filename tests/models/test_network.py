@@ -60,12 +60,15 @@ def test_the_softmax_belongs_to_the_prediction() -> None:
 @pytest.mark.parametrize(
     ("layer_list", "message"),
     [
-        ((specs.Dense(units=5),), r"Layer 1 \(Dense\): it takes flat input, but gets images of 6x6x1"),
+        ((specs.Dense(units=5),), r"Layer 1 \(Dense\): it needs flat input, but gets images of 6x6x1"),
         (
             (specs.Flatten(), specs.Conv2D(filters=2, kernel_size=3)),
-            r"Layer 2 \(Conv2D\): it takes images, but gets 36 numbers",
+            r"Layer 2 \(Conv2D\): it needs images, but gets 36 numbers",
         ),
-        ((specs.Conv2D(filters=2, kernel_size=7),), r"Layer 1 \(Conv2D\): its window of 7x7 is larger than the 6x6"),
+        (
+            (specs.Conv2D(filters=2, kernel_size=7),),
+            r"Layer 1 \(Conv2D\): its window of 7x7 is larger than its input of 6x6",
+        ),
         ((specs.MaxPooling2D(pool_size=(2, 8)),), r"Layer 1 \(MaxPooling2D\): its window of 2x8 is larger"),
         ((specs.Flatten(), specs.Dense(units=7)), r"gives 7 numbers, but the data has 10 classes"),
         ((specs.Conv2D(filters=10, kernel_size=3),), r"gives images of 4x4x10 .* but the data has 10 classes"),

@@ -163,7 +163,7 @@ def test_nothing_left_to_train_on_is_refused() -> None:
     with pytest.raises(DataError, match="No image is left to train on when 4 and their exact copies are held out"):
         probs_of(pool, np.arange(8) % 2)
     few = as_split(*blocks(4))
-    with pytest.raises(DataError, match="2 training images are too few to carve some that choose when to stop"):
+    with pytest.raises(DataError, match="2 training images are too few to carve validation images for early stopping"):
         probs_of(few, np.arange(4) % 2, "early_stopping.patience=1", "validation.name=carve")
 
 

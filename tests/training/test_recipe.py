@@ -38,19 +38,19 @@ def test_every_problem_is_named_at_once_with_the_nearest_spelling() -> None:
     with pytest.raises(RecipeError) as caught:
         parse_recipe(bad, "mine.toml")
     text = str(caught.value)
-    assert text.startswith("mine.toml is not a recipe:")
+    assert text.startswith("mine.toml is not a valid recipe:")
     for said in (
         "epoch: there is no such setting. Did you mean 'epochs'?",
         "batch_size: 0",
-        "optimizer.name: 'adma' is not known. Did you mean 'adam'?",
+        "optimizer.name: 'adma' is unknown. Did you mean 'adam'?",
         "schedule.warmupp: there is no such setting. Did you mean 'warmup'?",
-        "layers.0.type: 'Flaten' is not known. Did you mean 'Flatten'?",
+        "layers.0.type: 'Flaten' is unknown. Did you mean 'Flatten'?",
         "layers.1.unit: there is no such setting. Did you mean 'units'?",
         "layers.1.units: it is missing.",
-        "layers.1.activation: 'rellu' is not known. Did you mean 'relu'?",
+        "layers.1.activation: 'rellu' is unknown. Did you mean 'relu'?",
         "layers.2.units: 'many' is neither a whole number nor 'classes'.",
         "layers.3.kernel_size: 0",
-        "loss.name: 'crossentropy' is not known.",
+        "loss.name: 'crossentropy' is unknown.",
     ):
         assert said in text
 
@@ -105,7 +105,7 @@ def test_an_unknown_recipe_and_bad_toml_are_refused(tmp_path: Path) -> None:
         load_recipe("tutorial_mlp")
     path = tmp_path / "bad.toml"
     path.write_text("epochs = = 3")
-    with pytest.raises(RecipeError, match=r"bad.toml is not TOML: .*line 1"):
+    with pytest.raises(RecipeError, match=r"bad.toml is not valid TOML: .*line 1"):
         load_recipe(path)
 
 

@@ -171,13 +171,13 @@ def show(
         from misread.training.augment import versions
 
         varied = versions(torch.tensor(pixels), spec, VERSIONS, seed).numpy()
-        picture = augmented_figure(pixels, varied, labels, f"{title}, augmented: {spec.said}")
+        picture = augmented_figure(pixels, varied, labels, f"{title}, augmented: {spec}")
     png = png or Path(f"{images.name}-{split}{'-augmented' if spec else ''}.png")
     write_whole(png, lambda path: picture.save(path))
     if json:
         print_json({"png": str(png), "rows": shown.rows.tolist(), "labels": labels})
     else:
-        print_lines(f"Picture: {png}, {len(shown)} images of {title}" + (f"; {spec.said}" if spec else ""))
+        print_lines(f"Picture: {png}, {len(shown)} images of {title}" + (f"; {spec}" if spec else ""))
 
 
 @app.command()

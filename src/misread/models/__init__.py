@@ -1,1 +1,1 @@
-"""Networks: a list of layers with Keras's semantics, made into an `nn.Module`, and the table that sums it up."""
+"""Networks: builds an `nn.Module` from a list of layers with Keras's semantics, and summarises it in a table."""

@@ -1,4 +1,4 @@
-"""Several networks that predict as one."""
+"""Ensembles: the mean prediction of several networks."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 def mean_log_probs(logits: Sequence[Tensor]) -> Tensor:
     """Logits (B, K) of several predictions for the same images -> (B, K): the log of their mean probabilities.
 
-    A softmax of it gives the mean again, so it can stand where a network's logits do.
+    Its softmax is this mean, so it can be used like the logits of a network.
     """
     return torch.stack([x.log_softmax(dim=1) for x in logits]).logsumexp(dim=0) - math.log(len(logits))
 
@@ -18,7 +18,7 @@ def mean_log_probs(logits: Sequence[Tensor]) -> Tensor:
 class Ensemble(nn.Module):
     """Networks of one task whose probabilities are averaged: (B, C, H, W) float32 to log probabilities (B, K).
 
-    It is an `nn.Module` like any other: its state dict holds its members', as `members.0.` and so on.
+    Its state dict has the weights of the members, with the prefixes `members.0.`, `members.1.` and so on.
     Source: Lakshminarayanan et al. 2017 (arXiv 1612.01474).
     """
 

@@ -1,4 +1,4 @@
-"""What a recipe may say of a layer: Keras's layers and their arguments, as data. No torch here."""
+"""The layers of a recipe as data: Keras's layers and their arguments. This module does not import torch."""
 
 from typing import Annotated, Literal
 
@@ -11,19 +11,19 @@ Pair = Positive | tuple[Positive, Positive]  # one number for both directions, o
 
 
 class Spec(BaseModel):
-    """Settings that are read from TOML: unknown keys are refused, values never change."""
+    """Settings that are read from TOML. Unknown keys are errors, and values cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Flatten(Spec):
-    """(H, W, C) to H*W*C numbers, channels last."""
+    """Reshapes (H, W, C) to H*W*C numbers, channels last."""
 
     type: Literal["Flatten"] = "Flatten"
 
 
 class Dense(Spec):
-    """`units` weighted sums of all inputs. `units = "classes"` takes as many as the data has classes."""
+    """`units` weighted sums of all inputs. `units = "classes"` means the number of classes of the data."""
 
     type: Literal["Dense"] = "Dense"
     units: Positive | Literal["classes"]
@@ -32,7 +32,7 @@ class Dense(Spec):
 
 
 class Conv2D(Spec):
-    """`filters` kernels slid over the image."""
+    """Convolution of the image with `filters` kernels."""
 
     type: Literal["Conv2D"] = "Conv2D"
     filters: Positive
@@ -53,7 +53,7 @@ class MaxPooling2D(Spec):
 
 
 class AveragePooling2D(Spec):
-    """The mean of each window, of the pixels that are really there. `strides` default to the window's size."""
+    """The mean of each window, without padded pixels. `strides` default to the window's size."""
 
     type: Literal["AveragePooling2D"] = "AveragePooling2D"
     pool_size: Pair = 2
@@ -68,7 +68,7 @@ class GlobalAveragePooling2D(Spec):
 
 
 class BatchNormalization(Spec):
-    """Each channel brought to mean 0 and variance 1 over the batch, then scaled and shifted."""
+    """Normalises each channel to mean 0 and variance 1 over the batch, then scales and shifts it."""
 
     type: Literal["BatchNormalization"] = "BatchNormalization"
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
@@ -83,7 +83,7 @@ class Dropout(Spec):
 
 
 class ActivationLayer(Spec):
-    """An activation as a layer of its own."""
+    """An activation as a separate layer."""
 
     type: Literal["Activation"] = "Activation"
     activation: Activation

@@ -1,6 +1,6 @@
 """Layers as torch modules with Keras's semantics: glorot-uniform weights, zero biases, Keras's `same` padding.
 
-Inside the network images are (B, C, H, W), torch's order; `Flatten` gives them in Keras's order, channels last.
+Inside the network, images are (B, C, H, W), torch's order. `Flatten` uses Keras's order, channels last.
 """
 
 import math
@@ -24,13 +24,13 @@ Pair = tuple[int, int]
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after so that `ceil(size / stride)` positions fit; the odd one goes after, as in Keras."""
+    """Zeros before and after, so that `ceil(size / stride)` positions fit. An odd zero goes after, as in Keras."""
     total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
 
 def window_padding(padding: str, shape: Pair, kernel: Pair, strides: Pair) -> tuple[int, int, int, int]:
-    """(left, right, top, bottom) for images of `shape` (H, W), in the order that `F.pad` takes."""
+    """(left, right, top, bottom) for images of `shape` (H, W), in the order of `F.pad`."""
     if padding == "valid":
         return 0, 0, 0, 0
     top, bottom = same_padding(shape[0], kernel[0], strides[0])
@@ -39,12 +39,12 @@ def window_padding(padding: str, shape: Pair, kernel: Pair, strides: Pair) -> tu
 
 
 def window_output(padding: str, size: int, kernel: int, stride: int) -> int:
-    """How many windows fit along one direction; 0 or less where the kernel is larger than the image."""
+    """The number of windows along one direction; 0 or less if the kernel is larger than the image."""
     return math.ceil(size / stride) if padding == "same" else (size - kernel) // stride + 1
 
 
 class Flatten(nn.Module):
-    """(B, C, H, W) to (B, H*W*C), channels last; what is flat already stays as it is."""
+    """(B, C, H, W) to (B, H*W*C), channels last. Flat input stays unchanged."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.movedim(1, -1).flatten(1)
@@ -76,7 +76,7 @@ class Conv2D(nn.Conv2d):
     ) -> None:  # fmt: skip
         self.pad = window_padding(padding, shape, kernel, strides)
         left, right, top, bottom = self.pad
-        self.even = left == right and top == bottom  # then the convolution pads by itself, without a copy
+        self.even = left == right and top == bottom  # then the convolution itself pads, without a copy
         super().__init__(channels, filters, kernel, strides, padding=(top, left) if self.even else 0, bias=use_bias)
         self.activation = activation
 
@@ -91,7 +91,7 @@ class Conv2D(nn.Conv2d):
 
 
 class MaxPooling2D(nn.Module):
-    """The largest value of each window; what lies outside the image never wins."""
+    """The largest value of each window. Padding never counts."""
 
     def __init__(self, shape: Pair, pool: Pair, strides: Pair, padding: str) -> None:
         super().__init__()
@@ -130,13 +130,13 @@ class GlobalAveragePooling2D(nn.Module):
 
 
 class BatchNormalization(nn.modules.batchnorm._BatchNorm):
-    """Keras's arguments over torch's module. The moving variance is of the biased batch variance, as in Keras."""
+    """Keras's arguments over torch's module. The moving variance averages the biased batch variance, as in Keras."""
 
     def __init__(self, channels: int, momentum: float, epsilon: float) -> None:
         super().__init__(channels, eps=epsilon, momentum=1 - momentum)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Flat and image inputs are both right."""
+        """Accept flat and image inputs."""
 
     def forward(self, x: Tensor) -> Tensor:
         mean, variance = self.running_mean, self.running_var
@@ -144,7 +144,7 @@ class BatchNormalization(nn.modules.batchnorm._BatchNorm):
             return super().forward(x)
         if not self.training:
             return F.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.eps)
-        if x.numel() == x.shape[1]:  # a last batch of one has no variance: the moving averages stand in
+        if x.numel() == x.shape[1]:  # a last batch of one value per channel has no variance: use the moving averages
             return F.batch_norm(x, mean.clone(), variance.clone(), self.weight, self.bias, eps=self.eps)
         normalised, batch_mean, batch_scale = torch.native_batch_norm(
             x, self.weight, self.bias, None, None, True, self.momentum, self.eps
@@ -156,7 +156,7 @@ class BatchNormalization(nn.modules.batchnorm._BatchNorm):
 
 
 class Activation(nn.Module):
-    """An activation by its name."""
+    """An activation with this name."""
 
     def __init__(self, activation: str) -> None:
         super().__init__()

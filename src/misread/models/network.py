@@ -1,4 +1,4 @@
-"""A list of layers -> a network, with every input size inferred."""
+"""Builds a network from a list of layers, and infers all input sizes."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from misread.errors import RecipeError
 from misread.models import layer_specs as specs
 from misread.models import layers
 
-Shape = tuple[int, ...]  # (H, W, C) of an image, or (n,) when flat: Keras's order, without the batch
+Shape = tuple[int, ...]  # (H, W, C) of an image, or (n,) if flat: Keras's order, without the batch
 
 
 def to_input(images: Tensor) -> Tensor:
-    """Images as loaded, (B, H, W, C) uint8 0..255, to what networks take: (B, C, H, W) float32 in [0, 1].
+    """Images as loaded, (B, H, W, C) uint8 0..255, to network input, (B, C, H, W) float32 in [0, 1].
 
-    The one place where pixels are scaled.
+    Nothing else scales pixels.
     """
     return images.movedim(-1, 1).to(torch.float32).mul_(1 / 255)
 
@@ -24,7 +24,7 @@ def to_input(images: Tensor) -> Tensor:
 def network_logits(network: nn.Module, images: Tensor) -> Tensor:
     """Images as loaded, (B, H, W, C) uint8, through a network: logits (B, K)."""
     x = to_input(images)
-    if not isinstance(network, Network):  # others may reshape with `view`, which needs torch's own order in memory
+    if not isinstance(network, Network):  # other modules may use `view`, which needs contiguous memory
         x = x.clone(memory_format=torch.contiguous_format)
     logits: Tensor = network(x)
     return logits
@@ -34,8 +34,8 @@ class Network(nn.Sequential):
     """A chain of layers from (B, C, H, W) float32 in [0, 1] to logits (B, K).
 
     output_shapes: the shape after each layer, in Keras's order without the batch.
-    final_softmax: the recipe asked for a softmax at the end. It belongs to the prediction: the network gives
-                   logits, on which the loss works, and predicting applies the softmax.
+    final_softmax: the recipe has a softmax as the last activation. The network still returns logits, because the loss
+                   needs them; the softmax is applied when predicting.
     """
 
     output_shapes: tuple[Shape, ...] = ()
@@ -43,11 +43,11 @@ class Network(nn.Sequential):
 
 
 def build_network(layer_list: Sequence[specs.LayerSpec], image_shape: tuple[int, int, int], n_classes: int) -> Network:
-    """A freshly initialised network; torch's global generator draws the weights.
+    """A network with random initial weights from torch's global generator.
 
     image_shape: (H, W, C).
-    Raises RecipeError, naming the layer: a layer that cannot take what comes before it, or a last layer that does
-    not give one number for each class.
+    Raises RecipeError: a layer does not fit the output of the previous one, or the last layer does not give one number
+    for each class. The message names the layer.
     """
     shape: Shape = image_shape
     named: dict[str, nn.Module] = {}
@@ -66,10 +66,12 @@ def build_network(layer_list: Sequence[specs.LayerSpec], image_shape: tuple[int,
         shapes.append(shape)
     if shape != (n_classes,):
         raise RecipeError(
-            f"The last layer gives {_said(shape)}, but the data has {n_classes} classes.\n"
+            f"The last layer gives {_described(shape)}, but the data has {n_classes} classes.\n"
             'End the network with a Dense layer of units = "classes".'
         )
-    network = Network(OrderedDict(named))  # torch's own signature: a slice of a network is made through it
+    network = Network(
+        OrderedDict(named)
+    )  # torch slices a network by calling this constructor, so its signature must stay
     network.output_shapes, network.final_softmax = tuple(shapes), final_softmax
     return network
 
@@ -91,7 +93,7 @@ def _build(spec: specs.LayerSpec, shape: Shape, n_classes: int) -> tuple[nn.Modu
             return layers.Flatten(), (flat,)
         case specs.Dense():
             if len(shape) != 1:
-                raise RecipeError(f"it takes flat input, but gets {_said(shape)}. Put a Flatten layer before it.")
+                raise RecipeError(f"it needs flat input, but gets {_described(shape)}. Put a Flatten layer before it.")
             units = n_classes if spec.units == "classes" else spec.units
             return layers.Dense(shape[0], units, spec.activation, spec.use_bias), (units,)
         case specs.BatchNormalization():
@@ -101,7 +103,7 @@ def _build(spec: specs.LayerSpec, shape: Shape, n_classes: int) -> tuple[nn.Modu
         case specs.ActivationLayer():
             return layers.Activation(spec.activation), shape
     if len(shape) != 3:
-        raise RecipeError(f"it takes images, but gets {_said(shape)}. Put it before the Flatten layer.")
+        raise RecipeError(f"it needs images, but gets {_described(shape)}. Put it before the Flatten layer.")
     height, width, channels = shape
     match spec:
         case specs.GlobalAveragePooling2D():
@@ -125,8 +127,8 @@ def _windows(padding: str, shape: tuple[int, int], kernel: tuple[int, int], stri
     out = tuple(layers.window_output(padding, s, k, t) for s, k, t in zip(shape, kernel, strides, strict=True))
     if min(out) < 1:
         raise RecipeError(
-            f"its window of {kernel[0]}x{kernel[1]} is larger than the {shape[0]}x{shape[1]} that comes in. "
-            'Use a smaller one, padding = "same", or fewer poolings before it.'
+            f"its window of {kernel[0]}x{kernel[1]} is larger than its input of {shape[0]}x{shape[1]}. "
+            'Use a smaller window, padding = "same", or fewer pooling layers before it.'
         )
     return out
 
@@ -135,5 +137,5 @@ def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else value
 
 
-def _said(shape: Shape) -> str:
+def _described(shape: Shape) -> str:
     return f"{shape[0]} numbers" if len(shape) == 1 else f"images of {'x'.join(map(str, shape))} (H x W x C)"

@@ -1,4 +1,4 @@
-"""The table that sums a network up: its layers, their output shapes and parameters."""
+"""The summary of a network: a table of its layers, their output shapes and parameters."""
 
 import html
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ MB = 1024 * 1024
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One layer: `output_shape` is in Keras's order without the batch, (H, W, C) or (n,)."""
+    """One layer. `output_shape` is in Keras's order without the batch: (H, W, C) or (n,)."""
 
     name: str
     type: str
@@ -25,7 +25,7 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class Summary:
-    """A network's layers and its totals; `size_bytes` is what its parameters and buffers take in memory."""
+    """The layers and totals of a network. `size_bytes` is the memory of its parameters and buffers."""
 
     layers: tuple[LayerRow, ...]
     parameters: int
@@ -61,9 +61,9 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 
 def summarise(network: nn.Module, image_shape: tuple[int, int, int]) -> Summary:
-    """The summary of a network for (H, W, C) images; of one that is no `Network`, its innermost modules as called.
+    """The summary of a network for (H, W, C) images. Other modules than `Network` are listed by innermost modules.
 
-    Raises whatever the network raises on one black image, before any training.
+    Raises any error of the network for one black image.
     """
     if isinstance(network, MeanOverViews):
         return summarise(network.network, image_shape)
@@ -88,7 +88,7 @@ def summarise(network: nn.Module, image_shape: tuple[int, int, int]) -> Summary:
 
 
 def _count(module: nn.Module) -> int:
-    """Parameters the way Keras counts them: the moving averages of BatchNormalization too."""
+    """The number of parameters as Keras counts them, with the moving averages of BatchNormalization."""
     return sum(t.numel() for t in module.state_dict().values() if t.is_floating_point())
 
 
@@ -98,12 +98,12 @@ def _traced_shapes(
     shapes: dict[str, tuple[int, ...]] = {}
 
     def hook(name: str) -> Any:
-        def note(module: nn.Module, inputs: Any, output: Any) -> None:
+        def record_shape(module: nn.Module, inputs: Any, output: Any) -> None:
             if isinstance(output, Tensor):
                 shape = tuple(output.shape[1:])
                 shapes[name] = (*shape[1:], shape[0]) if len(shape) == 3 else shape
 
-        return note
+        return record_shape
 
     handles = [module.register_forward_hook(hook(name)) for name, module in modules.items()]
     was_training = network.training

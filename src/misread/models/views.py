@@ -1,4 +1,4 @@
-"""Predicting an image as the mean over several views of it: test-time augmentation."""
+"""Test-time augmentation: the mean prediction over several views of an image."""
 
 from collections.abc import Iterator
 
@@ -9,10 +9,9 @@ from misread.models.ensemble import mean_log_probs
 
 
 class MeanOverViews(nn.Module):
-    """A network that, outside training, predicts from each image and from copies of it moved by a few pixels.
+    """A network that averages its probabilities over several views of each image when it predicts.
 
-    The probabilities of the views are averaged; (B, C, H, W) float32 to log probabilities (B, K). In training it is
-    the network itself.
+    (B, C, H, W) float32 to log probabilities (B, K). In training it is the plain network.
     """
 
     def __init__(self, network: nn.Module, shift: int, flip: bool) -> None:
@@ -26,9 +25,9 @@ class MeanOverViews(nn.Module):
 
 
 def views(images: Tensor, shift: int, flip: bool, height: int = -2, width: int = -1) -> Iterator[Tensor]:
-    """The images; moved by `shift` pixels up, down, left and right, where it is not 0; and with `flip` all mirrored.
+    """The images; their shifts by `shift` pixels in four directions, if it is not 0; with `flip` all of these mirrored.
 
-    What comes in at a side repeats that side's pixels, as in augmentation. height, width: these dimensions' places.
+    Pixels from outside repeat those of the edge, as in augmentation. height, width: indices of the dimensions.
     """
     for start in (images, images.flip(width)) if flip else (images,):
         yield start
@@ -38,7 +37,7 @@ def views(images: Tensor, shift: int, flip: bool, height: int = -2, width: int =
 
 
 def moved(images: Tensor, pixels: int, dim: int) -> Tensor:
-    """The images moved by so many pixels along a dimension, towards its end; their first (or last) row is repeated."""
+    """The images shifted by `pixels` along a dimension, towards its end. Their first (or last) row is repeated."""
     size = images.shape[dim]
     rows = (torch.arange(size, device=images.device) - pixels).clamp(0, size - 1)
     return images.index_select(dim, rows)

@@ -1,1 +1,1 @@
-"""From a recipe and images to a trained network: the recipe, the loop, and what the loop is made of."""
+"""Trains a network by a recipe: recipes, backends, the training loop and its callbacks."""

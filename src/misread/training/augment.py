@@ -1,4 +1,4 @@
-"""Augmentation: every image of a batch moved, turned, stretched and bent a little, in one resampling pass."""
+"""Augmentation: shifts, rotates, scales, shears and distorts each image of a batch in one resampling pass."""
 
 import math
 from functools import lru_cache
@@ -9,40 +9,40 @@ from torch import Tensor
 
 from misread.training.recipe import Augmentation
 
-LEAST_WAVE = 0.05  # of the strongest wave of an elastic field; what is weaker holds about 0.1% of its variance
-LEAST_ERASED, NARROWEST_ERASED = 0.02, 0.3  # share of the image's area; short side by long side: the paper's
+MIN_WAVE = 0.05  # relative to the strongest wave of an elastic field; weaker waves have about 0.1% of the variance
+MIN_ERASED_AREA, MIN_ERASED_ASPECT = 0.02, 0.3  # share of the image's area; short side / long side. As in the paper
 
 
 @torch.no_grad()
 def augment(images: Tensor, spec: Augmentation, generator: torch.Generator) -> Tensor:
-    """The images varied as `spec` says, each by draws of its own.
+    """Augment each image with its own random draws.
 
-    images:    (B, H, W, C) uint8 on any device; they stay as they are.
-    generator: decides everything; it may lie on another device than the images.
-    Returns (B, H, W, C) uint8. What comes in from beyond the frame has the colour of the frame's nearest pixel: the
-    ground, be it dark or light, and never a second copy of what the image shows.
+    images:    (B, H, W, C) uint8 on any device. They are not changed.
+    generator: the source of all random numbers. It may be on another device than the images.
+    Returns (B, H, W, C) uint8. Pixels from outside the frame take the colour of the nearest pixel of the frame, which
+    is usually the background. So no part of the object appears twice.
     Source: elastic distortion, Simard et al. 2003 (doi 10.1109/ICDAR.2003.1227801); random erasing, Zhong et al. 2017
-    (arXiv 1708.04896), here with one picture of noise for the whole batch.
+    (arXiv 1708.04896), here with one noise image for the whole batch.
     """
     grid = _grid(images, spec, generator)
     pixels = images.movedim(-1, 1).to(torch.float32)
     sampled = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
-    # a mean of pixels lies in 0..255: with a half added, cutting the fraction off is rounding
-    varied = sampled.add_(0.5).to(torch.uint8).movedim(1, -1).contiguous()
-    return _erase(varied, spec, generator) if spec.erasing else varied
+    # the values are in 0..255, so adding 0.5 and truncating rounds them
+    augmented = sampled.add_(0.5).to(torch.uint8).movedim(1, -1).contiguous()
+    return _erase(augmented, spec, generator) if spec.erasing else augmented
 
 
 def versions(images: Tensor, spec: Augmentation, count: int, seed: int) -> Tensor:
-    """(N, count, H, W, C) uint8: `count` versions of each of the images (N, H, W, C) uint8."""
+    """(N, count, H, W, C) uint8: `count` augmented versions of each image (N, H, W, C) uint8."""
     generator = torch.Generator().manual_seed(seed)
     return augment(images.repeat_interleave(count, dim=0), spec, generator).unflatten(0, (len(images), count))
 
 
 def _grid(images: Tensor, spec: Augmentation, generator: torch.Generator) -> Tensor:
-    """(B, H, W, 2): where each pixel of the result lies in its image, x and y from -1 to 1 between the edges.
+    """(B, H, W, 2): for each pixel of the result its position in the source image, x and y from -1 to 1.
 
-    Every such grid is a weighted sum of the same few fields: x, y, a constant, and the waves of elastic distortion. So
-    one matrix product, of drawn weights with these fields, makes all grids of the batch.
+    Each grid is a weighted sum of the same fields: x, y, a constant, and the waves of the elastic distortion. So one
+    matrix product of random weights with these fields gives all grids of the batch.
     """
     count, height, width, _ = images.shape
     fields = _fields(height, width, spec.elastic_smoothness if spec.elastic else None, images.device)
@@ -55,10 +55,10 @@ def _grid(images: Tensor, spec: Augmentation, generator: torch.Generator) -> Ten
 
 
 def _affine_weights(count: int, aspect: float, spec: Augmentation, generator: torch.Generator) -> Tensor:
-    """(B, 2, 3): x and y in the image from x, y and 1 in the result.
+    """(B, 2, 3): maps (x, y, 1) in the result to (x, y) in the source image.
 
-    An image is shifted, scaled (and flipped), sheared, then turned about its middle; this is the way back.
-    aspect: width by height, since x and y are shares of sides that may differ.
+    An image is shifted, scaled (and flipped), sheared, then rotated about its centre. This is the inverse.
+    aspect: width / height, because x and y are relative to sides that may differ.
     """
     drawn = torch.rand(7, count, generator=generator, device=generator.device).mul_(2).sub_(1)
     turn, lean, wider, taller, right, down, side = drawn
@@ -75,7 +75,7 @@ def _affine_weights(count: int, aspect: float, spec: Augmentation, generator: to
 
 @lru_cache(maxsize=8)
 def _fields(height: int, width: int, smoothness: float | None, device: torch.device) -> Tensor:
-    """(3 + waves, H * W): x, y, 1, and with a smoothness the waves of elastic distortion."""
+    """(3 + waves, H * W): x, y, 1, and the waves of the elastic distortion if a smoothness is set."""
     x = (torch.arange(width) * 2 + 1) / width - 1
     y = (torch.arange(height) * 2 + 1) / height - 1
     fields = [x.expand(height, width), y[:, None].expand(height, width), torch.ones(height, width)]
@@ -85,39 +85,39 @@ def _fields(height: int, width: int, smoothness: float | None, device: torch.dev
 
 
 def _waves(height: int, width: int, smoothness: float) -> Tensor:
-    """(waves, H, W): a sum of these, each weighted by a standard normal number, is white noise through a Gaussian.
+    """(waves, H, W): their sum, weighted by standard normal numbers, is white noise after a Gaussian filter.
 
     A Gaussian filter that mirrors the noise at the border multiplies the cosine wave of k half periods by
-    exp(-(pi k sigma)^2 / 2), sigma in sides; so the field's few strong waves are drawn, instead of all the noise.
-    Each pixel is then brought to variance 1, since mirroring doubles it along the border.
+    exp(-(pi k sigma)^2 / 2), with sigma as a share of the side. So only the few strong waves are drawn, not all noise.
+    Each pixel is scaled to variance 1, because mirroring doubles the variance along the border.
     """
     k = torch.arange(max(height, width))
-    left_over = torch.exp(-((math.pi * smoothness * k) ** 2) / 2) * math.sqrt(2)
-    left_over[0] /= math.sqrt(2)  # the norm of cosines: a constant has twice the mean square of a wave
-    down, across = torch.nonzero(left_over[:height, None] * left_over[:width] >= LEAST_WAVE).unbind(1)
-    y = left_over[down, None] * torch.cos(math.pi * down[:, None] * (torch.arange(height) + 0.5) / height)
-    x = left_over[across, None] * torch.cos(math.pi * across[:, None] * (torch.arange(width) + 0.5) / width)
+    gain = torch.exp(-((math.pi * smoothness * k) ** 2) / 2) * math.sqrt(2)
+    gain[0] /= math.sqrt(2)  # normalisation: a constant has twice the mean square of a wave
+    down, across = torch.nonzero(gain[:height, None] * gain[:width] >= MIN_WAVE).unbind(1)
+    y = gain[down, None] * torch.cos(math.pi * down[:, None] * (torch.arange(height) + 0.5) / height)
+    x = gain[across, None] * torch.cos(math.pi * across[:, None] * (torch.arange(width) + 0.5) / width)
     waves = y[:, :, None] * x[:, None, :]
     return waves / waves.square().sum(dim=0).sqrt()
 
 
 def _erase(images: Tensor, spec: Augmentation, generator: torch.Generator) -> Tensor:
-    """A rectangle of noise in a share of the images: noise says "unknown", where the ground would say "empty"."""
+    """Put a rectangle of noise into a share of the images. Noise means "unknown"; the background would mean "empty"."""
     count, height, width, channels = images.shape
     device = generator.device
     noise = torch.randint(0, 256, (height, width, channels), dtype=torch.uint8, generator=generator, device=device)
     chosen, area, aspect, top, left = torch.rand(5, count, generator=generator, device=device)
-    area = LEAST_ERASED + (spec.erasing_area - LEAST_ERASED) * area
-    aspect = torch.exp((2 * aspect - 1) * math.log(NARROWEST_ERASED))
+    area = MIN_ERASED_AREA + (spec.erasing_area - MIN_ERASED_AREA) * area
+    aspect = torch.exp((2 * aspect - 1) * math.log(MIN_ERASED_ASPECT))
     tall, wide = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
     tall = tall * (chosen < spec.erasing)
     rows = _inside(top * (1 - tall), tall, height)
     columns = _inside(left * (1 - wide), wide, width)
     erased = (rows[:, :, None, None] * columns[:, None, :, None]).to(images.device)
-    return images + (noise.to(images.device) - images) * erased  # a `where` takes four times as long
+    return images + (noise.to(images.device) - images) * erased  # `torch.where` takes four times as long
 
 
 def _inside(start: Tensor, length: Tensor, pixels: int) -> Tensor:
-    """(B, pixels) uint8: 1 for pixels whose middle lies in `start` to `start + length`, in shares of the side."""
+    """(B, pixels) uint8: 1 for pixels with their centre in `start` to `start + length`, as shares of the side."""
     middle = (torch.arange(pixels, device=start.device) + 0.5) / pixels
     return ((middle >= start[:, None]) & (middle < (start + length)[:, None])).to(torch.uint8)

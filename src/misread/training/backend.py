@@ -1,4 +1,4 @@
-"""What computes a network: its training steps, its predictions, its features. The compiled kernels or PyTorch."""
+"""The interface of a backend, which computes training steps, predictions and features: the kernels or PyTorch."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,18 +9,18 @@ from torch import Tensor
 
 from misread.training.batches import Batch
 
-Weights = dict[str, Tensor]  # by the names of a network's state_dict
+Weights = dict[str, Tensor]  # keys as in a network's state_dict
 WEIGHTS: Final = "weights/"  # the prefix of the weights in a backend's state_dict; optimizer moments have others
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What computes, and how.
+    """Which backend computes, and how.
 
     name:      `kernels` or `torch`.
-    precision: `float32` or `mixed`; float32 where the recipe asks for mixed and this machine has no fast bf16.
-    build:     of the kernels, the instruction set they were compiled for; of PyTorch its version.
-    note:      why it is not the faster backend or precision; empty where it is.
+    precision: `float32` or `mixed`. It is float32 if the recipe asks for mixed but the machine has no fast bf16.
+    build:     the instruction set that the kernels were compiled for, or the version of PyTorch.
+    note:      why a slower backend or precision is used; empty if the fastest is used.
     """
 
     name: str
@@ -30,30 +30,30 @@ class Capabilities:
 
 
 class Backend(Protocol):
-    """A network's weights in the layout that one engine computes with.
+    """A network with its weights in the layout of one engine.
 
-    A backend that was made with a recipe can also train. Weights go in and out in PyTorch's layout, under the names
-    of the network's `state_dict`; what goes out is a copy.
+    A backend that was created with a recipe can also train. Weights are passed in PyTorch's layout, with the keys of
+    the network's `state_dict`. Returned weights are copies.
     """
 
     capabilities: Capabilities
 
     def step(self, batch: Batch, rates: Sequence[float]) -> tuple[Tensor, Tensor]:
-        """Take one optimizer step for each learning rate, each on the next `batch.size` images.
+        """Take one optimizer step per learning rate, each on the next `batch.size` images.
 
-        Returns each step's mean loss (S,) float32, and the number of images classified correctly as they were met,
-        () int64. Neither is synchronised with the CPU.
+        Returns the mean loss of each step, (S,) float32, and the number of correct predictions, () int64, each made
+        before the step that trains on the image. Neither is synchronised with the CPU.
         """
         ...
 
     def logits(self, images: Tensor) -> Tensor:
-        """(N, H, W, C) uint8 -> (N, K) float32, with dropout off and moving averages in use."""
+        """(N, H, W, C) uint8 -> (N, K) float32, in evaluation mode: no dropout, moving averages in normalisation."""
         ...
 
     def features(self, images: Tensor) -> Tensor:
         """(N, H, W, C) uint8 -> (N, D) float32: the input of the linear layer that gives the logits.
 
-        Of a network that ends in another layer, which only a module from Python can, the logits stand in.
+        If the network (a module from Python) ends in another layer, these are the logits.
         """
         ...
 
@@ -62,7 +62,7 @@ class Backend(Protocol):
     def load_weights(self, weights: Weights) -> None: ...
 
     def state_dict(self) -> Weights:
-        """The weights, under names that begin with `WEIGHTS`, and the optimizer's moments."""
+        """The weights, with keys that begin with `WEIGHTS`, and the optimizer's moments."""
         ...
 
     def load_state_dict(self, state: Weights) -> None: ...
@@ -70,7 +70,7 @@ class Backend(Protocol):
 
 @contextmanager
 def using_weights(backend: Backend, weights: Weights | None) -> Iterator[None]:
-    """The backend computes with these weights inside, and has its own again afterwards. None changes nothing."""
+    """Let the backend use these weights inside the block, then restore its own. None changes nothing."""
     if weights is None:
         yield
         return

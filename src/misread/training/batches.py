@@ -1,4 +1,4 @@
-"""The training images in the order in which they are met, augmented where the recipe says so."""
+"""The batches of a training: shuffled, and augmented if the recipe asks for it."""
 
 import warnings
 from dataclasses import dataclass
@@ -12,14 +12,16 @@ from misread.training.augment import augment
 from misread.training.randomness import Purpose, generator
 from misread.training.recipe import Recipe
 
-AUGMENTATION_BLOCK = 1000  # images augmented at once: hides the fixed cost of a call, and stays in the cache
+AUGMENTATION_BLOCK = (
+    1000  # images augmented at once: enough to hide the cost of a call, few enough to stay in the CPU cache
+)
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled images on the device that trains: images (M, H, W, C) uint8 and labels (M,) int64, at `rows` (N,).
+    """Labelled images on the training device: the `rows` (N,) int64 of images (M, H, W, C) uint8 and labels (M,) int64.
 
-    Images in a file stay there on the CPU: `images` is then the whole file, and `rows` may be a part of it.
+    On the CPU, images in a file are not copied: `images` is the complete file, and `rows` selects from it.
     """
 
     images: Tensor
@@ -31,21 +33,22 @@ class Examples:
 
     @classmethod
     def on(cls, device: torch.device, images: Images, labels: np.ndarray) -> "Examples":
+        """images (N, H, W, C) uint8 and labels (N,) int64 on a device."""
         if not isinstance(images, MappedImages) or images.rows is None:
             array = images.file if isinstance(images, MappedImages) else images
             return cls(as_tensor(array, device), as_tensor(labels, device), torch.arange(len(labels), device=device))
-        in_file = np.zeros(len(images.file), np.int64)
-        in_file[images.rows] = labels
+        file_labels = np.zeros(len(images.file), np.int64)
+        file_labels[images.rows] = labels
         rows = images.rows.astype(np.int64)
-        return cls(as_tensor(images.file, device), as_tensor(in_file, device), as_tensor(rows, device))
+        return cls(as_tensor(images.file, device), as_tensor(file_labels, device), as_tensor(rows, device))
 
 
 @dataclass(frozen=True)
 class Batch:
     """The images of one or more steps.
 
-    images (M, H, W, C) uint8 and labels (M,) int64; the steps take those at `rows` (n,) int64, `size` at a time.
-    first_step: how many steps of the training come before them.
+    images (M, H, W, C) uint8 and labels (M,) int64. Each step takes the next `size` of the `rows` (n,) int64.
+    first_step: the number of steps of this training before this batch.
     """
 
     images: Tensor
@@ -56,16 +59,16 @@ class Batch:
 
 
 class Batches:
-    """Epoch after epoch of the examples. What a step gets depends on the seed and its position alone."""
+    """Gives the batch of any step. It depends only on the seed and the position of the step."""
 
     def __init__(self, examples: Examples, recipe: Recipe, seed: int) -> None:
         self.examples, self.spec, self.size, self.seed = examples, recipe.augmentation, recipe.batch_size, seed
         self.steps_per_epoch = -(-len(examples) // recipe.batch_size)
-        self._order: tuple[int, Tensor] | None = None  # of one epoch
-        self._block: tuple[tuple[int, int], Tensor] | None = None  # augmented last: of an epoch, and which
+        self._order: tuple[int, Tensor] | None = None  # an epoch, and the order of its images
+        self._block: tuple[tuple[int, int], Tensor] | None = None  # (epoch, block) augmented last, and its images
 
     def take(self, epoch: int, step: int, steps: int) -> Batch:
-        """The batch of `steps` steps from `step` on, both within the epoch, which is counted from 0."""
+        """The batch for `steps` steps of an epoch, beginning at `step`. Epoch and step are counted from 0."""
         data, first_step = self.examples, epoch * self.steps_per_epoch + step
         start, stop = step * self.size, min((step + steps) * self.size, len(data))
         rows = self._rows(epoch)[start:stop]
@@ -73,11 +76,11 @@ class Batches:
             return Batch(data.images, data.labels, rows, self.size, first_step)
         parts = []
         for block in range(start // AUGMENTATION_BLOCK, -(-stop // AUGMENTATION_BLOCK)):
-            before = block * AUGMENTATION_BLOCK
-            parts.append(self._augmented(epoch, block)[max(start - before, 0) : stop - before])
+            offset = block * AUGMENTATION_BLOCK
+            parts.append(self._augmented(epoch, block)[max(start - offset, 0) : stop - offset])
         images = parts[0] if len(parts) == 1 else torch.cat(parts)
-        here = torch.arange(len(rows), device=rows.device)
-        return Batch(images.contiguous(), data.labels[rows], here, self.size, first_step)
+        positions = torch.arange(len(rows), device=rows.device)
+        return Batch(images.contiguous(), data.labels[rows], positions, self.size, first_step)
 
     def _rows(self, epoch: int) -> Tensor:
         if self._order is None or self._order[0] != epoch:
@@ -86,7 +89,7 @@ class Batches:
         return self._order[1]
 
     def _augmented(self, epoch: int, block: int) -> Tensor:
-        """A block of a fixed size, however many images are taken at once, so that the draws do not depend on speed."""
+        """A block of fixed size, so that the random numbers do not depend on how many steps are taken at once."""
         if self._block is None or self._block[0] != (epoch, block):
             assert self.spec is not None
             rows = self._rows(epoch)[block * AUGMENTATION_BLOCK :][:AUGMENTATION_BLOCK]
@@ -96,7 +99,7 @@ class Batches:
 
 
 def as_tensor(array: np.ndarray, device: torch.device) -> Tensor:
-    """The array on a device; on the CPU the same memory, be it read-only or a memory map. Nobody writes to it."""
+    """The array on a device. On the CPU it shares memory with the array, which may be read-only: do not write to it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writ", UserWarning)
         return torch.from_numpy(np.ascontiguousarray(array)).to(device)

@@ -1,20 +1,19 @@
-"""How long a training goes on: a number of epochs, or a number of seconds."""
+"""The length of a training: a number of epochs, or a number of seconds."""
 
 from misread.training.optimizers import learning_rate_factor
 from misread.training.recipe import Recipe
 from misread.training.session import TrainState
 from misread.training.weight_averaging import steps_until, update_steps
 
-TICK_SECONDS = 0.1  # between two events: often enough for the eye, seldom enough to cost nothing
-SCHEDULE_POINTS = 10_000  # resolution of the schedule where seconds decide how many steps there are
+TICK_SECONDS = 0.1  # between two events: smooth progress at negligible cost
+SCHEDULE_POINTS = 10_000  # resolution of the schedule if the length is in seconds
 
 
 class Budget:
-    """Where a training stands on the way to its end, and how many steps to take before the next event.
+    """Decides when a training ends, the learning rate of each step, and the number of steps before the next event.
 
-    With the recipe's `seconds` the schedule follows the training's clock and ends with them, however many steps the
-    machine took by then.
-    tick_seconds: how much training lies between two events; 0 gives one event for each step.
+    If the recipe has `seconds`, the schedule follows the training time, not the number of steps.
+    tick_seconds: training time between two events; 0 gives an event for each step.
     """
 
     def __init__(self, recipe: Recipe, steps_per_epoch: int, tick_seconds: float | None = None) -> None:
@@ -25,22 +24,22 @@ class Budget:
         self._averaging = update_steps(recipe.weight_averaging, recipe.epochs * steps_per_epoch)
 
     def spent(self, state: TrainState) -> bool:
-        """Whether the member's training is at its end. Asked between two epochs."""
+        """Whether the member's training is complete. Call it between two epochs."""
         if self.recipe.seconds is not None:
-            return self._seconds_over(state)
+            return self._out_of_seconds(state)
         return state.epoch >= self.recipe.epochs
 
     def epoch_over(self, state: TrainState) -> bool:
-        """Whether the epoch is at its end, by its steps or because the seconds are over."""
-        out_of_time = self.recipe.seconds is not None and state.step > 0 and self._seconds_over(state)
+        """Whether the epoch is complete, or the seconds are used up."""
+        out_of_time = self.recipe.seconds is not None and state.step > 0 and self._out_of_seconds(state)
         return out_of_time or state.step >= self.steps_per_epoch
 
-    def _seconds_over(self, state: TrainState) -> bool:
+    def _out_of_seconds(self, state: TrainState) -> bool:
         assert self.recipe.seconds is not None
         return state.clock.fit_seconds + self.seconds_per_step > self.recipe.seconds
 
     def next_steps(self, state: TrainState) -> int:
-        """How many steps to take before the next event: never beyond the epoch or an update of the weight average."""
+        """The number of steps before the next event, at most to the end of the epoch or the next weight averaging."""
         left = self.steps_per_epoch - state.step
         until_update = steps_until(self._averaging, self._steps_taken(state)) or left
         return min(self._tick_steps, left, until_update)
@@ -48,28 +47,28 @@ class Budget:
     def rates(self, state: TrainState, count: int) -> list[float]:
         """The learning rates of the next `count` steps."""
         first, steps = self._steps_taken(state), self.recipe.epochs * self.steps_per_epoch
-        at = list(range(first, first + count))
+        positions = list(range(first, first + count))
         if self.recipe.seconds is not None:
             seconds = [state.clock.fit_seconds + i * self.seconds_per_step for i in range(count)]
             steps = SCHEDULE_POINTS + 1
-            at = [round(SCHEDULE_POINTS * min(s / self.recipe.seconds, 1.0)) for s in seconds]
+            positions = [round(SCHEDULE_POINTS * min(s / self.recipe.seconds, 1.0)) for s in seconds]
         rate = self.recipe.optimizer.learning_rate
-        return [rate * learning_rate_factor(self.recipe.schedule, step, steps) for step in at]
+        return [rate * learning_rate_factor(self.recipe.schedule, step, steps) for step in positions]
 
     def average_due(self, state: TrainState) -> bool:
-        """Whether the weights after the steps so far belong to the weight average."""
+        """Whether the current weights belong to the weight average."""
         return self._steps_taken(state) in self._averaging
 
     def measure(self, steps: int, seconds: float) -> None:
-        """Note how long the last steps took, and set the number of the next ones to fill a tick.
+        """Record how long the last steps took, and set the number of the next steps to fill one tick.
 
-        It grows by at most four times, because the first steps are slower than all others.
+        This number grows by a factor of four at most, because the first steps are slower than the others.
         """
         self.seconds_per_step = seconds / steps
         self._tick_steps = max(1, min(4 * steps, round(steps * self.tick_seconds / max(seconds, 1e-6))))
 
     def epochs(self, state: TrainState) -> int:
-        """How many epochs there will be in all; for seconds a forecast, never below the current epoch."""
+        """The total number of epochs. If the length is in seconds it is an estimate, never below the current epoch."""
         if self.recipe.seconds is None:
             return max(self.recipe.members * self.recipe.epochs, len(state.history))
         current = state.epoch + (state.step > 0)

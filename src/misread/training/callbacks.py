@@ -1,4 +1,4 @@
-"""Callbacks: what goes on beside a training. `drive` runs a training and hands its events to them."""
+"""Callbacks observe and stop a training. `drive` runs a training and calls them for its events."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -10,14 +10,14 @@ from misread.training.session import INTERRUPTED, BestEpoch, TrainState
 
 
 class Callback:
-    """Base of all callbacks: override what you need.
+    """Base class of callbacks: override the methods that you need.
 
-    Callbacks are called in the order in which they are given. Their time does not count as training time. To end the
-    training, call `event.state.stop(reason)`.
+    Callbacks are called in the order of the list. Their time does not count as training time. To end the training, call
+    `event.state.stop(reason)`.
     """
 
     def on_start(self, state: TrainState) -> None:
-        """Before the first step; of a resumed training, before the next one."""
+        """Before the first step; in a resumed training, before the next step."""
 
     def on_steps(self, event: StepsDone) -> None:
         """After some steps, about ten times a second."""
@@ -26,11 +26,11 @@ class Callback:
         """After an epoch and its validation."""
 
     def on_end(self, state: TrainState) -> None:
-        """After the last event, also when the training ends in an error."""
+        """After the last event, also if the training ends with an error."""
 
 
 def drive(events: Iterable[Event], state: TrainState, callbacks: Sequence[Callback]) -> None:
-    """Run a training to its end: take its events one by one and call the callbacks."""
+    """Run a training to its end, and call the callbacks for each event."""
     try:
         for callback in callbacks:
             callback.on_start(state)
@@ -46,7 +46,7 @@ def drive(events: Iterable[Event], state: TrainState, callbacks: Sequence[Callba
 
 
 class StopEarly(Callback):
-    """Keeps the weights of the best epoch, of equals the first; stops when `patience` epochs brought nothing better."""
+    """Stores the weights of the best epoch, the first of equals. Stops after `patience` epochs without improvement."""
 
     def __init__(self, spec: EarlyStopping) -> None:
         self.spec = spec
@@ -65,7 +65,7 @@ class StopAtTarget(Callback):
     """Stops after the first epoch whose validation accuracy reaches the target, a share in (0, 1]."""
 
     def __init__(self, target: float) -> None:
-        self.target = np.float32(target)  # the accuracy is float32: there 9 of 10 are less than float64's 0.9
+        self.target = np.float32(target)  # the accuracy is float32, and 9 of 10 in float32 is less than 0.9 in float64
 
     def on_epoch_end(self, event: EpochEnded) -> None:
         if np.float32(event.row["val_accuracy"]) >= self.target:
@@ -74,10 +74,10 @@ class StopAtTarget(Callback):
 
 
 class StopWhen(Callback):
-    """Interrupts the training once `asked()` is true. What was trained so far stays, and can be resumed."""
+    """Interrupts the training when `should_stop()` is true. It can be resumed."""
 
-    def __init__(self, asked: Callable[[], bool]) -> None:
-        self.asked = asked
+    def __init__(self, should_stop: Callable[[], bool]) -> None:
+        self.should_stop = should_stop
 
     def on_steps(self, event: StepsDone) -> None:
         self._check(event.state)
@@ -86,12 +86,12 @@ class StopWhen(Callback):
         self._check(event.state)
 
     def _check(self, state: TrainState) -> None:
-        if self.asked():
+        if self.should_stop():
             state.stop(INTERRUPTED)
 
 
 def recipe_callbacks(recipe: Recipe) -> list[Callback]:
-    """The callbacks that a recipe's settings ask for."""
+    """The callbacks for a recipe's settings."""
     callbacks: list[Callback] = []
     if recipe.early_stopping:
         callbacks.append(StopEarly(recipe.early_stopping))

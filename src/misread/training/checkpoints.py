@@ -1,4 +1,4 @@
-"""Checkpoints: the state of a training on disk, so that it can be resumed where it was."""
+"""Checkpoints: the state of a training on disk, from which it can be resumed."""
 
 import time
 from pathlib import Path
@@ -11,17 +11,17 @@ from misread.training.session import TrainState
 from misread.training.state_file import read_state, state_bytes
 
 EVERY_SECONDS = 15.0  # between checkpoints inside a long epoch
-TIME_SHARE = 0.02  # of the time, which writing checkpoints may take: short epochs get one every few epochs
+TIME_SHARE = 0.02  # of the time, for writing checkpoints: with short epochs, not every epoch gets one
 WRITE_SPEED = 1e8  # bytes a second, hashing included, until the first checkpoint is measured
-KEPT = 2  # the last ones: should one be damaged, the other still is there
+MAX_CHECKPOINTS = 2  # if the last one is damaged, the one before it is used
 
 
 class Checkpoints(Callback):
-    """Writes a checkpoint at the ends of epochs, every so many seconds inside a long one, and where it is interrupted.
+    """Writes a checkpoint at the end of epochs, every `EVERY_SECONDS` in long epochs, and at an interruption.
 
-    folder: holds the checkpoints and what the training began with. The last two checkpoints are kept.
+    folder: gets the checkpoints. Only the last two stay.
     weight_bytes: size of the network's weights, from which the time for the first checkpoint is estimated.
-    Give it after the callbacks that change the state: it writes what they leave.
+    Put it after callbacks that change the state, so that it stores their changes.
     """
 
     def __init__(self, folder: Path, weight_bytes: int = 0) -> None:
@@ -42,7 +42,7 @@ class Checkpoints(Callback):
         state.capture(event.backend)
         self.folder.mkdir(exist_ok=True)
         files.write_bytes(self.folder / _name(state), state_bytes(state))
-        for old in find_checkpoints(self.folder)[:-KEPT]:
+        for old in find_checkpoints(self.folder)[:-MAX_CHECKPOINTS]:
             old.unlink(missing_ok=True)
         self._written = time.monotonic()
         self._cost = self._written - started
@@ -53,12 +53,12 @@ def _name(state: TrainState) -> str:
 
 
 def find_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, the furthest one last. Files that are still being written do not count."""
+    """The checkpoints in a folder, the latest last. Files that are still being written are ignored."""
     return sorted(folder.glob("member-*.safetensors"))
 
 
 def read_checkpoint(folder: Path) -> TrainState:
-    """The furthest state that can be read. Raises RunError: there is none."""
+    """The latest readable state. Raises RunError: there is none."""
     found = find_checkpoints(folder)
     problem = f"There is no checkpoint in {folder}."
     for path in reversed(found):

@@ -1,4 +1,4 @@
-"""Which backend computes a network."""
+"""Chooses the backend for a network."""
 
 import torch
 from torch import nn
@@ -17,10 +17,9 @@ def make_backend(
     recipe: Recipe | None = None,
     seed: int = 0,
 ) -> Backend:
-    """The backend for a network that lies on `device`: the kernels where they can compute it, else PyTorch.
+    """The backend for a network on `device`: the kernels if they support it, else PyTorch. Nothing else chooses one.
 
-    The one place where this is decided.
-    image_shape: (H, W, C). recipe: given, the backend can train by it. seed: decides what dropout drops.
+    image_shape: (H, W, C). recipe: needed for training. seed: of dropout.
     """
     if device.type != "cpu":
         return TorchBackend(network, device, recipe, seed)

@@ -1,4 +1,4 @@
-"""Cross-validation: every image predicted by a network that did not train on it."""
+"""Cross-validation: predicts every image with a network that did not train on it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ LooksWrong = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class FoldDone:
-    """A network was trained on n_train images, and has predicted n_held_out others with this accuracy, in [0, 1]."""
+    """A network was trained on n_train images and predicted n_held_out others. `accuracy` on these is in [0, 1]."""
 
     n_train: int
     n_held_out: int
@@ -35,10 +35,10 @@ class FoldDone:
 
 
 class FoldCallback(Callback):
-    """A callback of a cross-validation. Its other methods are called for every training."""
+    """A callback for a cross-validation. Its inherited methods are called in every training."""
 
     def on_fold_end(self, fold: FoldDone) -> None:
-        """After a training and the predictions by its network."""
+        """After each training and the predictions of its network."""
 
 
 def predict_folds(
@@ -50,26 +50,28 @@ def predict_folds(
     looks_wrong: LooksWrong | None = None,
     callbacks: Sequence[FoldCallback] = (),
 ) -> np.ndarray:
-    """Train a network for each fold on the images outside it, and predict the fold with it.
+    """Train a network for each fold on the images outside the fold, and predict the fold with it.
 
-    folds_of:    (N,) int64, the fold 0..F-1 that each image of the pool belongs to; -1 for images that only train.
-    looks_wrong: given, the networks train without the images whose labels it finds wrong. It judges them by the
-                 predictions of other networks, one for each pair of folds, trained on all other folds. So the label
-                 of an image has no influence on the image's own probabilities, not even through what is left out.
-    Returns probs (N, K) float32, 0 for images that are in no fold.
-    An exact copy of an image stays out of training with it. With early stopping or a target accuracy, the images that
-    decide are carved from those that would train; else `val_loss` and `val_accuracy` are of the fold held out.
-    Raises DataError: nothing is left to train a network on. Raises TrainingError: a loss is no longer finite.
+    folds_of:    (N,) int64, the fold 0..F-1 of each image in the pool; -1 for images that are only trained on.
+    looks_wrong: if set, the networks train without the images whose labels look wrong to it. It sees the predictions
+                 of other networks: one for each pair of folds, trained on the remaining folds. So the label of an image
+                 never influences its own probabilities, not even through the choice of training images.
+    Returns probs (N, K) float32, 0 for images without a fold.
+    Exact copies of a held-out image are not trained on. With early stopping or a target accuracy, the validation images
+    are carved from the training images. Otherwise `val_loss` and `val_accuracy` are those of the held-out fold.
+    Raises DataError: no image is left to train a network on. Raises TrainingError: a loss is no longer finite.
     """
     contents = np.unique(image_hashes(pool.images), return_inverse=True)[1]
     folds = range(int(folds_of.max()) + 1)
     may_train = np.ones((len(folds), len(pool)), bool)
 
     def predicted(held_out: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-        """probs (M, K) of the images at these M positions, by a network that trained on others."""
+        """probs (M, K) of the images at these M positions, from a network trained on other images."""
         train = np.flatnonzero(allowed & ~np.isin(contents, contents[held_out]))
         if not len(train):
-            raise DataError(f"No image is left to train on when {len(held_out):,} and their exact copies are held out.")
+            raise DataError(
+                f"No image is left to train on when {len(held_out):,} and their exact copies are held out. Add images."
+            )
         predictor, state = _trained(pool.view(train), pool.take(held_out), recipe, n_classes, device, callbacks)
         probs = predictor.probs(np.asarray(pool.images[held_out]))
         accuracy = float((probs.argmax(axis=1) == pool.labels[held_out]).mean())
@@ -78,7 +80,9 @@ def predict_folds(
         return probs
 
     if looks_wrong:
-        unseen = np.zeros((len(folds), len(pool), n_classes), np.float32)  # [f]: by networks that saw nothing of f
+        unseen = np.zeros(
+            (len(folds), len(pool), n_classes), np.float32
+        )  # [f]: from networks that did not train on fold f
         for pair in combinations(folds, 2):
             held_out = np.flatnonzero(np.isin(folds_of, pair))
             probs = predicted(held_out, may_train[0])
@@ -97,23 +101,26 @@ def predict_folds(
 def _trained(
     train: Split, held_out: Split, recipe: Recipe, n_classes: int, device: torch.device, callbacks: Sequence[Callback]
 ) -> tuple[Predictor, TrainState]:
-    """What predicts, and how its training ended."""
+    """The predictor of a trained network, and the final state of its training."""
     val = held_out
     if recipe.early_stopping or recipe.target_accuracy:
-        rest, deciding = carve(train.labels, recipe.validation.fraction, recipe.seed)
-        if not len(deciding):
-            raise DataError(f"{len(train)} training images are too few to carve some that choose when to stop early.")
-        train, val = train.view(rest), train.take(deciding)
+        rest, carved = carve(train.labels, recipe.validation.fraction, recipe.seed)
+        if not len(carved):
+            raise DataError(
+                f"{len(train)} training images are too few to carve validation images for early "
+                "stopping. Add images, or use a recipe without it."
+            )
+        train, val = train.view(rest), train.take(carved)
     height, width, channels = train.images.shape[1:]
     shape, recipe = (height, width, channels), recipe.for_images(len(train))
     network = recipe_network(recipe, shape, n_classes).to(device)
     networks, state = members(network), TrainState(recipe.member_seed(0))
-    trains, validates = (Examples.on(device, split.images, split.labels) for split in (train, val))
+    examples, val_examples = (Examples.on(device, split.images, split.labels) for split in (train, val))
     events = fit_members(
         lambda member, seed: make_backend(networks[member], shape, device, recipe, seed),
         recipe,
-        trains,
-        validates,
+        examples,
+        val_examples,
         state,
     )
     drive(events, state, [*recipe_callbacks(recipe), *callbacks])

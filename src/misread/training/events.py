@@ -1,4 +1,4 @@
-"""What happens in a training, as `fit` yields it. An event describes the state as it is until the next step."""
+"""The events that `fit` yields. An event refers to the current state and is valid until the next step."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ from misread.training.session import HistoryRow, TrainState
 
 @dataclass(frozen=True)
 class StepsDone:
-    """Some steps of an epoch are done. Epochs are numbered from 1 through all members of an ensemble.
+    """Some steps of an epoch are done. Epochs are numbered from 1, across all members of an ensemble.
 
-    step, steps: how many steps of the epoch are done, and how many it has.
+    step, steps: the number of steps done in this epoch, and the number of its steps.
     """
 
     state: TrainState
@@ -26,12 +26,12 @@ class StepsDone:
 
     @property
     def loss(self) -> float:
-        """The mean over the epoch so far."""
+        """The mean loss in the epoch so far."""
         return float(self.state.losses.mean())
 
     @property
     def accuracy(self) -> float:
-        """The share of correct images in the epoch so far, each as it was met."""
+        """The share of correct predictions in the epoch so far, each made before training on the image."""
         return self.state.correct / (self.state.step * self.batch_size)
 
 

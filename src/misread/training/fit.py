@@ -15,7 +15,7 @@ from misread.training.events import EpochEnded, Event, StepsDone
 from misread.training.recipe import Recipe
 from misread.training.session import HistoryRow, TrainState
 
-VALIDATION_BLOCK = 10_000  # images gathered at once
+VALIDATION_BLOCK = 10_000  # images predicted at once
 
 
 def fit(
@@ -26,10 +26,11 @@ def fit(
     state: TrainState,
     tick_seconds: float | None = None,
 ) -> Iterator[Event]:
-    """Train the backend's network by the recipe from where the state stands; a generator of events.
+    """Train the backend's network by the recipe, beginning at the position of the state. Yields events.
 
-    train and val lie on the backend's device. The recipe's loss is resolved (not `auto`).
-    `state.stop(reason)`, called between two events, ends the training. The state says how it ended, and is complete.
+    train and val are on the backend's device. The recipe's loss is resolved (not `auto`).
+    To end the training, call `state.stop(reason)` between two events. Afterwards the state is complete and can be
+    written, and `state.stopped` has the reason.
     tick_seconds: see `Budget`.
     Raises TrainingError: the loss is no longer finite.
     """
@@ -67,10 +68,10 @@ def fit_members(
     make_backend: Callable[[int, int], Backend], recipe: Recipe, train: Examples, val: Examples, state: TrainState,
     tick_seconds: float | None = None,
 ) -> Iterator[Event]:  # fmt: skip
-    """`fit` for each member of the recipe's ensemble, one after the other; for one member it is `fit`.
+    """`fit` for each member of the recipe's ensemble in turn; with one member the same as `fit`.
 
-    make_backend: member and seed -> the backend that trains it. It is called when the member's turn comes.
-    A stop ends the member that it meets, and no other follows.
+    make_backend: (member, seed) -> the backend that trains the member, called when its training begins.
+    A stop ends the current member, and no other follows.
     """
     while True:
         yield from fit(make_backend(state.member, state.seed), recipe, train, val, state, tick_seconds)
@@ -80,9 +81,9 @@ def fit_members(
 
 
 def _row(state: TrainState, recipe: Recipe, n: int, validated: dict[str, float]) -> HistoryRow:
-    """The history row of the epoch that is being closed."""
+    """The history row of the current epoch."""
     steps, size = state.step, recipe.batch_size
-    seen = min(steps * size, n)  # fewer than all where the seconds were over inside the epoch
+    seen = min(steps * size, n)  # fewer than n if the seconds were used up within the epoch
     weights = torch.full_like(state.losses, size)
     weights[-1] = seen - (steps - 1) * size  # the last batch may be short
     return {
@@ -105,7 +106,7 @@ def _validate(backend: Backend, recipe: Recipe, val: Examples, state: TrainState
     if recipe.top_k:
         top = logits.topk(min(recipe.top_k, logits.shape[1]), dim=1).indices
         row["val_top_k_accuracy"] = (top == labels[:, None]).any(dim=1).float().mean().item()
-    if not math.isfinite(row["val_loss"]):  # the last step broke the weights, and no later batch shows it
+    if not math.isfinite(row["val_loss"]):  # the last step broke the weights, and no later training loss shows it
         raise _not_finite(row["val_loss"], state, state.step, recipe)
     return row
 

@@ -17,18 +17,18 @@ from misread.training.recipe import Adam, AdamW, Recipe
 from misread.training.torch_backend import TorchBackend
 
 FIRST, SECOND = "first_moments/", "second_moments/"
-WIDEST_FEATURES = 2048  # wider features are left to PyTorch: the identity below would cost more than the network
+WIDEST_FEATURES = 2048  # wider features use PyTorch: the identity layer below would cost more than the network
 
 
 class KernelBackend:
-    """A network in the kernels' own layout. The network itself keeps the weights that it came with."""
+    """A network in the kernels' layout. The weights of the `nn.Module` itself do not change."""
 
     def __init__(
         self, network: nn.Module, image_shape: tuple[int, int, int], recipe: Recipe | None = None, seed: int = 0
     ) -> None:
-        """Raises UnknownNetwork: the kernels cannot compute this network, or train it by this recipe."""
+        """Raises UnknownNetwork: the kernels do not support this network or recipe."""
         self.network, self.image_shape = network, image_shape
-        self._features: Chain | TorchBackend | None = None  # made when first asked for, with the weights of then
+        self._features: Chain | TorchBackend | None = None  # created on first use, with the weights of that time
         if recipe is None:
             self._chain = Chain(network, image_shape)
         else:
@@ -61,11 +61,11 @@ class KernelBackend:
     def features(self, images: Tensor) -> Tensor:
         if self._features is None:
             self._features = self._make_features()
-        made = self._features
-        return made.predict(images) if isinstance(made, Chain) else made.features(images)
+        extractor = self._features
+        return extractor.predict(images) if isinstance(extractor, Chain) else extractor.features(images)
 
     def _make_features(self) -> "Chain | TorchBackend":
-        """The network with the identity as last layer, whose logits are the features; PyTorch where they are wide."""
+        """The network with an identity layer at its end, so its logits are the features; PyTorch if they are wide."""
         weights, layers = self.weights(), list(self.network.named_children())
         name, last = layers[-1]
         if not isinstance(last, Dense) or last.in_features > WIDEST_FEATURES:
@@ -104,6 +104,6 @@ class KernelBackend:
 def _hyper(recipe: Recipe) -> Hyper:
     spec = recipe.optimizer
     if not isinstance(spec, Adam | AdamW):
-        raise UnknownNetwork(f"they know Adam and AdamW, not {spec.name}")
+        raise UnknownNetwork(f"they support Adam and AdamW, not {spec.name}")
     decay = spec.weight_decay if isinstance(spec, AdamW) else 0.0
     return Hyper(spec.beta_1, spec.beta_2, spec.epsilon, decay, recipe.loss.label_smoothing)

@@ -1,4 +1,4 @@
-"""The network that a recipe asks for, be it one or several that predict as one."""
+"""Builds the network of a recipe: a single network or an ensemble."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,10 @@ from misread.training.recipe import Recipe
 
 
 def recipe_network(recipe: Recipe, image_shape: tuple[int, int, int], n_classes: int) -> nn.Module:
-    """A network with the weights that its training begins with, or an `Ensemble` of the recipe's members.
+    """A network with its initial weights, or an `Ensemble` of the recipe's members.
 
-    Each member has the weights that a single network with its seed begins with. torch's global generator is left as
-    it is.
+    Each member has the initial weights of a single network with the member's seed. torch's global generator is not
+    changed.
     Raises RecipeError, naming the layer: see `build_network`.
     """
     networks = []
@@ -28,17 +28,17 @@ def recipe_network(recipe: Recipe, image_shape: tuple[int, int, int], n_classes:
 
 
 def joined(networks: Sequence[nn.Module]) -> nn.Module:
-    """One network as it is, several as an ensemble."""
+    """A single network unchanged, several as an ensemble."""
     return networks[0] if len(networks) == 1 else Ensemble(networks)
 
 
 def members(network: nn.Module) -> list[nn.Module]:
-    """The networks that were joined."""
+    """The networks of an ensemble, or the single network: the inverse of `joined`."""
     return list(network.members) if isinstance(network, Ensemble) else [network]
 
 
 def load_members(network: nn.Module, weights: Sequence[Weights]) -> nn.Module:
-    """Give the first members these weights. Returns what predicts with them: members without weights stay out."""
+    """Load these weights into the first members, and join those. Members without weights are left out."""
     trained = members(network)[: len(weights)]
     for member, own in zip(trained, weights, strict=True):
         member.load_state_dict(own)
@@ -46,6 +46,6 @@ def load_members(network: nn.Module, weights: Sequence[Weights]) -> nn.Module:
 
 
 def predictor_network(network: nn.Module, recipe: Recipe) -> nn.Module:
-    """The network that predicts: with the recipe's test-time augmentation around it, where there is one."""
+    """The network that predicts: wrapped in the recipe's test-time augmentation, if it has one."""
     spec = recipe.test_time_augmentation
     return network if spec is None else MeanOverViews(network, spec.shift, spec.flip)

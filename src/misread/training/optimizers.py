@@ -1,8 +1,8 @@
-"""Optimizers under Keras's names and defaults, and the learning rate at each step.
+"""Optimizers with Keras's names and defaults, and learning-rate schedules.
 
-They are written out here, over torch's fused and multi-tensor kernels, because the first use of `torch.optim` imports
-torch's compiler, which takes longer than a whole training of a small network. The update rules are torch's: like
-Keras's, except that epsilon stands beside the bias-corrected root, as in the papers.
+They use torch's fused and multi-tensor kernels directly. `torch.optim` imports torch's compiler on first use, which
+takes longer than the training of a small network. The update rules are torch's. They differ from Keras's in one place:
+epsilon is added to the bias-corrected root, as in the papers.
 """
 
 import math
@@ -16,7 +16,7 @@ from misread.training import recipe as r
 
 
 class Stepper(Protocol):
-    """Moves weights by their gradients."""
+    """Updates weights from their gradients."""
 
     def step(self, learning_rate: float, number: int) -> None:
         """Take the step of this number, counted from 1."""
@@ -25,17 +25,17 @@ class Stepper(Protocol):
     def zero_grad(self) -> None: ...
 
     def moments(self) -> dict[str, Tensor]:
-        """What it remembers between two steps, by name. The tensors are its own: copying into them changes it."""
+        """The state between two steps, by name. The tensors are not copies: writing into them changes the state."""
         ...
 
 
-MOMENTS = ("means", "squares", "velocities")  # a list of each, one tensor for each parameter, where a rule has them
+MOMENTS = ("means", "squares", "velocities")  # attributes with one tensor per parameter; a rule has some of them
 
 
 class _Weights:
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
         self.parameters = [p for p in parameters if p.requires_grad]
-        self.weights = [p.detach() for p in self.parameters]  # share memory with the parameters, outside autograd
+        self.weights = [p.detach() for p in self.parameters]  # the same memory as the parameters, without autograd
 
     def grads(self) -> list[Tensor]:
         return [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters]
@@ -53,7 +53,7 @@ class _Weights:
 
 
 class AdamStepper(_Weights):
-    """Adam, Kingma and Ba 2015 (arXiv 1412.6980); with weight decay AdamW, Loshchilov and Hutter 2019 (1711.05101)."""
+    """Adam, Kingma and Ba 2015 (arXiv 1412.6980); AdamW, Loshchilov and Hutter 2019 (arXiv 1711.05101)."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], spec: r.Adam | r.AdamW) -> None:
         super().__init__(parameters)
@@ -61,7 +61,9 @@ class AdamStepper(_Weights):
         self.decay = spec.weight_decay if isinstance(spec, r.AdamW) else 0.0
         self.means, self.squares = self.zeros(), self.zeros()
         self.fused = all(w.device.type in ("cpu", "cuda") for w in self.weights)
-        self.numbers = [torch.zeros((), device=w.device) for w in self.weights]  # the fused kernels want a tensor each
+        self.numbers = [
+            torch.zeros((), device=w.device) for w in self.weights
+        ]  # the fused kernels take a tensor per parameter
 
     def step(self, learning_rate: float, number: int) -> None:
         spec, grads = self.spec, self.grads()
@@ -131,7 +133,7 @@ class RMSpropStepper(_Weights):
 
 
 def make_stepper(spec: r.Optimizer, parameters: Iterable[nn.Parameter]) -> Stepper:
-    """The optimizer that a recipe asks for, over these parameters."""
+    """The optimizer of a recipe for these parameters."""
     match spec:
         case r.Adam() | r.AdamW():
             return AdamStepper(parameters, spec)
@@ -142,7 +144,7 @@ def make_stepper(spec: r.Optimizer, parameters: Iterable[nn.Parameter]) -> Stepp
 
 
 def learning_rate_factor(schedule: r.Schedule, step: int, steps: int) -> float:
-    """What the recipe's learning rate is multiplied by at `step` of `steps` (0-based).
+    """The factor of the recipe's learning rate at `step` (0-based) of `steps`.
 
     Source: cosine, Loshchilov and Hutter 2017 (arXiv 1608.03983); one cycle, Smith and Topin 2018 (arXiv 1708.07120).
     """

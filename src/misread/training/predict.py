@@ -1,4 +1,4 @@
-"""Predicting with a trained network, be it one, an ensemble, or one that looks at several views of an image."""
+"""Predicts with a trained network, an ensemble, or a network with test-time augmentation."""
 
 from collections.abc import Iterator
 
@@ -13,14 +13,14 @@ from misread.training.backend import Backend
 from misread.training.batches import as_tensor
 from misread.training.choose_backend import make_backend
 
-PREDICT_BLOCK = 10_000  # images read at once, where they lie in a file
-FEATURES_BLOCK = 1000  # images whose features are held at once
+PREDICT_BLOCK = 10_000  # images read at once from a file
+FEATURES_BLOCK = 1000  # images whose features are in memory at once
 
 
 class Predictor:
-    """A network made ready to predict. Its backends are made once, with the weights that the network has then.
+    """Predicts with a network. It creates the backends once, with the current weights of the network.
 
-    network: on `device`; an `Ensemble` and a `MeanOverViews` are computed by the backends of the networks inside.
+    network: on `device`. An `Ensemble` or a `MeanOverViews` uses one backend for each network inside.
     image_shape: (H, W, C).
     """
 
@@ -31,7 +31,7 @@ class Predictor:
         }
 
     def probs(self, images: Images) -> np.ndarray:
-        """(N, H, W, C) uint8 -> (N, K) float32, rows sum to 1. Of images in a file few are read at a time."""
+        """(N, H, W, C) uint8 -> (N, K) float32, rows sum to 1. Images in a file are read in blocks."""
         if isinstance(images, np.ndarray):
             blocks = [images]
         else:
@@ -41,7 +41,7 @@ class Predictor:
         return logits.softmax(dim=1).cpu().numpy()
 
     def logits(self, images: Tensor) -> Tensor:
-        """(N, H, W, C) uint8 on the device -> (N, K) float32 there; log probabilities where several are averaged."""
+        """(N, H, W, C) uint8 on the device -> (N, K) float32 there. Averaged predictions are log probabilities."""
         return self._logits(self.network, images)
 
     def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
@@ -49,21 +49,21 @@ class Predictor:
             case Ensemble():
                 return mean_log_probs([self._logits(member, images) for member in network.members])
             case MeanOverViews():
-                shown = views(images, network.shift, network.flip, height=1, width=2)
-                return mean_log_probs([self._logits(network.network, view) for view in shown])
+                all_views = views(images, network.shift, network.flip, height=1, width=2)
+                return mean_log_probs([self._logits(network.network, view) for view in all_views])
         return self._backends[network].logits(images)
 
     def feature_blocks(self, images: Images) -> Iterator[Tensor]:
-        """(N, H, W, C) uint8 -> blocks of (n, D) float32 on the device, in order: see `Backend.features`.
+        """(N, H, W, C) uint8 -> blocks of (n, D) float32 on the device, in order; see `Backend.features`.
 
-        The features of an ensemble are those of its last member.
+        An ensemble gives the features of its last member.
         """
         backend = list(self._backends.values())[-1]
         for start in range(0, len(images), FEATURES_BLOCK):
             yield backend.features(as_tensor(images[start : start + FEATURES_BLOCK], self.device))
 
     def features(self, images: Images) -> Tensor:
-        """`feature_blocks` in one: (N, D)."""
+        """All `feature_blocks` as one tensor (N, D)."""
         return torch.cat(list(self.feature_blocks(images)))
 
 

@@ -1,7 +1,7 @@
-"""Random numbers by counter: a key says which numbers come, so a training can begin at any step without rewinding.
+"""Counter-based random numbers: a key determines the numbers, so a training can resume at any step.
 
-Every draw belongs to a member of a training (by its seed), a purpose, and a position such as an epoch and a block. No
-generator lives longer than one draw, so a position is all that a resumed training has to know.
+The key of a draw consists of a member's seed, a purpose, and a position, such as epoch and block. No generator is used
+for more than one draw, so a resumed training needs only its position.
 """
 
 from enum import IntEnum
@@ -11,7 +11,7 @@ import torch
 
 
 class Purpose(IntEnum):
-    """What a draw decides. The numbers are part of every key: they must not change."""
+    """The purpose of a draw. The numbers are part of every key, so they must not change."""
 
     ORDER = 1
     AUGMENTATION = 2
@@ -19,13 +19,13 @@ class Purpose(IntEnum):
 
 
 def random_key(seed: int, purpose: Purpose, *position: int) -> int:
-    """A key in 0..2**63-1 for these numbers, each of them 0 or more.
+    """A key in 0..2**63-1 for these numbers, each 0 or more.
 
-    Keys of different arguments are independent for all practical purposes.
+    Keys for different arguments are independent for all practical purposes.
     Source: numpy.random.SeedSequence, whose hash is documented to be stable.
     """
-    # two words of 32 bits a number, and a last word that is not 0: SeedSequence ignores zeros at the end, and splits
-    # large numbers, so that other numbers could make the same words
+    # SeedSequence splits large numbers into words and ignores zeros at the end, so different numbers could give the
+    # same words; two words of 32 bits per number and a last word that is not 0 prevent this
     numbers = (seed, int(purpose), *position)
     words = [word for number in numbers for word in (number & 0xFFFFFFFF, number >> 32)]
     key = np.random.SeedSequence([*words, len(numbers)]).generate_state(1, np.uint64)
@@ -33,5 +33,5 @@ def random_key(seed: int, purpose: Purpose, *position: int) -> int:
 
 
 def generator(seed: int, purpose: Purpose, *position: int) -> torch.Generator:
-    """A generator on the CPU that begins at the key of these numbers."""
+    """A CPU generator seeded with the key of these numbers."""
     return torch.Generator().manual_seed(random_key(seed, purpose, *position))

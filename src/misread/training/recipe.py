@@ -1,4 +1,4 @@
-"""The recipe: everything that decides a training, as validated data that reads and writes TOML."""
+"""The recipe: all settings of a training, as validated data that is read from and written to TOML."""
 
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -16,11 +16,11 @@ from misread.training.recipe_problems import problems_in
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
-LearningRate = Annotated[float, Field(gt=0, le=1e6)]  # beyond it float32 overflows before any loss is seen
+LearningRate = Annotated[float, Field(gt=0, le=1e6)]  # above it float32 overflows in the first step
 
 
 class Loss(Spec):
-    """Cross-entropy. `auto` takes the form that fits the labels: sparse for whole numbers, else for one-hot."""
+    """Cross-entropy. `auto` takes the form that fits the labels: sparse for whole numbers, categorical for one-hot."""
 
     name: Literal["auto", "sparse_categorical_crossentropy", "categorical_crossentropy"] = "auto"
     label_smoothing: Fraction = 0.0
@@ -63,7 +63,7 @@ Optimizer = Annotated[Adam | AdamW | SGD | RMSprop, Field(discriminator="name")]
 
 
 class Constant(Spec):
-    """The optimizer's learning rate throughout."""
+    """The optimizer's learning rate at every step."""
 
     name: Literal["constant"] = "constant"
 
@@ -77,7 +77,7 @@ class Cosine(Spec):
 
 
 class OneCycle(Spec):
-    """Up from `start_fraction` of the learning rate to all of it by `peak`, then down to `final_fraction`, linearly."""
+    """Linear increase from `start_fraction` of the learning rate to 1 at `peak`, then decrease to `final_fraction`."""
 
     name: Literal["one-cycle"] = "one-cycle"
     peak: Annotated[float, Field(gt=0, lt=1)] = 0.3
@@ -89,9 +89,9 @@ Schedule = Annotated[Constant | Cosine | OneCycle, Field(discriminator="name")]
 
 
 class Validation(Spec):
-    """Which images choose. `carve`: the data's own validation split, else `fraction` of every class of train.
+    """The validation images. `carve`: the data's own validation split, else `fraction` of every class of train.
 
-    `show-test`: the test split is shown as validation, the way lessons do; nothing may then be chosen on it.
+    `show-test`: the test split, as lessons often do. Then nothing may be chosen by the validation scores.
     """
 
     name: Literal["carve", "show-test"] = "carve"
@@ -99,18 +99,20 @@ class Validation(Spec):
 
 
 class EarlyStopping(Spec):
-    """Stop when `monitor` has not got better for `patience` epochs, and keep the best epoch's weights."""
+    """Stop if `monitor` has not improved for `patience` epochs, and use the weights of the best epoch."""
 
     monitor: Literal["val_loss", "val_accuracy"] = "val_loss"
     patience: Positive = 3
 
 
 class Augmentation(Spec):
-    """How far training images are varied, each epoch anew. Nothing is varied by what is left out.
+    """Random changes of the training images, drawn anew in every epoch. Settings that are left out change nothing.
 
-    `shift` and `elastic` are shares of the image's side, so that a recipe means the same at every image size;
-    `rotation` and `shear` are degrees. Each is the most that is drawn, either way, but `elastic`, which is the root
-    mean square of a pixel's displacement along one side. `elastic_smoothness` is the sigma of Simard's Gaussian.
+    `shift` and `elastic` are shares of the image's side, so that they mean the same at every image size. `rotation` and
+    `shear` are in degrees. Each value is the maximum in both directions, except `elastic`: the root mean square of a
+    pixel's displacement along one axis. `elastic_smoothness` is the sigma of Simard's Gaussian, as a share of the side.
+    `flip` mirrors half of the images. `erasing` is the share of images that lose a rectangle of at most `erasing_area`
+    of their area.
     """
 
     shift: Annotated[float, Field(ge=0, le=0.5)] = 0.0
@@ -123,38 +125,38 @@ class Augmentation(Spec):
     erasing: Annotated[float, Field(ge=0, le=1)] = 0.0
     erasing_area: Annotated[float, Field(ge=0.02, le=1)] = 0.2
 
-    @property
-    def said(self) -> str:
-        """What is set, in one line."""
+    def __str__(self) -> str:
+        """The settings that differ from the defaults, in one line."""
         return (
             ", ".join(f"{name} {value}" for name, value in self.model_dump(exclude_defaults=True).items()) or "nothing"
         )
 
 
 class WeightAveraging(Spec):
-    """End with the mean of the weights over the last share of all steps, instead of with the last weights."""
+    """Use the mean of the weights over the share `last` of all steps, instead of the last weights."""
 
     last: Annotated[float, Field(gt=0, le=1)] = 0.25
 
 
 class ViewAveraging(Spec):
-    """Predict the mean over several views of an image: moved by `shift` pixels in four directions, and mirrored."""
+    """Test-time augmentation: the mean prediction over several views of an image.
+
+    The views are the image, its shifts by `shift` pixels in four directions, and with `flip` all of these mirrored.
+    """
 
     shift: Annotated[int, Field(ge=0)] = 0
     flip: bool = False
 
 
 class Recipe(Spec):
-    """Everything that decides a training. Fields that are left out take the defaults of Keras."""
+    """All settings of a training. Fields that are left out have Keras's defaults."""
 
     name: Annotated[str, Field(pattern=r"^[\w .+-]+$")] = "own"  # part of the run folder's name
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     epochs: Positive = 10
-    min_steps: Annotated[int, Field(ge=0)] = (
-        0  # fewer images take more epochs, so that there are at least so many steps
-    )
-    seconds: PositiveFloat | None = None  # of training, in place of epochs: the schedule fits them
+    min_steps: Annotated[int, Field(ge=0)] = 0  # with few images, train more epochs to reach this number of steps
+    seconds: PositiveFloat | None = None  # of training time, instead of epochs; the schedule follows it
     batch_size: Positive = 32
     precision: Literal["float32", "mixed"] = "float32"
     top_k: Positive | None = None  # also report how often the label is among the k most probable classes
@@ -164,7 +166,7 @@ class Recipe(Spec):
     augmentation: Augmentation | None = None
     validation: Validation = Validation()
     early_stopping: EarlyStopping | None = None
-    target_accuracy: Annotated[float, Field(gt=0, le=1)] | None = None  # on validation: the epoch reaching it ends it
+    target_accuracy: Annotated[float, Field(gt=0, le=1)] | None = None  # stop at this validation accuracy
     weight_averaging: WeightAveraging | None = None
     test_time_augmentation: ViewAveraging | None = None
     members: Positive = 1  # networks whose probabilities are averaged
@@ -176,58 +178,58 @@ class Recipe(Spec):
                 continue
             if self.validation.name == "show-test":
                 raise ValueError(
-                    f'{stopping}: it would choose on the test split, since validation.name is "show-test"; '
+                    f'{stopping}: it would choose on the test split, because validation.name is "show-test"; '
                     'set validation.name to "carve"'
                 )
             if self.members > 1:
-                raise ValueError(f"members: an ensemble trains every epoch; leave {stopping} out, or set members to 1")
+                raise ValueError(f"members: an ensemble cannot stop early; leave {stopping} out, or set members to 1")
         if self.seconds is not None and (self.members > 1 or self.weight_averaging):
             raise ValueError(
-                "seconds: members and weight_averaging need a training of known length; leave them out, or set epochs"
+                "seconds: members and weight_averaging need a known number of steps; leave them out, or set epochs"
             )
 
     def replace(self, **changes: Any) -> "Recipe":
-        """This recipe with some fields changed, and validated again.
+        """A validated copy of this recipe with some fields changed.
 
-        A table is replaced whole, by a dict or its object: `replace(epochs=3, optimizer={"name": "sgd"})`. To change a
-        single value inside a table use `load_recipe(recipe, {"optimizer.learning_rate": 0.01})`.
-        Raises RecipeError: the result is not a recipe; names every problem.
+        A dict or an object replaces a whole table: `replace(epochs=3, optimizer={"name": "sgd"})`. To change a single
+        value in a table, use `load_recipe(recipe, {"optimizer.learning_rate": 0.01})`.
+        Raises RecipeError: the result is not a valid recipe; the message lists every problem.
         """
         return load_recipe(self, changes)
 
     def for_images(self, count: int) -> "Recipe":
-        """With as many epochs as `min_steps` takes on this number of training images."""
-        steps_an_epoch = -(-count // self.batch_size)
-        return self.model_copy(update={"epochs": max(self.epochs, -(-self.min_steps // steps_an_epoch))})
+        """This recipe with enough epochs to reach `min_steps` on this number of training images."""
+        steps_per_epoch = -(-count // self.batch_size)
+        return self.model_copy(update={"epochs": max(self.epochs, -(-self.min_steps // steps_per_epoch))})
 
     def member_seed(self, member: int) -> int:
-        """The seed of a member of the ensemble, from 0: no two recipes that differ by their seed alone share one."""
+        """The seed of a member, counted from 0. Recipes that differ only in their seed share none."""
         return (self.seed * self.members + member) % 2**63
 
     def to_toml(self) -> str:
-        """The recipe as TOML, every field written out."""
+        """The recipe as TOML, with every field."""
         import tomli_w
 
         return tomli_w.dumps(self.model_dump(exclude_none=True))
 
 
 def parse_recipe(values: Mapping[str, Any], where: str) -> Recipe:
-    """A recipe from nested values. Raises RecipeError naming every problem, with the nearest right spelling."""
+    """A recipe from nested values. Raises RecipeError: not a valid recipe; the message lists every problem."""
     try:
         return TypeAdapter(Recipe).validate_python(values)
     except ValidationError as error:
         raise RecipeError(
-            f"{where} is not a recipe:\n" + "\n".join(f"  {p}" for p in problems_in(error, Recipe))
+            f"{where} is not a valid recipe:\n" + "\n".join(f"  {p}" for p in problems_in(error, Recipe))
         ) from None
 
 
-Settings = Mapping[str, Any] | Iterable[str]  # {"epochs": 3, "optimizer.learning_rate": 0.01}, or "key=value" texts
+Settings = Mapping[str, Any] | Iterable[str]  # {"epochs": 3, "optimizer.learning_rate": 0.01} or "key=value" strings
 
 
 def parse_settings(settings: Settings) -> dict[str, Any]:
-    """Settings by their keys. The value of a "key=value" text is read as TOML, and as text where it is not TOML.
+    """Settings as a dict. The value in a "key=value" string is parsed as TOML; if that fails, it is a string.
 
-    Raises RecipeError: a text that is not of this form.
+    Raises RecipeError: a string that is not of this form.
     """
     if isinstance(settings, Mapping):
         return dict(settings)
@@ -241,11 +243,11 @@ def parse_settings(settings: Settings) -> dict[str, Any]:
 
 
 def load_recipe(recipe: str | Path | Recipe, settings: Settings = ()) -> Recipe:
-    """A recipe by its name, from a TOML file, or as it is; then the settings are laid over it.
+    """A recipe from a name, a TOML file or a Recipe, with settings that override its values.
 
-    Setting a table's `name`, or a layer's `type`, starts that table afresh: the arguments of one optimizer mean
-    nothing to another. Setting `epochs` gives exactly that many: `min_steps` becomes 0, unless it is set as well.
-    Raises RecipeError: no such recipe or file, or settings that make no recipe.
+    Setting a table's `name` or a layer's `type` to another value resets that table, because the arguments of one
+    optimizer or layer do not fit another. Setting `epochs` also sets `min_steps` to 0, unless it is set as well.
+    Raises RecipeError: no such recipe or file, or the result is not a valid recipe.
     """
     if isinstance(recipe, Recipe):
         values, where = recipe.model_dump(exclude_none=True), f"recipe {recipe.name!r}"
@@ -255,7 +257,7 @@ def load_recipe(recipe: str | Path | Recipe, settings: Settings = ()) -> Recipe:
     if changes:
         where += " with " + ", ".join(f"{key}={value}" for key, value in changes.items())
         for key in sorted(changes, key=lambda k: k.split(".")[-1] not in ("name", "type")):
-            _lay_over(values, key, changes[key])
+            _override(values, key, changes[key])
         if "epochs" in changes and "min_steps" not in changes:
             values.pop("min_steps", None)
     return parse_recipe(values, where)
@@ -263,7 +265,7 @@ def load_recipe(recipe: str | Path | Recipe, settings: Settings = ()) -> Recipe:
 
 @cache
 def recipe_names() -> tuple[str, ...]:
-    """The names of the recipes that come with misread."""
+    """The names of the recipes included in misread."""
     return tuple(sorted(f.name.removesuffix(".toml") for f in _folder().iterdir() if f.name.endswith(".toml")))
 
 
@@ -282,14 +284,16 @@ def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
         )
     try:
         raw = path.read_bytes()
-        encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"  # Windows shells write both
+        encoding = (
+            "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+        )  # shells on Windows write both
         values = tomllib.loads(raw.decode(encoding))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not TOML: {error}.") from None
+        raise RecipeError(f"{path} is not valid TOML: {error}.") from None
     return {"name": path.stem, **values}, str(path)
 
 
-def _lay_over(values: dict[str, Any], key: str, value: Any) -> None:
+def _override(values: dict[str, Any], key: str, value: Any) -> None:
     setting = f"{key}={value}"
     *path, last = key.split(".")
     table: Any = values
@@ -299,7 +303,7 @@ def _lay_over(values: dict[str, Any], key: str, value: Any) -> None:
         parent = table
         table = table[_index(table, step, setting)] if isinstance(table, list) else table.setdefault(step, {})
         if not isinstance(table, dict | list):
-            raise RecipeError(f"The setting {setting!r}: {step!r} is a single value, with nothing below it.")
+            raise RecipeError(f"The setting {setting!r}: {step!r} is a single value, not a table. Set it directly.")
     if isinstance(table, list):
         table[_index(table, last, setting)] = value
     elif last in ("name", "type") and isinstance(parent, dict | list) and table.get(last) != value:

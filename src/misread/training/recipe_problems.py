@@ -1,4 +1,4 @@
-"""Every problem in a recipe in plain words, with the nearest right spelling."""
+"""Messages for every problem in a recipe, with the nearest known spelling."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -11,12 +11,12 @@ from misread.names import nearest
 
 
 def problems_in(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
-    """One line for each problem that pydantic found in a `model`: where it is, what is wrong, what would be right."""
+    """One line for each problem that pydantic found in a `model`: where it is, what is wrong, what to do."""
     path = partial(_path, tags={tag for part in _models_below(model) for tag in _own_tags(part)})
     for problem in error.errors():
         loc = [str(part) for part in problem["loc"]]
         context = problem.get("ctx", {})
-        given = problem["input"]
+        value = problem["input"]
         match problem["type"]:
             case "extra_forbidden":
                 known = _fields_at(model, loc[:-1])
@@ -25,24 +25,24 @@ def problems_in(error: ValidationError, model: type[BaseModel]) -> Iterator[str]
                 tags = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
                 key = context["discriminator"].strip("'")
                 tag = context["tag"]
-                yield f"{path(loc)}.{key}: {tag!r} is not known.{nearest(tag, tags)}{_listed(tags)}"
+                yield f"{path(loc)}.{key}: {tag!r} is unknown.{nearest(tag, tags)}{_listed(tags)}"
             case "union_tag_not_found":
                 yield f"{path(loc)}: it needs a {context['discriminator']}."
             case "literal_error":
                 choices = [c.strip("'") for c in context["expected"].replace(" or ", ", ").split(", ")]
-                if loc[-1].startswith("literal["):  # one side of "a number or a word": the other side is said too
-                    yield f"{path(loc)}: {given!r} is neither a whole number nor {context['expected']}."
+                if loc[-1].startswith("literal["):  # one branch of "a number or a word"; the message covers both
+                    yield f"{path(loc)}: {value!r} is neither a whole number nor {context['expected']}."
                 else:
-                    yield f"{path(loc)}: {given!r} is not known.{nearest(str(given), choices)}{_listed(choices)}"
+                    yield f"{path(loc)}: {value!r} is unknown.{nearest(str(value), choices)}{_listed(choices)}"
             case "missing":
-                yield f"{path(loc)}: it is missing."
+                yield f"{path(loc)}: it is missing. Add it."
             case "value_error":
                 yield str(context["error"])
-            case _ if "constrained-int" in loc and _is_text(given):
-                continue  # said by the other side of the union
+            case _ if "constrained-int" in loc and _is_text(value):
+                continue  # reported by the other branch of the union
             case _:
                 message = problem["msg"][0].lower() + problem["msg"][1:]
-                yield f"{path(loc)}: {given!r}: {message}."
+                yield f"{path(loc)}: {value!r}: {message}."
 
 
 def _is_text(value: Any) -> bool:
@@ -54,13 +54,13 @@ def _listed(names: Any) -> str:
 
 
 def _path(loc: list[str], tags: set[Any]) -> str:
-    """`optimizer.learning_rate` from pydantic's location, without the tags and types it puts between."""
+    """`optimizer.learning_rate` from pydantic's location, without tags and types."""
     shown = [part for part in loc if not (part in tags or "[" in part or part == "constrained-int")]
     return ".".join(shown) or "recipe"
 
 
 def _fields_at(model: type[BaseModel], loc: list[str]) -> list[str]:
-    """The names of the settings that exist at a location inside a recipe."""
+    """The names of the settings at a location in a recipe."""
     fields: dict[str, FieldInfo] = dict(model.model_fields)
     options: list[type[BaseModel]] = [model]
     for part in loc:
@@ -80,7 +80,7 @@ def _own_tags(model: type[BaseModel]) -> set[Any]:
 
 
 def _models_below(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    """The model, and those of its settings at any depth."""
+    """The model, and all models nested in it."""
     yield model
     for field in model.model_fields.values():
         for part in _models_in(field.annotation):

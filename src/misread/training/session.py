@@ -1,4 +1,4 @@
-"""The state of a training between two steps: a value that can be looked at, written, read and continued."""
+"""The state of a training between two steps: a value that can be inspected, written, read and resumed."""
 
 import time
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from misread.training.backend import WEIGHTS, Backend, Weights
 
-INTERRUPTED: Final = "interrupted"  # the one reason to stop that leaves a training to be continued
+INTERRUPTED: Final = "interrupted"  # the only reason to stop after which a training can be resumed
 
 
 class _Row(TypedDict):
@@ -24,9 +24,9 @@ class _Row(TypedDict):
 
 
 class HistoryRow(_Row, total=False):
-    """One epoch. `loss` and `accuracy` are means over the epoch's batches as they were met, while the weights moved.
+    """One epoch. `loss` and `accuracy` are means over its batches, each computed before its step.
 
-    `seconds` is training time only, without validation. With `top_k` there is `val_top_k_accuracy`.
+    `seconds` is training time without validation. `val_top_k_accuracy` exists if the recipe has `top_k`.
     """
 
     val_top_k_accuracy: float
@@ -34,13 +34,14 @@ class HistoryRow(_Row, total=False):
 
 @dataclass
 class Clock:
-    """Seconds spent in training steps and in validation. It runs only inside its two contexts, so what callbacks do,
-    a pause for example, does not count.
+    """Seconds spent in training steps and in validation.
+
+    The clock runs only inside its two contexts, so the time of callbacks, such as a pause, does not count.
     """
 
     fit_seconds: float = 0.0
     validate_seconds: float = 0.0
-    epoch_seconds: float = 0.0  # of fit_seconds, those of the current epoch
+    epoch_seconds: float = 0.0  # the part of fit_seconds in the current epoch
 
     @contextmanager
     def fitting(self) -> Iterator[None]:
@@ -63,7 +64,7 @@ class Clock:
 
 @dataclass
 class WeightAverage:
-    """The running mean of weights and of moving statistics.
+    """The running mean of weights and moving statistics.
 
     Source: Polyak and Juditsky 1992 (doi 10.1137/0330046); Izmailov et al. 2018 (arXiv 1803.05407).
     """
@@ -72,7 +73,7 @@ class WeightAverage:
     mean: Weights = field(default_factory=dict)
 
     def update(self, weights: Weights) -> None:
-        """Add these weights, which it may keep and change. Of integer tensors the last one stays."""
+        """Add these weights; the average may store and change them. Integer tensors take the last value."""
         self.updates += 1
         floating = [name for name, tensor in weights.items() if tensor.is_floating_point()]
         if self.updates > 1:
@@ -93,19 +94,19 @@ class BestEpoch:
 
 @dataclass
 class TrainState:
-    """Everything that a training is between two steps. With the data and the recipe it decides all that follows.
+    """The complete state of a training between two steps. With the data and the recipe it determines the rest.
 
     seed:     the seed of the member being trained.
-    member:   which member of the ensemble is being trained, from 0.
-    epoch:    how many epochs of this member are complete.
-    step:     how many steps of the next epoch are done.
-    losses:   (step,) float32, the mean loss of each of these steps. correct: images classified correctly in them.
-    history:  one row for each complete epoch, numbered through all members.
-    average:  the weight average of this member. best: the best epoch, where early stopping keeps one.
-    finished: the final weights of the members that are complete.
-    stopped:  why the training was stopped before its end; empty where it was not.
-    interruptions: where the training was interrupted and resumed: epoch, step, and whether the result is exact.
-    backend:  the backend's weights and optimizer moments as of the last `capture`.
+    member:   the member of the ensemble being trained, counted from 0.
+    epoch:    the number of complete epochs of this member.
+    step:     the number of steps done in the current epoch.
+    losses:   (step,) float32, the mean loss of each of these steps. correct: the number of correct predictions in them.
+    history:  one row for each complete epoch, numbered across all members.
+    average:  the weight average of this member. best: the best epoch so far, with early stopping.
+    finished: the final weights of the complete members.
+    stopped:  why the training was stopped early; empty if it was not.
+    interruptions: the positions at which the training was interrupted and resumed, and whether the result is exact.
+    backend:  the backend's weights and optimizer moments at the last `capture`.
     """
 
     seed: int
@@ -129,30 +130,30 @@ class TrainState:
         return self.stopped == INTERRUPTED
 
     def stop(self, reason: str) -> None:
-        """Ask for the end of the training: `fit` returns once the current event has been handled."""
+        """Request the end of the training: `fit` returns after the current event has been handled."""
         self.stopped = reason
 
     def record(self, losses: Tensor, correct: Tensor) -> None:
-        """Count steps that were taken: each one's mean loss (S,), and how many images they classified correctly."""
+        """Record steps: the mean loss of each (S,), and the number of correct predictions in them."""
         self.losses = torch.cat([self.losses.to(losses.device), losses])
         self.correct += int(correct)
         self.step += len(losses)
 
     def close_epoch(self, row: HistoryRow) -> None:
-        """Add a complete epoch to the history and begin the next one."""
+        """Add an epoch to the history, and begin the next one."""
         self.history.append(row)
         self.epoch += 1
         self.step, self.correct, self.losses = 0, 0, torch.zeros(0)
         self.clock.epoch_seconds = 0.0
 
     def validated_weights(self, backend: Backend) -> Weights:
-        """The weights that validation measures: the weight average, where it has begun, else the present ones."""
+        """The weights that are validated: the weight average if it has begun, else the current weights."""
         if self.average.updates:  # a copy, because later updates change the mean in place
             return {name: tensor.clone() for name, tensor in self.average.mean.items()}
         return backend.weights()
 
     def finish_member(self, backend: Backend) -> None:
-        """Keep the member's final weights."""
+        """Store the member's final weights."""
         self.finished.append(self._best_weights() or self.validated_weights(backend))
 
     def begin_member(self, seed: int) -> None:
@@ -161,16 +162,16 @@ class TrainState:
         self.epoch, self.average, self.best, self.backend = 0, WeightAverage(), None, {}
 
     def capture(self, backend: Backend) -> None:
-        """Take the backend's weights and moments into the state, which is complete then."""
+        """Copy the backend's weights and moments into the state. This makes the state complete."""
         self.backend = backend.state_dict()
 
     def final_weights(self) -> list[Weights]:
-        """The weights of the complete members. Of none: the first member's as they are, which `fit` has captured."""
+        """The weights of the complete members; if there are none, the current weights of the first, from `capture`."""
         if self.finished:
             return self.finished
         captured = {k.removeprefix(WEIGHTS): v for k, v in self.backend.items() if k.startswith(WEIGHTS)}
         return [self._best_weights() or self.average.mean or captured]
 
     def _best_weights(self) -> Weights:
-        """Those of the best epoch; empty where early stopping keeps none, or the last epoch reached the target."""
+        """The weights of the best epoch; empty without early stopping, or if the last epoch reached the target."""
         return self.best.weights if self.best and not self.target_reached else {}

@@ -1,4 +1,4 @@
-"""A training's state as bytes: a safetensors file whose metadata holds what is no tensor, and a hash of it all."""
+"""A training's state as bytes: a safetensors file. Its metadata has the other values and a hash of everything."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ FORMAT = 1
 
 
 def state_bytes(state: TrainState) -> bytes:
-    """The state as last captured. Readable by any safetensors library."""
+    """The state at the last `capture`, readable by any safetensors library."""
     import safetensors.torch as safetensors
 
     groups: dict[str, Mapping[str, Tensor]] = {
@@ -28,8 +28,8 @@ def state_bytes(state: TrainState) -> bytes:
         **{f"finished.{i}": weights for i, weights in enumerate(state.finished)},
     }
     tensors = {f"{group}:{k}": t.detach().cpu().contiguous() for group, ts in groups.items() for k, t in ts.items()}
-    places = Counter(tensor.data_ptr() for tensor in tensors.values())  # the format refuses shared memory
-    tensors = {name: t.clone() if places[t.data_ptr()] > 1 else t for name, t in tensors.items()}
+    addresses = Counter(tensor.data_ptr() for tensor in tensors.values())  # the format does not allow shared memory
+    tensors = {name: t.clone() if addresses[t.data_ptr()] > 1 else t for name, t in tensors.items()}
     values = {
         "format": FORMAT,
         "seed": state.seed,
@@ -47,12 +47,12 @@ def state_bytes(state: TrainState) -> bytes:
         "interruptions": state.interruptions,
     }
     text = json.dumps(values)
-    # one entry, because several would be written in an order that changes from call to call
+    # a single entry, because the order of several entries is not deterministic
     return safetensors.save(tensors, {"misread": json.dumps({"state": text, "sha256": _digest(text, tensors)})})
 
 
 def read_state(contents: bytes, where: str) -> TrainState:
-    """The state that `state_bytes` wrote. Raises RunError: damaged, or of a newer misread."""
+    """The state from the bytes of `state_bytes`. Raises RunError: damaged, or from a newer misread."""
     import safetensors.torch as safetensors
     from safetensors import SafetensorError
 
@@ -61,10 +61,10 @@ def read_state(contents: bytes, where: str) -> TrainState:
         length = int.from_bytes(contents[:8], "little")
         metadata = json.loads(json.loads(contents[8 : 8 + length])["__metadata__"]["misread"])
         values: dict[str, Any] = json.loads(metadata["state"])
-        whole = metadata["sha256"] == _digest(metadata["state"], tensors)
+        intact = metadata["sha256"] == _digest(metadata["state"], tensors)
     except (SafetensorError, ValueError, KeyError) as error:
         raise RunError(f"The checkpoint {where} is damaged: {error}.") from None
-    if not whole:
+    if not intact:
         raise RunError(f"The checkpoint {where} is damaged: its contents do not match their hash.")
     if values["format"] > FORMAT:
         raise RunError(f"The checkpoint {where} was written by a newer misread. Install it to resume.")

@@ -1,4 +1,4 @@
-"""PyTorch as a backend, for any network, optimizer and device."""
+"""The PyTorch backend, for any network, optimizer and device."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,12 +14,12 @@ from misread.training.optimizers import make_stepper
 from misread.training.randomness import Purpose, random_key
 from misread.training.recipe import Recipe
 
-PREDICT_BATCH = 128  # twice as fast as 1,000 for the lesson's CNN, whose activations then stay in the cache
+PREDICT_BATCH = 128  # for the lesson's CNN twice as fast as 1,000, because the activations stay in the CPU cache
 OPTIMIZER = "optimizer/"
 
 
 class TorchBackend:
-    """A network as PyTorch computes it. Training and loading weights change the network itself."""
+    """A network computed by PyTorch. Training and loading weights change the `nn.Module` itself."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class TorchBackend:
         losses = torch.empty(len(rates), device=self.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
         for step, (rows, rate) in enumerate(zip(batch.rows.split(batch.size), rates, strict=True), batch.first_step):
-            # what the network draws itself, dropout above all, begins at this step's own key
+            # random numbers inside the network, such as dropout, depend only on the step
             seed_generators(random_key(self.seed, Purpose.DROPOUT, step), self.device)
             labels = batch.labels[rows]
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
@@ -66,7 +66,7 @@ class TorchBackend:
     def features(self, images: Tensor) -> Tensor:
         layer = self._logits_layer(images[:1])
         inputs: list[Tensor] = []
-        hook = layer.register_forward_pre_hook(lambda _, given: inputs.append(given[0])) if layer else None
+        hook = layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0])) if layer else None
         parts = []
         try:
             with evaluating(self.network):
@@ -80,7 +80,7 @@ class TorchBackend:
         return torch.cat(parts)
 
     def _logits_layer(self, images: Tensor) -> nn.Linear | None:
-        """The linear layer called last, where it takes flat features and gives as many numbers as there are logits."""
+        """The linear layer that was called last, if its input is flat and its output has the shape of the logits."""
         calls: list[tuple[nn.Linear, torch.Size, torch.Size]] = []
         hooks = [
             module.register_forward_hook(lambda m, inputs, output: calls.append((m, inputs[0].shape, output.shape)))
@@ -115,8 +115,8 @@ class TorchBackend:
 
 
 def seed_generators(seed: int, device: torch.device) -> None:
-    """Seed torch's global generators, of the CPU and of this device. `torch.manual_seed` does it for all devices, which
-    takes as long as a small network's step.
+    """Seed torch's global generators of the CPU and of this device. `torch.manual_seed` seeds all devices, which takes
+    as long as a step of a small network.
     """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
@@ -127,7 +127,7 @@ def seed_generators(seed: int, device: torch.device) -> None:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Dropout off, moving averages in use, no gradients; afterwards the network is as it was."""
+    """Evaluation mode without gradients inside the block; afterwards the previous mode."""
     was_training = network.training
     network.eval()
     try:
@@ -138,7 +138,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether products in bf16 are faster there than in float32."""
+    """Whether matrix products in bf16 are faster on this device than in float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()

@@ -1,14 +1,14 @@
-"""After which steps the weights enter their average."""
+"""The steps after which the weight average is updated."""
 
 from bisect import bisect_right
 
 from misread.training.recipe import WeightAveraging
 
-UPDATES = 50  # enough that more change nothing, few enough to cost nothing
+UPDATES = 50  # more do not change the result; these cost almost no time
 
 
 def update_steps(spec: WeightAveraging | None, steps: int) -> range:
-    """The steps of a training, counted from 1, after which its weights enter the average. The last step is one."""
+    """The steps, counted from 1, after which the weights are added to the average. They include the last step."""
     if spec is None:
         return range(0)
     last = max(1, round(spec.last * steps))
@@ -17,6 +17,6 @@ def update_steps(spec: WeightAveraging | None, steps: int) -> range:
 
 
 def steps_until(updates: range, done: int) -> int | None:
-    """How many steps after `done` steps the next update is due; None after the last."""
+    """The number of steps from `done` to the next update; None after the last update."""
     after = bisect_right(updates, done)
     return updates[after] - done if after < len(updates) else None
