@@ -93,7 +93,7 @@ def test_a_network_of_ones_own_is_no_ensemble(block_set: ImageSet) -> None:
 
 
 def test_members_and_early_stopping_are_refused_together(block_set: ImageSet) -> None:
-    with pytest.raises(RecipeError, match="members: an ensemble trains every epoch; leave early_stopping out"):
+    with pytest.raises(RecipeError, match="members: an ensemble cannot stop early; leave early_stopping out"):
         small(block_set, "members=2", "validation.name=carve", "early_stopping.patience=1")
 
 
