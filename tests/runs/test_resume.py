@@ -17,6 +17,7 @@ import misread
 from misread import ImageSet, files
 from misread.errors import RunError
 from misread.runs import run_folder
+from misread.runs.progress import result_lines
 from misread.training.checkpoints import find_checkpoints
 from misread.training.session import INTERRUPTED
 from samples import Result, blocks, write_idx_folder
@@ -101,6 +102,7 @@ def test_a_run_may_be_interrupted_again_and_again_and_says_where(block_set: Imag
         run = misread.resume(run.folder, data=block_set, callbacks=[StopAfter(4)], progress=False)
     run = misread.resume(run.folder, data=block_set, progress=False)
     assert contents(run.folder) == contents(whole.folder)
+    assert "Interrupted and resumed 4 times; the result is the same as without." in result_lines(run)
     said = json.loads((run.folder / "run.json").read_text())["interruptions"]
     assert [(i["epoch"], i["step"]) for i in said] == [(0, 4), (0, 8), (1, 2), (1, 6)]  # 9 steps an epoch, and its end
 
