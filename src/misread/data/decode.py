@@ -117,8 +117,16 @@ class _Process:
 
     def __init__(self) -> None:
         # the child imports the package from the same place, even if sys.path was changed
-        code = f"import sys; sys.path[:] = {sys.path!r}; from misread.data.decode import serve; serve()"
-        self.process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        code = (
+            "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "  # first of all: imports take a while
+            f"sys.path[:] = {sys.path!r}; from misread.data.decode import serve; serve()"
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            process_group=0 if os.name == "posix" else None,  # Ctrl-C in a terminal reaches the parent alone
+        )
 
     def __call__(self, paths: Sequence[str]) -> Batch:
         try:
