@@ -55,7 +55,7 @@ def test_train_json_is_the_record_and_nothing_else(cli: Callable[..., Result], s
 def test_train_target_is_the_recipes_setting(cli: Callable[..., Result], shared: tuple[Path, Path]) -> None:
     quick = ("--set", "optimizer.learning_rate=0.05", "--set", "validation.name=carve")
     done = cli("train", shared[0], *SMALL, "--target", 0.01, *quick)
-    assert "Reached the target, 1.00% on validation, in epoch 1." in done.out
+    assert "Reached the target of 1.00% on validation in epoch 1." in done.out
     refused = cli("train", shared[0], *SMALL, "--target", 0.99)
     assert refused.code == 2
     assert "target_accuracy: it would choose on the test split" in refused.err

@@ -153,15 +153,15 @@ def test_what_breaks_half_way_leaves_nothing(block_set: ImageSet) -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"split": "val"}, DataError, "no choice 'val' of what to hold out. Known: train, test, all"),
-        ({"folds": 1}, DataError, "1 folds hold out everything or nothing; ask for 2 or more"),
-        ({"folds": 321}, DataError, "320 images cannot make 321 folds"),
+        ({"split": "val"}, DataError, "The images of 'val' cannot be held out. Known: train, test, all"),
+        ({"folds": 1}, DataError, "1 folds leave no images to train on or none to predict. Use 2 or more"),
+        ({"folds": 321}, DataError, "320 images cannot be split into 321 folds"),
         (
             {"folds": 2},
             DataError,
-            "Pruning holds out two folds at a time, which leaves nothing of 2; ask for 3 or more",
+            "Filtering labels holds out two folds at a time, which is impossible with 2. Use 3 or more",
         ),
-        ({"folds": 0, "filter_labels": False}, DataError, "0 folds hold out everything or nothing"),
+        ({"folds": 0, "filter_labels": False}, DataError, "0 folds leave no images to train on or none to predict"),
         ({"more": ("layers=[]",)}, RecipeError, "has no layers"),
     ],
 )

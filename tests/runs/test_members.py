@@ -88,12 +88,14 @@ def test_an_interrupted_ensemble_has_the_members_that_were_whole(
 
 def test_a_network_of_ones_own_is_no_ensemble(block_set: ImageSet) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
-    with pytest.raises(RecipeError, match=r"has 2 members, but a network given in Python is one.\nSet members to 1"):
+    with pytest.raises(
+        RecipeError, match=r"has 2 members, but a network from Python is a single one.\nSet members to 1"
+    ):
         small(block_set, "members=2", network=network)
 
 
 def test_members_and_early_stopping_are_refused_together(block_set: ImageSet) -> None:
-    with pytest.raises(RecipeError, match="members: an ensemble trains every epoch; leave early_stopping out"):
+    with pytest.raises(RecipeError, match="members: an ensemble cannot stop early; leave early_stopping out"):
         small(block_set, "members=2", "validation.name=carve", "early_stopping.patience=1")
 
 

@@ -152,7 +152,7 @@ def test_a_module_from_python_resumes_with_such_a_module(block_set: ImageSet) ->
 
     whole = small(block_set, network=network())
     run = small(block_set, network=network(), callbacks=[StopAfter(13)])
-    with pytest.raises(RunError, match=r"was given a module in Python, Sequential. Resume it there with such a module"):
+    with pytest.raises(RunError, match=r"used a module from Python, Sequential. Resume it in Python with a module"):
         misread.resume(run.folder, data=block_set)
     resumed = misread.resume(run.folder, data=block_set, network=network(), progress=False)
     assert contents(resumed.folder) == contents(whole.folder)
@@ -163,7 +163,7 @@ def test_a_training_by_seconds_resumes_and_is_said_not_to_be_exact(block_set: Im
     resumed = misread.resume(run.folder, data=block_set, progress=False)
     (interruption,) = resumed.record.interruptions
     assert (interruption.exact, interruption.reason) == (False, "a training by seconds depends on the clock")
-    with pytest.raises(RunError, match="depends on the clock, so it cannot be reproduced"):
+    with pytest.raises(RunError, match="depends on the clock, so the run cannot be reproduced"):
         misread.reproduce(resumed, progress=False)
 
 
@@ -172,14 +172,14 @@ def test_a_training_by_seconds_resumes_and_is_said_not_to_be_exact(block_set: Im
 
 def test_arrays_are_needed_again(block_set: ImageSet) -> None:
     run = small(block_set, callbacks=[StopAfter(5)])
-    with pytest.raises(RunError, match=r"was given arrays in memory. Resume it in Python with the same arrays"):
+    with pytest.raises(RunError, match=r"used arrays in memory. Resume it in Python with the same arrays"):
         misread.resume(run.folder)
 
 
 def test_other_data_is_refused_even_anyway(block_set: ImageSet) -> None:
     run = small(block_set, callbacks=[StopAfter(5)])
     other = ImageSet.from_arrays(*blocks(320, seed=5), test=blocks(80, seed=1), name="blocks")
-    with pytest.raises(RunError, match=r"The data is no longer what the training .* began with: the fingerprint"):
+    with pytest.raises(RunError, match=r"The data has changed since the training .* began: the fingerprint"):
         misread.resume(run.folder, data=other, anyway=True)
     assert misread.resume(run.folder, data=block_set, progress=False).record.status == "complete"
 
@@ -194,8 +194,8 @@ def test_another_recipe_or_label_patch_is_refused(tmp_path: Path) -> None:
     run = small(str(data), label_patch=tmp_path / "fixes.jsonl", callbacks=[StopAfter(2)])
     folder = misread.runs.resume.reopen(run.folder)  # type: ignore[attr-defined]
     for name, message in (
-        ("recipe.toml", "is no longer the recipe that the training began with"),
-        ("labels.jsonl", "is no longer the label patch that the training began with"),
+        ("recipe.toml", "recipe.toml has changed since the training began"),
+        ("labels.jsonl", "labels.jsonl has changed since the training began"),
     ):
         before = (folder / name).read_text()
         (folder / name).write_text(before.replace("32", "16", 1) if name == "recipe.toml" else before + before)
@@ -207,7 +207,7 @@ def test_another_recipe_or_label_patch_is_refused(tmp_path: Path) -> None:
 
 def test_another_thread_count_or_build_is_refused_unless_it_is_wanted(block_set: ImageSet) -> None:
     run = small(block_set, threads=2, callbacks=[StopAfter(5)])
-    with pytest.raises(RunError, match=r"cannot be resumed exactly: threads was 2, here it is 1.\n.*--anyway"):
+    with pytest.raises(RunError, match=r"cannot be resumed exactly: threads was 2, now it is 1.\n.*--anyway"):
         misread.resume(run.folder, data=block_set, threads=1)
     folder = run.folder.with_name(run.folder.name + ".partial")  # it stays resumable
     start = folder / "checkpoints" / "start.json"
@@ -243,8 +243,8 @@ def test_a_training_that_is_running_is_not_resumed_twice(block_set: ImageSet) ->
     [
         (("train", "--resume", "nothing"), "There is no run folder nothing"),
         (("train", "--resume", "last"), "There is no training in runs/ to resume"),
-        (("train", "digits", "--resume", "last", "--epochs", "3"), "leave out DATA, --epochs"),
-        (("train",), "Name the data to train on"),
+        (("train", "digits", "--resume", "last", "--epochs", "3"), "Leave out DATA, --epochs"),
+        (("train",), "DATA is missing"),
         (("reproduce", "nothing"), "There is no run folder nothing"),
     ],
 )

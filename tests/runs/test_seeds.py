@@ -59,7 +59,7 @@ def test_no_network_of_an_ensemble_is_in_two_runs(block_set: ImageSet) -> None:
 
 @pytest.mark.parametrize("seeds", [1, 0, -1])
 def test_a_spread_takes_two_trainings(block_set: ImageSet, seeds: int) -> None:
-    with pytest.raises(RecipeError, match=f"seeds is {seeds}, but a spread takes two trainings or more"):
+    with pytest.raises(RecipeError, match=f"seeds is {seeds}, but must be 2 or more"):
         several(block_set, seeds=seeds)
     assert not Path("runs").exists()
 
@@ -85,6 +85,6 @@ def test_ctrl_c_ends_them_all_and_the_summary_is_of_the_complete_ones(
     assert done.interrupted
     if complete < 2:
         assert done.summary is None
-        assert "no spread" in str(done)
+        assert "there is no summary" in str(done)
     else:
         assert done.summary["accuracy"]["count"] == complete

@@ -32,7 +32,7 @@ def test_a_training_ends_with_the_first_epoch_that_reaches_the_target(block_set:
     assert run.history["val_accuracy"].tolist() == accuracies[:first]
     assert (run.record.epochs_trained, run.record.target_reached, run.record.status) == (first, True, "complete")
     assert json.loads((run.folder / "run.json").read_text())["target_reached"] is True
-    assert f"Reached the target, {target:.2%} on validation, in epoch {first}." in result_lines(run)
+    assert f"Reached the target of {target:.2%} on validation in epoch {first}." in result_lines(run)
     assert misread.open_run(run.folder, data=block_set).predictions("val").metrics()["accuracy"] == pytest.approx(
         target
     )

@@ -227,12 +227,12 @@ def test_arrays_train_too_with_either_form_of_labels(labels: str) -> None:
 
 
 def test_the_wrong_form_of_labels_explains_the_difference() -> None:
-    with pytest.raises(RecipeError, match="Both compute the same number"):
+    with pytest.raises(RecipeError, match="Both forms compute the same loss"):
         small(blocks(40), more=["loss.name=categorical_crossentropy"])
 
 
 def test_nothing_that_could_be_data_is_refused() -> None:
-    with pytest.raises(DataError, match="The data is a int; needed is an image set"):
+    with pytest.raises(DataError, match="The data is of type int, but must be an image set"):
         small(3)
 
 
@@ -257,8 +257,11 @@ def test_any_module_trains_and_opens_again_with_its_class(block_set: ImageSet) -
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (nn.Linear(3, 4), r"Linear cannot take a batch of \(2, 1, 8, 8\)"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(64, 5)), r"gives \(2, 5\) for two images; needed are logits \(2, 4\)"),
+        (nn.Linear(3, 4), r"Linear failed for a batch of \(2, 1, 8, 8\)"),
+        (
+            nn.Sequential(nn.Flatten(), nn.Linear(64, 5)),
+            r"gives \(2, 5\) for two images, but must give logits \(2, 4\)",
+        ),
     ],
 )
 def test_a_module_that_does_not_fit_is_refused_before_training(
@@ -335,7 +338,7 @@ def test_threads_are_respected_and_given_back(block_set: ImageSet) -> None:
     before = torch.get_num_threads()
     assert small(block_set, threads=1).record.environment.threads == 1
     assert torch.get_num_threads() == before
-    with pytest.raises(RecipeError, match="0 threads cannot compute"):
+    with pytest.raises(RecipeError, match="0 threads are not possible"):
         small(block_set, threads=0)
 
 
@@ -343,7 +346,9 @@ def test_threads_are_respected_and_given_back(block_set: ImageSet) -> None:
 def test_a_device_that_is_not_here_is_refused(block_set: ImageSet, device: str) -> None:
     if device == "cuda" and torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
-    with pytest.raises(RecipeError, match="is not to be had here" if device == "cuda" else "There is no device 'gpu'"):
+    with pytest.raises(
+        RecipeError, match="is not available on this machine" if device == "cuda" else "There is no device 'gpu'"
+    ):
         small(block_set, device=device)
 
 
@@ -363,16 +368,16 @@ def test_space_that_runs_out_while_writing_says_what_was_kept(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(np, "savez_compressed", full)
-    with pytest.raises(RunError, match=r"no space is left. What was written so far is in runs/") as caught:
+    with pytest.raises(RunError, match=r"no space is left. The files written so far are in runs/") as caught:
         small(block_set)
-    kept = Path(str(caught.value).split(" is in ")[1].split(".\n")[0])
+    kept = Path(str(caught.value).split(" are in ")[1].split(".\n")[0])
     assert (kept / "model.safetensors").is_file()
     assert misread.runs.run_folder.find_runs(Path("runs")) == []  # type: ignore[attr-defined]
 
 
 def test_a_target_that_is_no_folder_is_refused_before_training(block_set: ImageSet) -> None:
     Path("runs").write_text("a file in the way")
-    with pytest.raises(RunError, match=r"runs cannot be written: .*Name another folder with --out"):
+    with pytest.raises(RunError, match=r"runs cannot be written: .*Choose another folder with --out"):
         small(block_set)
 
 

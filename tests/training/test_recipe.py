@@ -124,7 +124,7 @@ def test_a_target_accuracy_survives_toml(target: float) -> None:
 def test_a_target_is_refused_for_ensembles_and_where_validation_shows_the_test_split() -> None:
     with pytest.raises(RecipeError, match="target_accuracy: it would choose on the test split"):
         load_recipe("tutorial-mlp", ["target_accuracy=0.99"])
-    with pytest.raises(RecipeError, match="members: an ensemble trains every epoch; leave target_accuracy out"):
+    with pytest.raises(RecipeError, match="members: an ensemble cannot stop early; leave target_accuracy out"):
         load_recipe("tutorial-mlp", ["target_accuracy=0.99", "validation.name=carve", "members=2"])
 
 
