@@ -262,7 +262,8 @@ def merge(
             print_lines(f"{len(lines):,} lines of {len(read)} patches in {out}")
     if conflicts:
         warn(
-            f"Error: the patches conflict for {len(conflicts)} image{'s' * (len(conflicts) > 1)}; nothing is written.\n"
+            f"Error: the patches conflict for {len(conflicts)} image{'s' * (len(conflicts) > 1)}; nothing was "
+            "written.\n"
             "Change one of them with misread labels apply or revert, until all agree."
         )
         sys.exit(1)
