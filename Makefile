@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-.PHONY: demo test lint sanitize wheel bench clean
+.PHONY: demo test lint sanitize wheel bench mutants clean
 
 $(BIN)/python:
 	python3 -m venv $(VENV)
@@ -48,5 +48,12 @@ bench: $(VENV)/dev .venv-peers/done
 	$(BIN)/python benchmarks/scaling.py --readme
 	$(BIN)/python benchmarks/together.py --readme
 
+$(VENV)/mutation: $(VENV)/dev
+	$(PIP) install --quiet --constraint constraints.txt --group mutation
+	@touch $@
+
+mutants: $(VENV)/mutation
+	$(BIN)/python benchmarks/mutants.py
+
 clean:
-	rm -rf $(VENV) .venv-peers build dist
+	rm -rf $(VENV) .venv-peers build dist mutants

@@ -1,9 +1,8 @@
-"""How well doubtful labels are found: wrong labels planted in train, ranked by held-out probabilities.
+"""How well doubtful labels are found: wrong labels are planted in train, then ranked by held-out probabilities.
 
-Run it as `.venv/bin/python benchmarks/planted_labels.py --recipe fast`. For every kind, rate and seed a share of the
-training labels is exchanged for others, networks are trained in folds on what is then there, pruned and not, and
-each method ranks all labels by the same probabilities. cleanlab ranks them too where it is there
-(`make .venv-peers/done`).
+Run it as `.venv/bin/python benchmarks/planted_labels.py --recipe fast`. For every kind, rate and seed, a share of the
+training labels is changed. Networks are trained in folds on these labels, with and without the filter, and each method
+ranks all labels by the same probabilities. If cleanlab is installed (`make .venv-peers/done`), it ranks them too.
 """
 
 import argparse
@@ -103,15 +102,15 @@ def plant_and_find(data: ImageSet, args: argparse.Namespace) -> list[dict[str, A
     """One entry for every kind, rate and seed: how well each method found what was planted."""
     trials, planted = [], []
     with tempfile.TemporaryDirectory() as folder:
-        for kind, rate, seed, prune in itertools.product(args.kinds, args.rates, range(args.seeds), (False, True)):
+        for kind, rate, seed, filtered in itertools.product(args.kinds, args.rates, range(args.seeds), (False, True)):
             count = round(rate * len(data.train))
             labels = KINDS[kind](data.train.labels, count, data.n_classes, np.random.default_rng([seed, count]))
             planted.append(labels != data.train.labels)
             flawed = replace(data, splits={**data.splits, "train": replace(data.train, labels=labels)})
-            held_out = cross_validated(flawed, args, seed, prune)
+            held_out = cross_validated(flawed, args, seed, filtered)
             probs, record = held_out.predictions.probs, held_out.record
             np.savez(Path(folder) / f"{len(trials):04}.npz", labels=labels, probs=probs)
-            trial = {"kind": kind, "rate": rate, "seed": seed, "prune": prune, "planted": count}
+            trial = {"kind": kind, "rate": rate, "seed": seed, "filtered": filtered, "planted": count}
             trial |= {"accuracy": record.metrics["accuracy"], "seconds": record.total_seconds}
             trials.append({**trial, "found": found_by_misread(labels, probs, planted[-1])})
             report(trials[-1])
@@ -125,10 +124,12 @@ def plant_and_find(data: ImageSet, args: argparse.Namespace) -> list[dict[str, A
     return trials
 
 
-def cross_validated(data: ImageSet, args: argparse.Namespace, seed: int, prune: bool, split: str = "train") -> HeldOut:
+def cross_validated(
+    data: ImageSet, args: argparse.Namespace, seed: int, filtered: bool, split: str = "train"
+) -> HeldOut:
     with tempfile.TemporaryDirectory() as out:
         return cross_val_predict(
-            data, args.recipe, split=split, folds=args.folds, filter_labels=prune, seed=seed, settings=args.set,
+            data, args.recipe, split=split, folds=args.folds, filter_labels=filtered, seed=seed, settings=args.set,
             out=out, progress=False,
         )  # fmt: skip
 
@@ -170,13 +171,13 @@ def flag_quality(flagged: np.ndarray, planted: np.ndarray) -> dict[str, float]:
 def time_whole_rankings(data: ImageSet, args: argparse.Namespace) -> list[dict[str, Any]]:
     """From arrays in memory to the ordered table, of train and of all splits, on the labels as they are."""
     timings = []
-    for split, prune in itertools.product(("train", "all"), (False, True)):
+    for split, filtered in itertools.product(("train", "all"), (False, True)):
         started = time.perf_counter()
-        held_out = cross_validated(data, args, 0, prune, split)
+        held_out = cross_validated(data, args, 0, filtered, split)
         trained = time.perf_counter()
         table = held_out.label_issues()
         seconds = time.perf_counter() - started
-        timing = {"split": split, "prune": prune, "images": len(table), "seconds": seconds}
+        timing = {"split": split, "filtered": filtered, "images": len(table), "seconds": seconds}
         timing |= {"table_seconds": time.perf_counter() - trained, "fit_seconds": held_out.record.fit_seconds}
         timings.append({**timing, "accuracy": held_out.record.metrics["accuracy"]})
     return timings
@@ -185,14 +186,14 @@ def time_whole_rankings(data: ImageSet, args: argparse.Namespace) -> list[dict[s
 def report(trial: dict[str, Any]) -> None:
     precision = trial["found"]["misread self-confidence"]["average_precision"]
     print(
-        f"{trial['kind']}, {trial['rate']:.0%}, seed {trial['seed']}, {said(trial['prune'])}: held-out accuracy "
+        f"{trial['kind']}, {trial['rate']:.0%}, seed {trial['seed']}, {describe(trial['filtered'])}: held-out accuracy "
         f"{trial['accuracy']:.2%}, average precision of self-confidence {precision:.4f}, {trial['seconds']:.1f} s",
         file=sys.stderr,
     )
 
 
-def said(prune: bool) -> str:
-    return "pruned" if prune else "not pruned"
+def describe(filtered: bool) -> str:
+    return "filtered" if filtered else "not filtered"
 
 
 def table_lines(results: dict[str, Any]) -> Iterable[str]:
@@ -200,16 +201,16 @@ def table_lines(results: dict[str, Any]) -> Iterable[str]:
     trials = results["trials"]
     seeds = len({t["seed"] for t in trials})
     yield f"{results['n_train']:,} images, {results['folds']} folds of {results['recipe']}, seeds: {seeds}."
-    for prune in (False, True):
-        of_kind = [t for t in trials if t["prune"] == prune]
+    for filtered in (False, True):
+        of_kind = [t for t in trials if t["filtered"] == filtered]
         yield from method_table(of_kind, ("average_precision", "precision_at_planted"), (
-            f"Trainings {said(prune)}: average precision / precision at the planted count"))  # fmt: skip
+            f"Trainings {describe(filtered)}: average precision / precision at the planted count"))  # fmt: skip
         yield from method_table(of_kind, ("precision", "recall"), (
-            f"Trainings {said(prune)}: precision / recall of what is flagged"))  # fmt: skip
+            f"Trainings {describe(filtered)}: precision / recall of what is flagged"))  # fmt: skip
     yield ""
     for timing in results["timings"]:
         yield (
-            f"{timing['images']:,} labels ({timing['split']}, {said(timing['prune'])}) ranked in "
+            f"{timing['images']:,} labels ({timing['split']}, {describe(timing['filtered'])}) ranked in "
             f"{timing['seconds']:.2f} s, of which training {timing['fit_seconds']:.2f} s; held-out accuracy "
             f"{timing['accuracy']:.2%}."
         )

@@ -1,5 +1,6 @@
 """The lesson: it runs from top to bottom without a network, and the copy in the repository has its pictures."""
 
+import ast
 import base64
 import io
 import json
@@ -107,7 +108,7 @@ def test_what_the_exercises_suggest_can_be_used(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(re.sub(r"^ {3}", "", recipe, flags=re.MULTILINE))
     assert load_recipe(path).early_stopping is not None
-    suggested = re.findall(r'recipe="([\w-]+)", settings=\["(.*?)"\]', exercises)
+    suggested = re.findall(r'recipe="([\w-]+)", settings=(\{.*?\})', exercises)
     assert len(suggested) >= 3
-    for name, setting in suggested:
-        assert load_recipe(name, [setting]) != load_recipe(name)
+    for name, settings in suggested:
+        assert load_recipe(name, ast.literal_eval(settings)) != load_recipe(name)

@@ -45,6 +45,12 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def remove_partial_files(folder: Path) -> None:
+    """Remove what a killed process left half-written in a folder, which no other process may be writing to."""
+    for path in folder.rglob(f"{PARTIAL}*"):
+        path.unlink(missing_ok=True)
+
+
 def _sync_folder(folder: Path) -> None:
     """Make the rename durable against power loss. Windows cannot open a folder, and does not need this."""
     if os.name != "posix":

@@ -214,7 +214,7 @@ BAD: list[tuple[str, str]] = [
     ("file_name,label\n0.png,cat\n1.png,\n", r"line 3: the label of 1.png is missing"),
     ("file_name,label\n0.png,cat\n1.png\n", r"line 3: the label of 1.png is missing"),
     ("file_name,label\n0.png,cat\n,dog\n", r"line 3: the file name is missing"),
-    ("file_name,label\n0.png,cat\n1.png,dog,x\n", r"line 3 has 3 cells, but its header has 2"),
+    ("file_name,label\n0.png,cat\n1.png,dog,x\n", r"line 3 has 3 cells, but the header has 2. Put"),
     ("file_name,label,split\n0.png,cat,train\n1.png,dog,dev\n", r"line 3: 'dev' is not a split. Use train, val or"),
     ("file_name,label,split\n0.png,cat,train\n1.png,dog,test\n", r"line 3: the label 'dog' of the test split does not"),
     ("file_name,label,split\n0.png,cat,test\n1.png,dog,test\n", r"line 2: the label 'cat' of the test split does not"),

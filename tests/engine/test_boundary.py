@@ -334,6 +334,18 @@ def test_a_thread_that_cannot_start_leaves_no_other_at_a_barrier(trouble: str, m
     )
 
 
+def test_work_without_a_call_is_refused() -> None:
+    assert LIBRARY is not None
+    with using_threads(1):
+        chain = training_chain(network_of(MLP, SHAPE), SHAPE)
+    for _ in range(2):  # before the first call, and after a whole one
+        assert LIBRARY.engine_work(chain._engine, 0) == 1
+        assert LIBRARY.engine_error() == b"no call was started, or it was cancelled"
+        chain.train(*one_step())  # type: ignore[arg-type]
+    assert LIBRARY.engine_work(chain._engine, 1) == 1
+    assert LIBRARY.engine_error() == b"thread must be from 0 to 0, not 1"
+
+
 def test_a_chain_may_be_used_by_several_python_threads() -> None:
     network, shape = build("norms")
     images, _ = pictures(64, shape)

@@ -14,9 +14,10 @@ from safetensors.numpy import load_file
 from torch import nn
 
 import misread
-from misread import ImageSet
+from misread import ImageSet, files
 from misread.errors import RunError
 from misread.runs import run_folder
+from misread.runs.progress import result_lines
 from misread.training.checkpoints import find_checkpoints
 from misread.training.session import INTERRUPTED
 from samples import Result, blocks, write_idx_folder
@@ -101,6 +102,7 @@ def test_a_run_may_be_interrupted_again_and_again_and_says_where(block_set: Imag
         run = misread.resume(run.folder, data=block_set, callbacks=[StopAfter(4)], progress=False)
     run = misread.resume(run.folder, data=block_set, progress=False)
     assert contents(run.folder) == contents(whole.folder)
+    assert "Interrupted and resumed 4 times; the result is the same as without." in result_lines(run)
     said = json.loads((run.folder / "run.json").read_text())["interruptions"]
     assert [(i["epoch"], i["step"]) for i in said] == [(0, 4), (0, 8), (1, 2), (1, 6)]  # 9 steps an epoch, and its end
 
@@ -140,9 +142,11 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(block_set: Image
     run = small(block_set, callbacks=[StopAfter(24)])
     last = find_checkpoints(run.folder / "checkpoints")[-1]
     last.write_bytes(last.read_bytes()[:-7])
-    resumed = misread.resume(run.folder, data=block_set, progress=False)
+    (last.parent / f"{files.PARTIAL}1234-{last.name}").write_bytes(b"half")  # what a killed process leaves behind
+    resumed = misread.resume(run.folder, data=block_set, keep_checkpoints=True, progress=False)
     assert contents(resumed.folder) == contents(whole.folder)
     assert resumed.record.interruptions[0].epoch < 3
+    assert not list(resumed.folder.rglob(f"{files.PARTIAL}*"))
 
 
 def test_a_module_from_python_resumes_with_such_a_module(block_set: ImageSet) -> None:

@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from misread.training.augment import _grid, _waves, augment, versions
+from misread.training.augment import _affine_weights, _grid, _waves, augment, versions
 from misread.training.recipe import Augmentation
 
 EVERYTHING = Augmentation(shift=0.1, rotation=15, scale=0.1, shear=8, elastic=0.03, flip=True, erasing=0.5)
@@ -183,3 +183,27 @@ def test_versions_are_grouped_by_image() -> None:
     shown = versions(images, Augmentation(rotation=10), 3, seed=0)
     assert shown.shape == (2, 3, 8, 8, 1)
     assert [shown[i].unique().item() for i in (0, 1)] == [10, 200]
+
+
+def test_the_way_back_undoes_scaling_then_shear_then_rotation() -> None:
+    """The inverse of the three matrices, multiplied in that order, with the same draws."""
+    spec = Augmentation(rotation=40, shear=30, scale=0.4)
+    weights = _affine_weights(8, 1.0, spec, torch.Generator().manual_seed(4))[:, :, :2].double().numpy()
+    turn, lean, wider, taller, *_ = torch.rand(7, 8, generator=torch.Generator().manual_seed(4)).numpy() * 2.0 - 1
+    for image in range(8):
+        angle, slant = np.radians(40 * turn[image]), np.tan(np.radians(30 * lean[image]))
+        rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        shear = np.array([[1, slant], [0, 1]])
+        scale = np.diag([1 + 0.4 * wider[image], 1 + 0.4 * taller[image]])
+        np.testing.assert_allclose(weights[image], np.linalg.inv(rotation @ shear @ scale), atol=1e-5)
+
+
+def test_what_is_erased_is_noise_and_all_else_stays() -> None:
+    images = torch.full((30, 12, 12, 1), 200, dtype=torch.uint8)
+    varied = augment(images, Augmentation(erasing=1.0), torch.Generator().manual_seed(1))
+    draws = torch.Generator().manual_seed(1)
+    torch.rand(7, 30, generator=draws)  # the draws of the affine part come first
+    noise = torch.randint(0, 256, (12, 12, 1), dtype=torch.uint8, generator=draws)
+    erased = varied != 200
+    assert 0.05 < erased.float().mean() < 0.2
+    assert torch.equal(varied[erased], noise.expand_as(varied)[erased])

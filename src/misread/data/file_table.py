@@ -22,7 +22,7 @@ SPLIT_COLUMN = "split"
 STEMS, SUFFIXES = ("metadata", "labels"), (".csv", ".jsonl")  # names of the tables that are looked for in a folder
 PROBED = 100  # lines tried to find the folder that the names are relative to
 
-Record = tuple[int, dict[str, Any]]  # the line number, and the cells by column; column names are in lower case
+Record = tuple[int, dict[str, Any], int]  # a line's number, its cells by column (in lower case), how many have none
 
 
 class Row(NamedTuple):
@@ -74,10 +74,10 @@ def list_table(table: Path) -> Listing:
 def list_split_tables(folder: Path) -> Listing | None:
     """The pictures that the tables in train/, val/ and test/ name; None if train/ has no table."""
     tables = {}
-    for path in sorted(path for path in folder.iterdir() if path.is_dir()):
-        split = SPLIT_NAMES.get(path.name.lower())
-        table = find_table(path) if split else None
-        if split and table:
+    for path in sorted(path for path in folder.iterdir() if path.name.lower() in SPLIT_NAMES and path.is_dir()):
+        split = SPLIT_NAMES[path.name.lower()]
+        table = find_table(path)
+        if table:
             rows = [row._replace(split=split) for row in _rows(table)]
             tables[table] = (_root(table, [row.file for row in rows[:PROBED]]), rows)
     if not any(row.split == "train" for _, rows in tables.values() for row in rows[:1]):
@@ -124,7 +124,7 @@ class _Finder:
     """Finds the files that tables name, and refuses files outside `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = str(folder)
         self._real_folder = os.path.realpath(folder)
         self._inside: dict[str, bool] = {}  # folder -> whether it is inside `folder` after links are resolved
 
@@ -153,7 +153,7 @@ class _Finder:
             if not stat.S_ISREG(state.st_mode):
                 return f"{path} is not a file ({where})."
             return PictureFile(relative, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-        return f"{self.folder / prefix / name} does not exist ({where})."
+        return f"{Path(self.folder, prefix, name)} does not exist ({where})."
 
     def _parent_is_inside(self, parent: str) -> bool:
         if parent not in self._inside:
@@ -174,19 +174,27 @@ def _spellings(name: str) -> Iterator[str]:
 
     Variants: without surrounding spaces, `/` for `\\`, and Unicode in composed (NFC) or decomposed (NFD) form.
     """
-    spellings = [name, name.strip(), name.strip().replace("\\", "/")]
-    spellings += [unicodedata.normalize(form, name) for form in ("NFC", "NFD") for name in spellings]
-    return iter(dict.fromkeys(spellings))
+    yield name  # nearly always
+    others = [name.strip(), name.strip().replace("\\", "/")]
+    others += [unicodedata.normalize(form, other) for form in ("NFC", "NFD") for other in (name, *others)]
+    yield from dict.fromkeys(others)
 
 
 def _root(table: Path, names: list[str]) -> Path:
-    """The folder that the names are relative to: the first one that contains any of them."""
-    beside = [path for path in sorted(table.parent.iterdir()) if path.is_dir() and not path.name.startswith(".")]
-    same_name = [path for path in beside if path.name == table.stem]
+    """The folder that the names are relative to: the first in which one of them is."""
     finder = _Finder(table.parent)
-    for root in (table.parent, *same_name, *(beside if len(beside) == 1 else ())):
-        if any(isinstance(finder.find(root.name if root in beside else "", n, str(table)), PictureFile) for n in names):
-            return root
+
+    def has_any(prefix: str) -> bool:
+        return any(isinstance(finder.find(prefix, name, str(table)), PictureFile) for name in names)
+
+    if has_any(""):
+        return table.parent
+    with os.scandir(table.parent) as entries:
+        beside = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    called_alike = [name for name in beside if name == table.stem]
+    for name in (*called_alike, *(beside if len(beside) == 1 else ())):
+        if has_any(name):
+            return table.parent / name
     return table.parent
 
 
@@ -211,8 +219,13 @@ def _rows(table: Path) -> list[Row]:
             f"with file names and a column {LABEL_COLUMNS[0]} with labels."
         )
     rows = []
-    for line, cells in _records(table):
+    for line, cells, extra in _records(table):
         where = f"{table}, line {line}"
+        if extra:
+            raise DataError(
+                f"{where} has {len(first) + extra} cells, but the header has {len(first)}. Put cells that contain a "
+                "comma between quotes."
+            )
         file, label = cells.get(file_column), _text(cells.get(label_column))
         if not isinstance(file, str) or not file.strip():
             raise DataError(f"{where}: the file name is missing. Fill it in, or remove the line.")
@@ -234,8 +247,10 @@ def _text(label: Any) -> str:
     """A label as text; empty if the value is not a label."""
     if isinstance(label, int) and not isinstance(label, bool):
         return str(label)
-    if not isinstance(label, str) or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in label):
-        return ""  # control characters and lone surrogates cannot be printed or written
+    if not isinstance(label, str):
+        return ""
+    if not label.isprintable() and any(unicodedata.category(letter) in ("Cc", "Cs") for letter in label):
+        return ""  # control characters, and halves of characters, can be neither printed nor written
     return label.strip()
 
 
@@ -251,8 +266,8 @@ def _label_column(cells: dict[str, Any]) -> str | None:
 
 
 def _first(table: Path) -> dict[str, Any]:
-    """The cells of the first line by column; empty if there is no line."""
-    return next(_records(table), (0, {}))[1]
+    """The cells of the first line, by column; empty where there is none."""
+    return next(_records(table), (0, {}, 0))[1]
 
 
 def _records(table: Path) -> Iterator[Record]:
@@ -269,14 +284,9 @@ def _csv_records(table: Path) -> Iterator[Record]:
         reader = csv.reader(file)
         header = [name.strip().lower() for name in next(reader, [])]
         for cells in reader:
-            if len(cells) > len(header):
-                raise DataError(
-                    f"{table}, line {reader.line_num} has {len(cells)} cells, but its header has {len(header)}. Quote "
-                    "cells that contain a comma."
-                )
             if any(cells):
                 padded = (*cells, *[""] * (len(header) - len(cells)))
-                yield reader.line_num, dict(zip(header, padded, strict=True))
+                yield reader.line_num, dict(zip(header, padded, strict=False)), len(padded) - len(header)
 
 
 def _json_records(table: Path) -> Iterator[Record]:
@@ -292,4 +302,4 @@ def _json_records(table: Path) -> Iterator[Record]:
                 raise DataError(
                     f'{table}, line {number} is not a JSON object, such as {{"file_name": ..., "label": ...}}.'
                 )
-            yield number, {name.strip().lower(): cell for name, cell in value.items()}
+            yield number, {name.strip().lower(): cell for name, cell in value.items()}, 0

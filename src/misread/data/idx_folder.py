@@ -14,8 +14,9 @@ _SPLIT = {"train": "train", "t10k": "test", "test": "test", "val": "val", "valid
 def find_idx(folder: Path) -> dict[tuple[str, str], Path]:
     """(split, "images" or "labels") -> file, for the IDX files in a folder. A plain file is preferred to its `.gz`."""
     found: dict[tuple[str, str], Path] = {}
-    for path in sorted(folder.iterdir()):
-        if (match := _NAME.search(path.name)) and not path.name.startswith(".") and path.is_file():
+    named = [path for path in folder.iterdir() if _NAME.search(path.name) and not path.name.startswith(".")]
+    for path in sorted(named):
+        if (match := _NAME.search(path.name)) and path.is_file():
             found.setdefault((_SPLIT[match["split"]], match["kind"]), path)
     return found
 

@@ -113,7 +113,7 @@ def cross_val_predict(
     Raises TrainingError: a loss is no longer finite; nothing is stored.
     """
     started = time.perf_counter()
-    images = as_image_set(data)
+    images = as_image_set(data, quiet=progress is False)
     resolved = load_recipe(recipe, {**parse_settings(settings), **({} if seed is None else {"seed": seed})})
     resolved = resolved.model_copy(update={"loss": resolve_loss(resolved.loss, images.one_hot)})
     if not resolved.layers:

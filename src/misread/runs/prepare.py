@@ -55,9 +55,9 @@ class Job:
         return type(self.network).__qualname__ if self.custom_network else "recipe"
 
     @property
-    def bytes(self) -> int:
-        """Estimated size of the run on disk, with two checkpoints."""
-        return 11 * sum(tensor.nbytes for tensor in self.network.state_dict().values())
+    def weight_bytes(self) -> int:
+        """The size of all weights and buffers."""
+        return sum(tensor.nbytes for tensor in self.network.state_dict().values())
 
     @property
     def networks(self) -> list[nn.Module]:
@@ -96,12 +96,15 @@ def prepare(
     return Job(images, resolved, splits, fixed, checked, network is not None, chosen)
 
 
-def as_image_set(data: Any) -> ImageSet:
-    """The image set for the `data` argument of `train`. Raises DataError: an unsupported type."""
+def as_image_set(data: Any, quiet: bool = False) -> ImageSet:
+    """The image set for the `data` argument of `train`. quiet: show no progress while pictures are decoded.
+
+    Raises DataError: an unsupported type.
+    """
     if isinstance(data, ImageSet):
         return data
     if isinstance(data, str | Path):
-        return load(data)
+        return load(data, progress=None) if quiet else load(data)
     if isinstance(data, tuple | list) and len(data) == 2:
         first, second = data
         if isinstance(first, tuple | list) and isinstance(second, tuple | list) and len(first) == len(second) == 2:

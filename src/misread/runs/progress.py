@@ -69,6 +69,10 @@ def result_lines(run: Run) -> list[str]:
     lines = []
     if record.status == "interrupted":
         lines.append(f"Interrupted after {record.epochs_trained} complete epochs, with the weights of that time.")
+    if record.interruptions:
+        times = "once" if len(record.interruptions) == 1 else f"{len(record.interruptions)} times"
+        exact = all(interruption.exact for interruption in record.interruptions)
+        lines.append(f"Interrupted and resumed {times}; the result is {'' if exact else 'not '}the same as without.")
     if record.best_epoch and record.best_epoch != record.epochs_trained:
         lines.append(f"The weights are from epoch {record.best_epoch}, the best on validation.")
     if record.target_reached is not None:

@@ -103,7 +103,7 @@ def train_seeds(
     if seeds < 2:
         raise RecipeError(f"seeds is {seeds}, but must be 2 or more. Use train for a single training.")
     resolved = load_recipe(recipe, {**parse_settings(settings), **({} if seed is None else {"seed": seed})})
-    images = as_image_set(data)
+    images = as_image_set(data, quiet=progress is False)
     runs: list[Run] = []
     while len(runs) < seeds and not (runs and runs[-1].record.status == "interrupted"):
         runs.append(

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from misread import files
 from misread.models.summary import summarise
 from misread.runs import run_folder
 from misread.runs.prepare import Job, as_image_set, prepare
@@ -28,6 +29,10 @@ from misread.training.fit import fit_members
 from misread.training.networks import load_members
 from misread.training.recipe import Recipe, Settings, load_recipe, parse_settings
 from misread.training.session import TrainState
+
+RUN_SIZE = (
+    11  # times the weights: two checkpoints, each with two moments, an average and a best epoch; the final weights
+)
 
 
 def train(
@@ -72,13 +77,13 @@ def train(
     arguments = {"seed": seed, "epochs": epochs, "seconds": seconds, "target_accuracy": target}
     overrides = {**parse_settings(settings), **{key: value for key, value in arguments.items() if value is not None}}
     load_recipe(recipe, overrides)  # reports a bad recipe before the data is loaded
-    images = as_image_set(data)
+    images = as_image_set(data, quiet=progress is False)
     with _computing(threads):
         begun = time.perf_counter()
         job = prepare(images, recipe, network=network, label_patch=label_patch, settings=overrides, device=device)
         state = TrainState(job.recipe.member_seed(0))
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{job.recipe.name}"
-        with run_folder.new_run_folder(Path(out), name, job.bytes) as folder:
+        with run_folder.new_run_folder(Path(out), name, RUN_SIZE * job.weight_bytes) as folder:
             display = _display(progress)
             run = _carry_out(job, state, folder.path, (started, begun), callbacks, display)
     return _finish(run, folder.path, keep_checkpoints, display)
@@ -110,6 +115,7 @@ def resume(
     started = time.perf_counter()
     partial = reopen(Path(folder))
     with run_folder.writing(partial) as writing:
+        files.remove_partial_files(partial)
         start = read_start(partial)
         with _computing(threads or start.environment.threads):
             begun = time.perf_counter()
@@ -147,8 +153,9 @@ def _carry_out(
             return backend if member == first else job.backend(member, seed)
 
         events = fit_members(backend_of, job.recipe, train, val, state)
+        checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS, job.weight_bytes)
         all_callbacks = [*recipe_callbacks(job.recipe), *callbacks, StopWhen(interrupt.is_set)]
-        drive(events, state, [*all_callbacks, Checkpoints(folder / run_folder.CHECKPOINTS), progress])
+        drive(events, state, [*all_callbacks, checkpoints, progress])
         network = load_members(job.network, state.final_weights())
         return write_run(folder, job, network, state, backend.capabilities, started)
 

@@ -12,6 +12,7 @@ from misread.training.state_file import read_state, state_bytes
 
 EVERY_SECONDS = 15.0  # between checkpoints inside a long epoch
 TIME_SHARE = 0.02  # of the time, for writing checkpoints: with short epochs, not every epoch gets one
+WRITE_SPEED = 1e8  # bytes a second, hashing included, until the first checkpoint is measured
 MAX_CHECKPOINTS = 2  # if the last one is damaged, the one before it is used
 
 
@@ -19,13 +20,14 @@ class Checkpoints(Callback):
     """Writes a checkpoint at the end of epochs, every `EVERY_SECONDS` in long epochs, and at an interruption.
 
     folder: gets the checkpoints. Only the last two stay.
+    weight_bytes: size of the network's weights, from which the time for the first checkpoint is estimated.
     Put it after callbacks that change the state, so that it stores their changes.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, weight_bytes: int = 0) -> None:
         self.folder = folder
         self._written = time.monotonic()
-        self._cost = 0.0  # seconds to write the last checkpoint
+        self._cost = 3 * weight_bytes / WRITE_SPEED  # seconds for a checkpoint: weights and two moments
 
     def on_steps(self, event: StepsDone) -> None:
         if event.state.is_interrupted or time.monotonic() - self._written >= EVERY_SECONDS:

@@ -205,7 +205,8 @@ struct Dense {
                     add_input_gradients<1>(w + k * W, W, units_first, gx_mine + k * batch_p, batch_p, first, mixed);
             for (int64_t k = k0; k < k1; k++) move_weights<NV>(base + k * W, k, g, adam);  // now that they are used
         }
-        if (mine.from == 0 && !norm.on)  // the biases belong to the thread that has the first inputs
+        // The biases belong to the thread with the first inputs. With fewer inputs than threads, empty ranges start at 0 too.
+        if (mine.from == 0 && mine.to > 0 && !norm.on)
             for (int64_t j = 0; j < NV; j++) {
                 V sum = {};
                 for (int64_t b = 0; b < n; b++) sum += load(g + b * W + j * VL);

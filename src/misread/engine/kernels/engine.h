@@ -66,10 +66,11 @@ struct Engine {
         }
     }
 
-    // Take the arguments of a call; then every thread has to `enter` the team, and `work`.
+    // Take the arguments of a call, on one thread; then every thread has to `enter` the team, and `work`.
     void start(const Call &arguments) {
         call = arguments;
         for (Tally &tally : tallies) tally = {};
+        if (!call.trains) prepare_prediction();
         team.open();
     }
 
@@ -103,15 +104,17 @@ struct Engine {
         for (int64_t t = 0; t < threads; t++) *call.correct += tallies[t].correct;
     }
 
+    // Scales, shifts and backgrounds, which hold for the whole call.
+    void prepare_prediction() {
+        FlushTiny flush;
+        for (const Conv &layer : convs)
+            if (layer.norm.on) layer.norm.fix();
+        for (const Dense &layer : dense)
+            if (layer.norm.on) layer.norm.fix();
+        for (const Conv &layer : convs) layer.find_background();
+    }
+
     void predict(int thread) {
-        if (thread == 0) {
-            for (const Conv &layer : convs)
-                if (layer.norm.on) layer.norm.fix();
-            for (const Dense &layer : dense)
-                if (layer.norm.on) layer.norm.fix();
-            for (const Conv &layer : convs) layer.find_background();
-        }
-        team.barrier();  // scales, shifts and backgrounds, before any thread uses them
         const Dense &last = dense.back();
         for (int64_t done = 0; done < call.n; done += batch) {
             int64_t n = call.n - done < batch ? call.n - done : batch;

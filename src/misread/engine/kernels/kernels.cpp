@@ -168,7 +168,7 @@ int32_t engine_start_prediction(Engine *e, const uint8_t *images, int64_t n, flo
 
 int32_t engine_work(Engine *e, int32_t thread) {
     if (!between("thread", thread, 0, e->threads - 1)) return 1;
-    if (!e->team.enter()) return !refuse("the call was cancelled");
+    if (!e->team.enter()) return !refuse("no call was started, or it was cancelled");
     e->work(thread);
     return 0;
 }

@@ -17,10 +17,10 @@ INLINE Range share(int64_t n, int thread, int64_t threads) {
 
 // The threads of one engine. A call goes: `open`, then on every thread `enter`, the work with its barriers, and out.
 class Team {
-    std::atomic<int> entered{0};      // threads that called `enter`, or CANCELLED
-    std::atomic<int> arrived{0};      // threads at the barrier
-    std::atomic<uint32_t> passed{0};  // barriers so far; wraps around
     static constexpr int CANCELLED = -1;
+    std::atomic<int> entered{CANCELLED};  // threads that called `enter`, or CANCELLED
+    std::atomic<int> arrived{0};          // threads at the barrier
+    std::atomic<uint32_t> passed{0};      // barriers so far; wraps around
 
   public:
     int threads = 1;
@@ -28,16 +28,17 @@ class Team {
     // Before the threads of a call start.
     void open() { entered.store(0, std::memory_order_release); }
 
-    // Wait until all threads are here. False: the call was cancelled, and no thread may work. All get the same answer.
+    // Wait until all threads are here. False: no call is open, or it was cancelled, and no thread may work. All get the
+    // same answer.
     bool enter() {
         int count = entered.load(std::memory_order_acquire);
         do {
-            if (count == CANCELLED) return false;
+            if (count == CANCELLED || count == threads) return false;
         } while (!entered.compare_exchange_weak(count, count + 1, std::memory_order_acq_rel));
         if (count + 1 == threads) entered.notify_all();
         while ((count = entered.load(std::memory_order_acquire)) != threads) {
             if (count == CANCELLED) return false;
-            entered.wait(count, std::memory_order_acquire);
+            wait_for_change(entered, count);
         }
         return true;
     }
@@ -61,15 +62,19 @@ class Team {
             passed.notify_all();
             return;
         }
-        // Spin through a short wait and sleep through a longer one: another program may want the core, or the very
-        // thread that this one waits for.
-        for (int spins = 0; passed.load(std::memory_order_acquire) == turn; spins++) {
-            if (spins > 400) passed.wait(turn, std::memory_order_acquire);
+        wait_for_change(passed, turn);
+    }
+
+  private:
+    // Spin through a short wait and sleep through a longer one: another program may want the core, or the very thread
+    // that this one waits for.
+    template <class T> static void wait_for_change(const std::atomic<T> &value, T from) {
+        for (int spins = 0; value.load(std::memory_order_acquire) == from; spins++) {
+            if (spins > 400) value.wait(from, std::memory_order_acquire);
             else relax();
         }
     }
 
-  private:
     // Tell the processor that this is a spinning loop.
     static void relax() {
 #if defined(__SSE__)
