@@ -69,7 +69,7 @@ def test_planted_wrong_labels_are_found_suggested_and_drawn(cli: Cli, flawed: Pa
     assert "training" not in again.out
 
 
-def test_the_whole_journey_from_doubt_to_a_better_score(cli: Cli, flawed: Path) -> None:
+def test_fixing_doubtful_labels_improves_the_score(cli: Cli, flawed: Path) -> None:
     listed = found(cli, flawed, "--split", "all", "--top", 7, "--csv", "all.csv", *QUICK)
     assert {(r["split"], r["index"]) for r in listed} == {("test", 5), *(("train", row) for row in PLANTED)}
     with Path("all.csv").open() as file:
@@ -153,7 +153,7 @@ def test_a_run_is_ranked_by_its_own_network(cli: Cli, flawed: Path) -> None:
     assert "is a run, which is not trained again. Leave out --recipe, --folds" in refused.err
 
 
-def test_fixes_are_shown_where_they_lie_and_reverted(cli: Cli, flawed: Path) -> None:
+def test_fixes_are_shown_with_their_places_and_reverted(cli: Cli, flawed: Path) -> None:
     data = misread.load(flawed)
     hashes = image_hashes(data.train.images)
     cli("labels", "apply", "p", flawed, "--fix", f"{hashes[3]}=3", "--fix", f"{hashes[50]}=2", "--by", "Ada",
@@ -174,7 +174,7 @@ def test_fixes_are_shown_where_they_lie_and_reverted(cli: Cli, flawed: Path) -> 
     assert cli("labels", "revert", "p", hashes[3]).code == 2
 
 
-def test_merging_reports_conflicts_and_writes_nothing_then(cli: Cli, flawed: Path) -> None:
+def test_merging_reports_conflicts_and_then_writes_nothing(cli: Cli, flawed: Path) -> None:
     hashes = image_hashes(misread.load(flawed).train.images)
     cli("labels", "apply", "a", flawed, "--fix", f"{hashes[3]}=3", "--by", "Ada")
     cli("labels", "apply", "b", flawed, "--fix", f"{hashes[3]}=2", "--fix", f"{hashes[50]}=2", "--by", "Bob")
@@ -193,7 +193,7 @@ def test_merging_reports_conflicts_and_writes_nothing_then(cli: Cli, flawed: Pat
     assert "both already exists" in cli("labels", "merge", "a", "b", "--out", "both").err
 
 
-def test_a_line_that_was_cut_off_is_reported_wherever_the_patch_is_used(cli: Cli, flawed: Path) -> None:
+def test_an_incomplete_line_is_reported_wherever_the_patch_is_used(cli: Cli, flawed: Path) -> None:
     hashes = image_hashes(misread.load(flawed).train.images)
     cli("labels", "apply", "p", flawed, "--fix", f"{hashes[3]}=3")
     with Path("p").open("a") as file:
