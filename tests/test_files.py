@@ -15,7 +15,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_is_written_and_nothing_else_is_left(tmp_path: Path) -> None:
+def test_a_file_is_written_and_no_temporary_file_is_left(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "größer\n")
     write_bytes(tmp_path / "b.bin", b"\x00\xff")
     assert (tmp_path / "a.txt").read_bytes() == "größer\n".encode()
@@ -65,7 +65,7 @@ def test_failure_before_anything_is_written_raises_its_own_error(tmp_path: Path)
     assert names(tmp_path) == []
 
 
-def test_a_folder_that_is_not_there_raises_an_os_error(tmp_path: Path) -> None:
+def test_a_missing_folder_raises_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_text(tmp_path / "none" / "a.txt", "text")
 

@@ -55,7 +55,7 @@ def test_train_json_is_the_record_and_nothing_else(cli: Callable[..., Result], s
 def test_train_target_is_the_recipes_setting(cli: Callable[..., Result], shared: tuple[Path, Path]) -> None:
     quick = ("--set", "optimizer.learning_rate=0.05", "--set", "validation.name=carve")
     done = cli("train", shared[0], *SMALL, "--target", 0.01, *quick)
-    assert "Reached the target, 1.00% on validation, in epoch 1." in done.out
+    assert "Reached the target of 1.00% on validation in epoch 1." in done.out
     refused = cli("train", shared[0], *SMALL, "--target", 0.99)
     assert refused.code == 2
     assert "target_accuracy: it would choose on the test split" in refused.err
@@ -294,7 +294,10 @@ def test_misreads_writes_only_pictures_as_pictures(
     cli: Callable[..., Result], shared: tuple[Path, Path], tmp_path: Path
 ) -> None:
     done = cli("misreads", shared[1], "--png", tmp_path / "gallery.doc")
-    assert (done.code, done.err) == (2, f"Error: {tmp_path / 'gallery.doc'}: a picture is written as .png or .svg.\n")
+    assert (done.code, done.err) == (
+        2,
+        f"Error: {tmp_path / 'gallery.doc'} is not the name of a picture. Use the suffix .png or .svg.\n",
+    )
     done = cli("misreads", shared[1], "--png", tmp_path / "no" / "gallery.png")
     assert done.code == 2
     assert "cannot be written: No such file or directory" in done.err
@@ -392,7 +395,10 @@ def test_data_check_finds_what_is_wrong(cli: Callable[..., Result], tmp_path: Pa
     assert (tmp_path / "pairs.csv").read_text().splitlines()[0] == ",".join(pair)
     assert "Picture: " in as_json.err
     assert cli("data", "check", data, "--strict").code == 2
-    assert "a picture is written as .png or .svg" in cli("data", "check", data, "--png", "pairs.doc").err
+    assert (
+        "is not the name of a picture. Use the suffix .png or .svg"
+        in cli("data", "check", data, "--png", "pairs.doc").err
+    )
 
 
 def test_demo_without_mnist_trains_on_digits_and_says_why(
@@ -422,7 +428,7 @@ def test_demo_without_mnist_trains_on_digits_and_says_why(
         (["train", "digits", "--recipe", "tutorial-mpl"], "Did you mean 'tutorial-mlp'?"),
         (["train", "digits", "--set", "epoch=3"], "epoch: there is no such setting. Did you mean 'epochs'?"),
         (["train", "digits", "--device", "cud"], "Did you mean 'cuda'?"),
-        (["train", "digits", "--size", "big"], "not of the form 28 or 28x32"),
+        (["train", "digits", "--size", "big"], "is invalid. Use the form 28 or 28x32"),
         (
             ["train", "digits", "--size", "20"],
             "has images of 28x28, not 20x20; only pictures in folders can be resized",

@@ -55,7 +55,7 @@ def test_augmentation_follows_recipe_and_seed(cli: Callable[..., Result], idx_fo
     [
         (("--augmented", "-r", "tutorial-mlp"), "Error: The recipe 'tutorial-mlp' augments nothing."),
         (("--split", "val"), "Error: idx has no split 'val'; it has train, test."),
-        (("--png", "a.doc"), "a.doc: a picture is written as .png or .svg."),
+        (("--png", "a.doc"), "a.doc is not the name of a picture. Use the suffix .png or .svg."),
         (("--augmented", "--set", "augmentation.rotaton=3"), "there is no such setting. Did you mean 'rotation'?"),
         (("--augmented", "--set", "augmentation.rotation=300"), "augmentation.rotation: 300"),
     ],

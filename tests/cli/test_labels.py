@@ -53,7 +53,7 @@ def test_planted_wrong_labels_are_found_suggested_and_drawn(cli: Cli, flawed: Pa
     assert {int(t[0]): int(t[1]) for t in told} == PLANTED
     assert all(t[2] == truth(int(t[0])) and t[5] == "yes" for t in told)
     assert "The 6 most doubtful of 320 labels (fast on signs, held out, train, self-confidence)" in done.out
-    assert "Kept in held-out/signs-train-fast-seed0; " in done.out
+    assert "Predictions in held-out/signs-train-fast-seed0; " in done.out
     with Path("out.csv").open() as file:
         rows = list(csv.DictReader(file))
     hashes = image_hashes(misread.load(flawed).train.images)
@@ -65,11 +65,11 @@ def test_planted_wrong_labels_are_found_suggested_and_drawn(cli: Cli, flawed: Pa
         assert picture.width > 400
 
     again = cli("labels", flawed, *QUICK, "--top", 6, "--method", "confident-learning")
-    assert "Taken from held-out/signs-train-fast-seed0; " in again.out
+    assert "Predictions from held-out/signs-train-fast-seed0; " in again.out
     assert "training" not in again.out
 
 
-def test_the_whole_journey_from_doubt_to_a_better_score(cli: Cli, flawed: Path) -> None:
+def test_fixing_doubtful_labels_improves_the_score(cli: Cli, flawed: Path) -> None:
     listed = found(cli, flawed, "--split", "all", "--top", 7, "--csv", "all.csv", *QUICK)
     assert {(r["split"], r["index"]) for r in listed} == {("test", 5), *(("train", row) for row in PLANTED)}
     with Path("all.csv").open() as file:
@@ -150,10 +150,10 @@ def test_a_run_is_ranked_by_its_own_network(cli: Cli, flawed: Path) -> None:
     assert refused.code == 2
     assert "trained on its train images and repeats their labels" in refused.err
     refused = cli("labels", run.folder, "--folds", 3, "--recipe", "tutorial-cnn")
-    assert "is a run, and is not trained again: --recipe, --folds would mean nothing" in refused.err
+    assert "is a run, which is not trained again. Leave out --recipe, --folds" in refused.err
 
 
-def test_fixes_are_shown_where_they_lie_and_reverted(cli: Cli, flawed: Path) -> None:
+def test_fixes_are_shown_with_their_places_and_reverted(cli: Cli, flawed: Path) -> None:
     data = misread.load(flawed)
     hashes = image_hashes(data.train.images)
     cli("labels", "apply", "p", flawed, "--fix", f"{hashes[3]}=3", "--fix", f"{hashes[50]}=2", "--by", "Ada",
@@ -161,7 +161,7 @@ def test_fixes_are_shown_where_they_lie_and_reverted(cli: Cli, flawed: Path) -> 
     shown = cli("labels", "show", "p").out.splitlines()
     assert shown[0].split() == ["hash", "old", "new", "by", "at", "note"]
     assert shown[1].split()[:4] == [hashes[3][:12], "0", "3", "Ada"]
-    assert shown[-1] == "2 in force in p, 0 undone; 2 lines"
+    assert shown[-1] == "2 active in p, 0 undone; 2 lines"
     done = cli("labels", "show", "p", flawed, "--png", "p.png", "--json")
     assert [(r["split"], r["index"], r["old"], r["new"], r["note"]) for r in json.loads(done.out)] == [
         ("train", 3, "0", "3", "plain to see"), ("train", 50, "1", "2", "plain to see"),
@@ -170,11 +170,11 @@ def test_fixes_are_shown_where_they_lie_and_reverted(cli: Cli, flawed: Path) -> 
     done = cli("labels", "revert", "p", hashes[3][:12], "--note", "not so plain")
     assert done.out.splitlines()[-1] == "1 reverted in p"
     assert json.loads(cli("labels", "show", "p", "--json").out)[0]["hash"] == hashes[50]
-    assert cli("labels", "show", "p").out.splitlines()[-1] == "1 in force in p, 1 undone; 3 lines"
+    assert cli("labels", "show", "p").out.splitlines()[-1] == "1 active in p, 1 undone; 3 lines"
     assert cli("labels", "revert", "p", hashes[3]).code == 2
 
 
-def test_merging_reports_conflicts_and_writes_nothing_then(cli: Cli, flawed: Path) -> None:
+def test_merging_reports_conflicts_and_then_writes_nothing(cli: Cli, flawed: Path) -> None:
     hashes = image_hashes(misread.load(flawed).train.images)
     cli("labels", "apply", "a", flawed, "--fix", f"{hashes[3]}=3", "--by", "Ada")
     cli("labels", "apply", "b", flawed, "--fix", f"{hashes[3]}=2", "--fix", f"{hashes[50]}=2", "--by", "Bob")
@@ -182,7 +182,7 @@ def test_merging_reports_conflicts_and_writes_nothing_then(cli: Cli, flawed: Pat
     assert done.code == 1
     assert f"Conflict: {hashes[3][:12]}: a says 3 (Ada" in done.out
     assert "; b says 2 (Bob" in done.out
-    assert "contradict each other for 1 image; nothing was written" in done.err
+    assert "conflict for 1 image; nothing was written" in done.err
     assert not Path("both").exists()
     told = json.loads(cli("labels", "merge", "a", "b", "--out", "both", "--json").out)
     assert (told["out"], [c["hash"] for c in told["conflicts"]]) == (None, [hashes[3]])
@@ -193,7 +193,7 @@ def test_merging_reports_conflicts_and_writes_nothing_then(cli: Cli, flawed: Pat
     assert "both already exists" in cli("labels", "merge", "a", "b", "--out", "both").err
 
 
-def test_a_line_that_was_cut_off_is_reported_wherever_the_patch_is_used(cli: Cli, flawed: Path) -> None:
+def test_an_incomplete_line_is_reported_wherever_the_patch_is_used(cli: Cli, flawed: Path) -> None:
     hashes = image_hashes(misread.load(flawed).train.images)
     cli("labels", "apply", "p", flawed, "--fix", f"{hashes[3]}=3")
     with Path("p").open("a") as file:
@@ -211,10 +211,10 @@ def test_a_line_that_was_cut_off_is_reported_wherever_the_patch_is_used(cli: Cli
     [
         (["nowhere"], "There is no data set or path 'nowhere'"),
         (["digits", "--method", "margin"], "There is no method 'margin'."),
-        (["digits", "--split", "val"], "There is no choice 'val' of what to hold out"),
-        (["digits", "--png", "x.doc"], "a picture is written as .png or .svg"),
+        (["digits", "--split", "val"], "The images of 'val' cannot be held out"),
+        (["digits", "--png", "x.doc"], "is not the name of a picture. Use the suffix .png or .svg"),
         (["digits", "--labels", "nowhere"], "The patch nowhere cannot be read"),
-        (["apply", "p", "digits"], "There is nothing to add: give --from FILE or --fix HASH=NEW"),
+        (["apply", "p", "digits"], "There is nothing to add. Use --from FILE or --fix HASH=NEW"),
         (["apply", "p", "digits", "--fix", "abc"], "The fix 'abc' is not of the form HASH=NEW"),
         (["apply", "p", "digits", "--fix", "xyz=3"], "xyz is the hash of no image"),
         (["apply", "p", "digits", "--from", "no.csv"], "no.csv cannot be read"),

@@ -34,7 +34,7 @@ def workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.usefixtures("workers")
 @pytest.mark.parametrize("count", [0, 1, 3, 40])
-def test_files_come_in_order_and_broken_ones_keep_their_place(tmp_path: Path, count: int) -> None:
+def test_files_are_decoded_in_order_and_unreadable_ones_are_reported_by_position(tmp_path: Path, count: int) -> None:
     paths = [save(tmp_path / f"{i}.png", i) for i in range(count)]
     for path in paths[::7]:
         path.write_bytes(b"broken")
@@ -48,7 +48,7 @@ def test_files_come_in_order_and_broken_ones_keep_their_place(tmp_path: Path, co
 
 
 @pytest.mark.usefixtures("workers")
-def test_the_first_of_another_size_is_named_however_many_there_are(tmp_path: Path) -> None:
+def test_an_error_names_the_first_file_of_another_size(tmp_path: Path) -> None:
     for i in range(30):
         save(tmp_path / "ab"[i % 2] / f"{i:02}.png", i, side=5 if i > 11 else 4)
     with pytest.raises(DataError, match=r"a/00.png is 4x4, a/12.png is 5x5 .*\n.*--size 4x4"):
@@ -59,9 +59,7 @@ def leave(pixels: np.ndarray) -> np.ndarray:
     os._exit(3)
 
 
-def test_a_decoding_process_that_dies_is_reported_with_the_files_it_had(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_crashed_decoding_process_is_reported_with_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode, "PROCESSES_FROM", 1)
     paths = [str(save(tmp_path / f"{i}.png", i)) for i in range(9)]
     message = rf"\(exit code 3\), while it read the 9 files from\n{paths[0]} to\n{paths[8]}.\n.*Move these files away"
@@ -69,7 +67,7 @@ def test_a_decoding_process_that_dies_is_reported_with_the_files_it_had(
         list(batches)
 
 
-def test_where_no_process_can_be_started_threads_decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_decode_if_no_process_can_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode, "PROCESSES_FROM", 1)
     monkeypatch.setattr("sys.executable", str(tmp_path / "none"))
     paths = [str(save(tmp_path / f"{i}.png", i)) for i in range(9)]
@@ -78,7 +76,7 @@ def test_where_no_process_can_be_started_threads_decode(tmp_path: Path, monkeypa
     assert batch.pixels[:, 0, 0, 0].tolist() == list(range(9))
 
 
-def test_other_sizes_are_refused_with_the_size() -> None:
+def test_other_sizes_are_refused_and_the_error_has_the_size() -> None:
     with pytest.raises(OtherSize) as refused:
         decode.of_size(np.zeros((3, 5, 1), np.uint8), 3, 4)
     assert refused.value.size == (3, 5)
@@ -87,7 +85,7 @@ def test_other_sizes_are_refused_with_the_size() -> None:
 # special files, links, and what Pillow makes of broken pictures
 
 
-def test_pipes_and_circles_of_links_are_passed_over(tmp_path: Path) -> None:
+def test_pipes_and_circular_links_are_skipped(tmp_path: Path) -> None:
     for k, name in enumerate(("cat", "dog")):
         for i in range(3):
             save(tmp_path / name / f"{i}.png", 10 * k + i)
@@ -106,7 +104,7 @@ def test_pipes_and_circles_of_links_are_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.png", "images.npy", "train-images-idx3-ubyte", "metadata.csv", "labels.jsonl"])
-def test_a_pipe_never_makes_anyone_wait(tmp_path: Path, name: str) -> None:
+def test_a_pipe_never_blocks(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
     with pytest.raises(DataError, match="is a pipe or a device, not an image file"):
         read_picture(tmp_path / name)
@@ -116,7 +114,7 @@ def test_a_pipe_never_makes_anyone_wait(tmp_path: Path, name: str) -> None:
         misread.load(tmp_path / name)
 
 
-def test_files_are_in_the_order_of_their_paths(tmp_path: Path) -> None:
+def test_files_are_in_path_order(tmp_path: Path) -> None:
     """As `sorted` orders `Path`s, folder by folder: `a-b` comes after `a/z`, though `-` comes before `/`."""
     names = ["a/z.png", "a-b.png", "a/é/1.png", "a/é.png", "Z.PNG", "b.JPEG", "b/.hidden.png", ".h/x.png", "b/t.txt"]
     for name in names:
@@ -127,7 +125,7 @@ def test_files_are_in_the_order_of_their_paths(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "bmp", "tiff", "webp"])
-def test_whatever_bytes_are_broken_the_file_is_named(tmp_path: Path, kind: str) -> None:
+def test_errors_for_damaged_bytes_name_the_file(tmp_path: Path, kind: str) -> None:
     """Decoders raise errors of many kinds; to us all say that this file is damaged, or give some picture."""
     rng = np.random.default_rng(0)
     buffer = io.BytesIO()
@@ -158,7 +156,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("at_once")
-def test_progress_is_lines_where_there_is_no_terminal(
+def test_progress_is_lines_without_a_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decode, "BATCH_FILES", 4)

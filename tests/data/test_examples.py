@@ -7,7 +7,7 @@ LABELS = np.random.default_rng(0).choice([0, 1, 2, 5], 200, p=[0.7, 0.2, 0.08, 0
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 9, 50, 200, 900])
-def test_classes_take_turns_for_as_long_as_they_have_images(count: int) -> None:
+def test_classes_alternate_while_they_have_images(count: int) -> None:
     picked = pick_examples(LABELS, count, seed=1)
     assert len(picked) == len(set(picked.tolist())) == min(count, 200)
     left = {label: int((label == LABELS).sum()) for label in (0, 1, 2, 5)}
@@ -20,7 +20,7 @@ def test_classes_take_turns_for_as_long_as_they_have_images(count: int) -> None:
     assert LABELS[picked].tolist() == expected[: len(picked)]
 
 
-def test_the_seed_draws_which_and_more_begin_with_the_same() -> None:
+def test_the_seed_decides_and_a_larger_count_extends_a_smaller_one() -> None:
     assert pick_examples(LABELS, 8, 3).tolist() == pick_examples(LABELS, 8, 3).tolist()
     assert pick_examples(LABELS, 8, 3).tolist() != pick_examples(LABELS, 8, 4).tolist()
     assert pick_examples(LABELS, 20, 3)[:8].tolist() == pick_examples(LABELS, 8, 3).tolist()

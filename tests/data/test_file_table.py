@@ -77,7 +77,7 @@ def test_json_lines_are_read_and_numbers_are_classes_in_numeric_order(tmp_path: 
     assert data.class_names == ("2", "9", "10")
 
 
-def test_it_is_the_set_that_class_folders_of_the_same_pictures_are(tmp_path: Path) -> None:
+def test_a_table_gives_the_same_set_as_class_folders(tmp_path: Path) -> None:
     in_order = sorted(zip(LABELS, range(8), strict=True))
     for position, (label, k) in enumerate(in_order):
         picture(tmp_path / "folders" / label / f"{position}.png", k)
@@ -150,7 +150,7 @@ def test_names_and_labels_of_any_script(tmp_path: Path) -> None:
     assert set(data.class_names) == set(labels)
 
 
-def test_backslashes_and_a_byte_order_mark_as_windows_writes_them(tmp_path: Path) -> None:
+def test_backslashes_and_a_byte_order_mark_from_windows_are_accepted(tmp_path: Path) -> None:
     pictures(tmp_path, [f"a/{n}" for n in NAMES])
     table = write_csv(
         tmp_path / "metadata.csv",
@@ -196,7 +196,7 @@ def test_file_names_outside_the_folder_are_refused(tmp_path: Path, name: str) ->
         misread.load(folder)
 
 
-def test_links_that_stay_inside_are_followed_and_circles_end(tmp_path: Path) -> None:
+def test_links_inside_the_folder_are_followed_and_circular_links_are_reported(tmp_path: Path) -> None:
     pictures(tmp_path / "real", NAMES)
     (tmp_path / "again").symlink_to("real")
     (tmp_path / "one.png").symlink_to("two.png")
@@ -271,6 +271,6 @@ def test_class_folders_are_used_if_a_table_has_no_labels(tmp_path: Path) -> None
     assert misread.load(tmp_path).class_names == ("cat", "dog")
 
 
-def test_a_csv_of_pixels_is_still_one(tmp_path: Path) -> None:
+def test_a_csv_of_pixels_is_not_a_file_table(tmp_path: Path) -> None:
     write_csv(tmp_path / "id.csv", "id,a,b,c,d", *((k % 2, k, k, k, k) for k in range(8)))
     assert misread.load(tmp_path / "id.csv").image_shape == (2, 2, 1)

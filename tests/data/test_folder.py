@@ -40,7 +40,7 @@ def test_flat_folders_give_classes_by_name_and_files_by_path(tmp_path: Path) -> 
         assert [everything.files[r] for r in split.rows] == list(split.files or ())
 
 
-def test_split_folders_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_split_folders_give_the_splits(tmp_path: Path) -> None:
     for split, count in (("train", 4), ("val", 2), ("test", 3)):
         class_folders(tmp_path / split, count=count)
     data = misread.load(tmp_path)
@@ -56,7 +56,7 @@ def test_class_folders_named_by_numbers_are_in_numeric_order(tmp_path: Path) -> 
     assert data.class_names == names
 
 
-def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
+def test_hidden_files_and_folders_are_skipped(tmp_path: Path) -> None:
     class_folders(tmp_path)
     save(tmp_path / ".thumbnails" / "x.png", grey(1))
     save(tmp_path / "cat" / ".hidden.png", grey(1))
@@ -105,19 +105,19 @@ def test_an_empty_folder_says_what_is_needed(tmp_path: Path) -> None:
         misread.load(tmp_path)
 
 
-def test_one_class_is_no_classification(tmp_path: Path) -> None:
+def test_a_single_class_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="All 5 train images have one class, 'cat'"):
         misread.load(class_folders(tmp_path, ("cat",)))
 
 
-def test_a_class_that_only_test_has_is_refused(tmp_path: Path) -> None:
+def test_a_class_missing_from_train_is_refused(tmp_path: Path) -> None:
     class_folders(tmp_path / "train")
     class_folders(tmp_path / "test", ("cat", "dog", "bird"))
     with pytest.raises(DataError, match="class folder 'bird', which the train split does not have"):
         misread.load(tmp_path)
 
 
-def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+def test_a_class_may_be_named_train(tmp_path: Path) -> None:
     assert misread.load(class_folders(tmp_path, ("bus", "train"))).class_names == ("bus", "train")
 
 
@@ -138,7 +138,7 @@ def test_one_colour_image_makes_the_whole_set_colour(tmp_path: Path) -> None:
 RAMP = np.arange(24, dtype=np.uint8).reshape(6, 4) * 10
 
 
-def test_palette_images_are_looked_up(tmp_path: Path) -> None:
+def test_palette_images_are_resolved(tmp_path: Path) -> None:
     path = tmp_path / "p.png"
     Image.fromarray(RAMP).convert("P").save(path)
     np.testing.assert_array_equal(read_picture(path)[..., 0], RAMP)
@@ -151,7 +151,7 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_picture(path)[..., 0], RAMP)
 
 
-def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
+def test_transparent_pixels_become_white(tmp_path: Path) -> None:
     rgba = np.zeros((2, 2, 4), np.uint8)
     rgba[0, 0] = (0, 0, 0, 255)
     path = save(tmp_path / "a.png", rgba)

@@ -91,7 +91,7 @@ def plainly(folder: Path, size: tuple[int, int] | None = None) -> tuple[list[str
 @pytest.mark.parametrize("in_file", [False, True])
 @pytest.mark.parametrize("size", [None, (5, 7)])
 @pytest.mark.parametrize("colour", [False, True])
-def test_first_and_later_loads_give_what_reading_one_by_one_gives(
+def test_first_and_later_loads_equal_reading_each_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undecodable: Callable[[], None],
     colour: bool, size: tuple[int, int] | None, in_file: bool, processes: bool,
 ) -> None:  # fmt: skip
@@ -128,14 +128,14 @@ def test_splits_in_folders_are_cached_as_well(tmp_path: Path, undecodable: Calla
     assert {name: len(split) for name, split in first.splits.items()} == {"train": 8, "val": 10, "test": 6}
 
 
-def test_other_sizes_have_copies_of_their_own(folder: Path, undecodable: Callable[[], None]) -> None:
+def test_each_size_has_its_own_cache_entry(folder: Path, undecodable: Callable[[], None]) -> None:
     loaded = {size: misread.load(folder, size=size) for size in (None, 3, (8, 5))}
     undecodable()
     for size, data in loaded.items():
         same(data, misread.load(folder, size=size))
 
 
-def test_the_path_by_which_the_folder_is_called_makes_no_difference(
+def test_different_paths_to_a_folder_share_a_cache_entry(
     folder: Path, undecodable: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "dog" / "broken.png").write_bytes(b"no picture")
@@ -187,7 +187,7 @@ def exchange(folder: Path) -> None:
 @pytest.mark.parametrize(
     "change", [change_pixels, change_and_restore_size_and_time, add, remove, rename, relabel, exchange]
 )
-def test_what_changes_in_the_folder_is_noticed(folder: Path, change: Callable[[Path], None]) -> None:
+def test_changes_in_the_folder_are_detected(folder: Path, change: Callable[[Path], None]) -> None:
     before = misread.load(folder).fingerprint
     change(folder)
     after = misread.load(folder)
@@ -227,7 +227,7 @@ def flip_a_bit(path: Path) -> None:
     ],
     ids=["bit", "short", "long", "empty", "other", "removed"],
 )
-def test_a_damaged_copy_is_noticed_and_made_again(
+def test_a_damaged_cache_entry_is_detected_and_written_again(
     folder: Path, undecodable: Callable[[], None], part: Callable[[], Path], damage: Callable[[Path], object]
 ) -> None:
     first = misread.load(folder)
@@ -237,7 +237,7 @@ def test_a_damaged_copy_is_noticed_and_made_again(
     same(first, misread.load(folder))
 
 
-def test_a_file_that_was_just_changed_is_not_relied_on(folder: Path) -> None:
+def test_a_recently_changed_file_is_decoded_again(folder: Path) -> None:
     """Its clock may not have ticked yet, so that another change would leave no trace."""
     path = folder / "dog" / "写真 0.png"
     os.utime(path)
@@ -254,7 +254,7 @@ def test_a_file_that_was_just_changed_is_not_relied_on(folder: Path) -> None:
     assert pixels_file() == settled
 
 
-def test_what_could_not_be_read_is_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_files_are_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when a disk had an error, or memory was short: the file itself is as it was."""
     path = folder / "dog" / "写真 0.png"
 
@@ -281,9 +281,7 @@ def test_another_version_of_the_decoder_decodes_again(folder: Path, monkeypatch:
     assert pixels_file() != first
 
 
-def test_a_cache_that_cannot_be_written_costs_a_note_and_nothing_else(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_unwritable_cache_only_gives_a_note(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     cached = misread.load(folder)
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("MISREAD_CACHE", str(tmp_path / "file" / "cache"))
@@ -308,7 +306,7 @@ print(data.fingerprint, len(lines), lines[0].split(". ")[0])
 """
 
 
-def test_a_disk_that_is_full_half_way_costs_a_note_and_leaves_nothing(folder: Path) -> None:
+def test_a_full_disk_gives_a_note_and_leaves_no_files(folder: Path) -> None:
     done = run(FULL, folder)
     entry_ = entry()
     assert list(entry_.iterdir()) == []
@@ -321,7 +319,7 @@ def test_a_disk_that_is_full_half_way_costs_a_note_and_leaves_nothing(folder: Pa
 LOAD = "import sys, misread; print(misread.load(sys.argv[1]).fingerprint)"
 
 
-def test_processes_that_load_at_once_do_not_disturb_each_other(folder: Path) -> None:
+def test_processes_may_load_at_the_same_time(folder: Path) -> None:
     command = [sys.executable, "-c", LOAD, str(folder)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     prints = {process.communicate(timeout=60)[0].strip() for process in running}
@@ -351,7 +349,7 @@ def children_of(pid: int) -> set[int]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "ctrl-c"])
-def test_a_process_that_ends_half_way_leaves_nothing_that_is_used(folder: Path, how: signal.Signals) -> None:
+def test_an_entry_of_a_killed_process_is_never_used(folder: Path, how: signal.Signals) -> None:
     command = [sys.executable, "-c", SLOW, str(folder)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -399,7 +397,7 @@ def test_a_script_without_a_main_guard_is_run_once(folder: Path, tmp_path: Path)
     assert done.stdout == "once\n"
 
 
-def test_pixels_that_a_new_copy_replaces_are_removed_but_stay_readable(folder: Path) -> None:
+def test_replaced_pixels_are_removed_but_open_maps_stay_readable(folder: Path) -> None:
     data = misread.load(folder)
     images = data.split("all").images.copy()
     first = pixels_file()
@@ -435,7 +433,7 @@ except MemoryError:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
-def test_a_folder_larger_than_the_memory_allowed_is_decoded_and_loaded(tmp_path: Path) -> None:
+def test_a_folder_larger_than_the_memory_limit_is_decoded_and_loaded(tmp_path: Path) -> None:
     """Under a limit on a process's own memory, which maps of files do not count towards; a copy of all breaks it."""
     pixels = np.zeros((500, 400, 3), np.uint8)
     pixels[..., 0] = 1

@@ -12,7 +12,7 @@ def digits() -> ImageSet:
     return misread.load("digits")
 
 
-def test_digits_are_laid_the_way_mnist_is(digits: ImageSet) -> None:
+def test_digits_are_placed_like_mnist(digits: ImageSet) -> None:
     """The published recipe: 28x28, the ink within 20x20, its centre of mass in the middle."""
     images = digits.train.images[..., 0].astype(float)
     ys, xs = np.mgrid[0:28, 0:28] + 0.5
@@ -40,7 +40,7 @@ def test_geometry_is_measured_from_the_images(digits: ImageSet) -> None:
 
 
 @pytest.mark.parametrize("polarity", ["dark on light", "light on dark"])
-def test_an_image_in_the_training_shape_is_only_inverted_when_it_must(digits: ImageSet, polarity: str) -> None:
+def test_an_image_in_the_training_shape_is_only_inverted_if_needed(digits: ImageSet, polarity: str) -> None:
     geometry = measure_geometry(digits.train.images)
     image = digits.test.images[0]
     given = 255 - image if polarity == "dark on light" else image
@@ -70,7 +70,7 @@ def photograph(image: np.ndarray, seed: int) -> np.ndarray:
     return (np.asarray(grey, float)[..., None] * tint).clip(0, 255).astype(np.uint8)
 
 
-def test_photographs_are_brought_back_to_the_image_they_show(digits: ImageSet) -> None:
+def test_photographs_are_fitted_to_the_image_they_show(digits: ImageSet) -> None:
     """An independent judge: the nearest of 359 test images is nearly always the one that was photographed."""
     geometry = measure_geometry(digits.train.images)
     flat = digits.test.images.reshape(len(digits.test), -1).astype(float)

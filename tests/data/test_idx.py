@@ -13,7 +13,7 @@ TRAIN = "train-images-idx3-ubyte"
 LABELS = "train-labels-idx1-ubyte"
 
 
-def test_idx_bytes_are_those_of_the_published_format() -> None:
+def test_idx_bytes_follow_the_published_format() -> None:
     array = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
     assert idx_bytes(array) == bytes.fromhex("00000803 00000001 00000002 00000003 000102030405")
 
@@ -43,7 +43,7 @@ def test_truncated_file_error_names_path_and_bytes(idx_folder: Path) -> None:
         misread.load(idx_folder)
 
 
-def test_a_byte_too_many_is_refused(idx_folder: Path) -> None:
+def test_an_extra_byte_is_refused(idx_folder: Path) -> None:
     path = idx_folder / TRAIN
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(DataError, match="too long"):
@@ -75,7 +75,7 @@ def test_wrong_magic_number_is_named_beside_the_right_ones(idx_folder: Path) -> 
         misread.load(idx_folder)
 
 
-def test_empty_file_is_no_idx_file(idx_folder: Path) -> None:
+def test_an_empty_file_is_refused(idx_folder: Path) -> None:
     (idx_folder / LABELS).write_bytes(b"")
     with pytest.raises(DataError, match="magic number 0x.none., not 0x00000801"):
         misread.load(idx_folder)

@@ -7,12 +7,12 @@ from misread.data.image_hash import image_hash, image_hashes
 from misread.errors import DataError
 
 
-def test_the_hash_is_that_of_shape_and_bytes() -> None:
+def test_the_hash_covers_shape_and_bytes() -> None:
     image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     assert image_hash(image) == hashlib.sha256(b"2x2x3:" + bytes(range(12))).hexdigest()
 
 
-def test_equal_contents_have_equal_hashes_however_they_lie_in_memory() -> None:
+def test_equal_contents_have_equal_hashes_in_any_memory_layout() -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 4, 3, 1), dtype=np.uint8)
     assert image_hashes(images[::-1]) == [image_hash(i) for i in images][::-1]
     assert image_hashes(np.asfortranarray(images)) == image_hashes(images)

@@ -29,7 +29,7 @@ def test_different_lengths_name_both_numbers() -> None:
         (np.zeros((10, 2, 2)), r"the shape is \(10, 2, 2\)"),
     ],
 )
-def test_labels_that_are_none_are_refused(labels: object, message: str) -> None:
+def test_invalid_labels_are_refused(labels: object, message: str) -> None:
     with pytest.raises(DataError, match=message):
         ImageSet.from_arrays(blocks(10)[0], labels)
 
@@ -51,7 +51,7 @@ def test_a_label_beyond_the_class_names_is_refused() -> None:
         (np.full((10, 4, 4), "x"), "not numbers"),
     ],
 )
-def test_images_that_are_none_are_refused(images: np.ndarray, message: str) -> None:
+def test_invalid_images_are_refused(images: np.ndarray, message: str) -> None:
     with pytest.raises(DataError, match=message):
         ImageSet.from_arrays(images, np.arange(10) % 2)
 
@@ -62,14 +62,14 @@ def test_floats_in_0_to_1_become_the_bytes_they_came_from() -> None:
     np.testing.assert_array_equal(data.train.images, images)
 
 
-def test_one_hot_labels_are_kept_as_indices_and_remembered() -> None:
+def test_one_hot_labels_become_indices_and_are_recorded() -> None:
     images, labels = blocks(20)
     data = ImageSet.from_arrays(images, np.eye(4)[labels], test=(images, labels))
     np.testing.assert_array_equal(data.train.labels, labels)
     assert data.one_hot
 
 
-def test_one_hot_labels_say_how_many_classes_there_are() -> None:
+def test_the_width_of_one_hot_labels_is_the_number_of_classes() -> None:
     images, labels = blocks(20)
     assert ImageSet.from_arrays(images, np.eye(6)[labels]).n_classes == 6
 
@@ -81,7 +81,7 @@ def test_class_names_may_be_an_array_and_images_may_be_bool() -> None:
     assert set(np.unique(data.train.images)) == {0, 255}
 
 
-def test_the_fingerprint_follows_pixels_labels_and_names() -> None:
+def test_the_fingerprint_depends_on_pixels_labels_and_names() -> None:
     images, labels = blocks(20)
     names = list("abcd")
     first = ImageSet.from_arrays(images, labels, class_names=names, test=(images, labels)).fingerprint
@@ -105,9 +105,7 @@ def test_the_fingerprint_follows_pixels_labels_and_names() -> None:
     fraction=st.floats(0.01, 0.9),
     seed=st.integers(0, 9),
 )
-def test_carving_loses_nothing_shares_nothing_and_takes_from_every_class(
-    labels: list[int], fraction: float, seed: int
-) -> None:
+def test_carving_partitions_the_images_and_every_class(labels: list[int], fraction: float, seed: int) -> None:
     array = np.array(labels)
     kept, held = carve(array, fraction, seed)
     assert sorted([*kept, *held]) == list(range(len(array)))
@@ -123,17 +121,17 @@ def test_carving_loses_nothing_shares_nothing_and_takes_from_every_class(
     np.testing.assert_array_equal(held, again[1])
 
 
-def test_an_unknown_name_gets_the_nearest() -> None:
+def test_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(DataError, match=r"'fashion_mnist'. Did you mean 'fashion-mnist'\?"):
         misread.load("fashion_mnist")
 
 
-def test_a_path_object_is_a_path_even_when_it_is_called_like_a_named_set(idx_folder: Path) -> None:
+def test_a_path_object_is_a_path_even_with_the_name_of_a_named_set(idx_folder: Path) -> None:
     named = idx_folder.rename("mnist")
     assert misread.load(Path("mnist")).source == str(named.resolve())
 
 
-def test_a_file_of_no_known_kind_says_what_is_needed(tmp_path: object) -> None:
+def test_an_unknown_file_type_error_lists_the_known_ones(tmp_path: object) -> None:
     path = tmp_path / "x.parquet"  # type: ignore[operator]
     path.write_bytes(b"")
     with pytest.raises(DataError, match=r"Use a folder, an .npz, .npy, .csv or .jsonl file"):

@@ -67,7 +67,9 @@ def test_a_patch_changes_labels_in_a_copy_and_never_the_data(data: ImageSet, has
     assert fixed.data.fingerprint != fingerprint
 
 
-def test_a_fix_applies_to_every_copy_of_the_image_and_says_so(data: ImageSet, hashes: list[str]) -> None:
+def test_a_fix_applies_to_every_copy_of_the_image_and_the_message_counts_them(
+    data: ImageSet, hashes: list[str]
+) -> None:
     images = np.concatenate([data.train.images, data.train.images[[7, 7]]])
     labels = np.concatenate([data.train.labels, data.train.labels[[7]], [0]])  # the second copy is labelled otherwise
     copied = ImageSet.from_arrays(images, labels, test=(data.train.images[7:8], [3]), class_names=NAMES, name="signs")
@@ -82,14 +84,14 @@ def test_a_fix_applies_to_every_copy_of_the_image_and_says_so(data: ImageSet, ha
     ]
 
 
-def test_copies_that_contradict_each_other_are_fixed_to_either(data: ImageSet, hashes: list[str]) -> None:
+def test_copies_with_different_labels_can_be_fixed_to_either(data: ImageSet, hashes: list[str]) -> None:
     both = ImageSet.from_arrays(data.train.images[[7, 7, 1]], [3, 0, 1], test=blocks(4), class_names=NAMES)
     for number, new in enumerate(("right", "up")):
         add_fixes(f"{number}.jsonl", both, {hashes[7]: new})
         assert len(set(read_patch(f"{number}.jsonl").fix(both).data.train.labels[:2])) == 1
 
 
-def test_the_last_line_counts_and_reverting_leads_back(data: ImageSet, hashes: list[str]) -> None:
+def test_the_last_line_counts_and_reverting_restores_the_label(data: ImageSet, hashes: list[str]) -> None:
     add_fixes("p", data, {hashes[0]: "down", hashes[1]: "left"})
     add_fixes("p", data, {hashes[0]: "left"})
     assert [(f.old, f.new) for f in read_patch("p").lines] == [("up", "down"), ("down", "left"), ("down", "left")]
@@ -104,21 +106,21 @@ def test_the_last_line_counts_and_reverting_leads_back(data: ImageSet, hashes: l
     assert read_patch("p").fixes[hashes[0]].new == "right"
 
 
-def test_what_is_so_already_gets_no_line(data: ImageSet, hashes: list[str]) -> None:
+def test_an_image_that_already_has_the_label_gets_no_line(data: ImageSet, hashes: list[str]) -> None:
     assert add_fixes("p", data, {hashes[0]: "up"}) == []
     assert len(add_fixes("p", data, {hashes[0]: "down"})) == 1
     assert add_fixes("p", data, {hashes[0]: "down"}) == []
     assert len(Path("p").read_text().splitlines()) == 1
 
 
-def test_hashes_may_be_cut_short_while_they_are_clear(data: ImageSet, hashes: list[str]) -> None:
+def test_hashes_may_be_abbreviated_if_unique(data: ImageSet, hashes: list[str]) -> None:
     add_fixes("p", data, {hashes[0][:10]: "down"})
     assert set(read_patch("p").fixes) == {hashes[0]}
     revert_fixes("p", [hashes[0][:10]])
     assert read_patch("p").fixes == {}
 
 
-def test_what_cannot_be_fixed_is_named_in_full_and_nothing_is_added(data: ImageSet, hashes: list[str]) -> None:
+def test_impossible_fixes_are_all_named_and_nothing_is_added(data: ImageSet, hashes: list[str]) -> None:
     add_fixes("p", data, {hashes[9]: "left"})
     before = Path("p").read_bytes()
     with pytest.raises(DataError) as caught:
@@ -151,7 +153,7 @@ def test_a_patch_for_other_data_is_refused(data: ImageSet, hashes: list[str]) ->
         read_patch("p").fix(other)
 
 
-def test_a_patch_that_fits_in_part_says_how_much(data: ImageSet, hashes: list[str]) -> None:
+def test_a_patch_that_fits_in_part_counts_its_fixes(data: ImageSet, hashes: list[str]) -> None:
     add_fixes("p", data, {hashes[0]: "down", hashes[39]: "down"})
     part = ImageSet.from_arrays(*blocks(40)[:1], blocks(40)[1], test=blocks(12), class_names=NAMES)
     half = ImageSet.from_arrays(part.train.images[:20], part.train.labels[:20], test=blocks(4, seed=2),
@@ -161,7 +163,7 @@ def test_a_patch_that_fits_in_part_says_how_much(data: ImageSet, hashes: list[st
     assert fixed.messages() == ["Labels fixed by p: 1 of train; 1 of its 2 fixes is for images of half."]
 
 
-def test_classes_that_the_data_has_not_are_refused(data: ImageSet, hashes: list[str]) -> None:
+def test_classes_unknown_to_the_data_are_refused(data: ImageSet, hashes: list[str]) -> None:
     add_fixes("p", data, {hashes[0]: "down"})
     renamed = ImageSet.from_arrays(*blocks(40), test=blocks(12), class_names=("up", "Down", "left", "right"), name="x")
     with pytest.raises(DataError, match="p has fixes to 'down', not a class of x. Did you mean 'Down'"):
@@ -181,7 +183,7 @@ def test_a_patch_without_fixes_changes_nothing(data: ImageSet, hashes: list[str]
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_a_file_cut_anywhere_keeps_every_whole_line_and_can_be_added_to(
+def test_a_truncated_file_keeps_every_complete_line_and_can_be_appended_to(
     data: ImageSet, hashes: list[str], draw: st.DataObject
 ) -> None:
     path = Path("cut.jsonl")
@@ -205,7 +207,7 @@ def test_a_file_cut_anywhere_keeps_every_whole_line_and_can_be_added_to(
     assert path.read_bytes().startswith(whole[:at])  # nothing that was there is touched
 
 
-def test_a_full_disk_takes_back_what_it_half_wrote(
+def test_an_incomplete_write_on_a_full_disk_is_undone(
     data: ImageSet, hashes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_fixes("p", data, {hashes[0]: "down"})
@@ -241,7 +243,7 @@ def _add_many(number: int, start: Any) -> None:
         add_fixes("shared.jsonl", data, {hashes[i]: NAMES[(i + 1) % 4]}, by=f"writer {number}", note="x" * 3000)
 
 
-def test_several_who_add_at_the_same_time_lose_nothing(data: ImageSet, hashes: list[str]) -> None:
+def test_concurrent_writers_lose_no_line(data: ImageSet, hashes: list[str]) -> None:
     context = multiprocessing.get_context("fork")
     start = context.Barrier(4)
     writers = [context.Process(target=_add_many, args=(n, start)) for n in range(4)]
@@ -272,14 +274,14 @@ def test_merging_keeps_every_line_once() -> None:
     assert (merged, conflicts) == ((shared, one, two), ())
 
 
-def test_a_continuation_is_no_conflict_in_either_order() -> None:
+def test_a_continuation_is_not_a_conflict_in_either_order() -> None:
     first, undone = line(1, "4", "9"), line(1, "9", "4", at="later")
     for patches in ([[first], [first, undone]], [[first, undone], [first]]):
         merged, conflicts = merge_patches([as_patch(str(i), *p) for i, p in enumerate(patches)])
         assert (merged, conflicts) == ((first, undone), ())
 
 
-def test_those_who_came_to_the_same_by_different_ways_agree() -> None:
+def test_different_histories_with_the_same_label_agree() -> None:
     direct, detour = line(1, "4", "9", "a"), [line(1, "4", "7", "b"), line(1, "7", "9", "b")]
     merged, conflicts = merge_patches([as_patch("a", direct), as_patch("b", *detour)])
     assert conflicts == ()
@@ -298,7 +300,7 @@ def test_different_labels_for_one_image_are_a_conflict_that_names_both() -> None
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.tuples(st.integers(0, 4), st.sampled_from("579")), max_size=8), min_size=1, max_size=4))
-def test_a_merged_patch_says_what_its_sources_agree_on(told: list[list[tuple[int, str]]]) -> None:
+def test_a_merged_patch_has_the_labels_that_its_sources_agree_on(told: list[list[tuple[int, str]]]) -> None:
     patches = [
         as_patch(str(n), *(line(i, "4", new, by=str(n), at=str(k)) for k, (i, new) in enumerate(lines)))
         for n, lines in enumerate(told)
@@ -315,7 +317,7 @@ def test_a_merged_patch_says_what_its_sources_agree_on(told: list[list[tuple[int
             assert said == {result[image].new}
 
 
-def test_a_merged_patch_is_written_whole_and_over_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_merged_patch_is_written_atomically_and_replaces_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = (line(1, "4", "9"), line(2, "1", "7"))
     write_patch("out.jsonl", lines)
     assert read_patch("out.jsonl").lines == lines
@@ -344,7 +346,7 @@ def test_a_merged_patch_is_written_whole_and_over_nothing(monkeypatch: pytest.Mo
         (lambda h: {"image": "abc", "old": "up", "new": "down"}, "image is 'abc', not 64 hex digits"),
     ],
 )
-def test_a_whole_line_that_is_no_fix_is_refused(
+def test_a_complete_line_that_is_not_a_fix_is_refused(
     hashes: list[str], contents: Callable[[str], Any], message: str
 ) -> None:
     good = {"image": hashes[0], "old": "up", "new": "down"}
@@ -353,7 +355,7 @@ def test_a_whole_line_that_is_no_fix_is_refused(
         read_patch(patch(Path("p"), good, bad))
 
 
-def test_a_patch_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+def test_an_unreadable_patch_error_has_the_reason(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="The patch nowhere cannot be read: No such file"):
         read_patch("nowhere")
     with pytest.raises(DataError, match="cannot be read: Is a directory"):

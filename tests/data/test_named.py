@@ -112,7 +112,7 @@ def test_a_copy_on_this_machine_is_found(
     assert where in said[0]
 
 
-def test_kerass_npz_is_verified_by_the_same_hashes(small: NamedData) -> None:
+def test_the_npz_of_keras_is_verified_by_the_same_hashes(small: NamedData) -> None:
     (train, labels), (test, test_labels) = blocks(40, side=28), blocks(20, side=28, seed=1)
     path = next(p.path for p in download.places(small) if p.what == "Keras's copy")
     path.parent.mkdir(parents=True)
@@ -145,7 +145,7 @@ def test_a_flipped_bit_is_found_by_the_hash_and_the_file_stays(
     assert (folder / name).exists()
 
 
-def test_a_copy_with_a_file_missing_names_it(
+def test_a_missing_file_of_a_copy_is_named(
     small: NamedData, files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MISREAD_DATA", str(tmp_path))
@@ -165,7 +165,7 @@ def test_download_takes_the_second_mirror_when_the_first_fails(
     assert len(load("mnist").test) == 20
 
 
-def test_a_download_that_was_cut_off_after_a_file_goes_on_where_it_was(
+def test_an_interrupted_download_continues_with_the_next_file(
     small: NamedData, files: dict[str, bytes], serve: type[Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = dict(list(packed(files).items())[:1])
@@ -185,7 +185,7 @@ def test_a_download_that_was_cut_off_after_a_file_goes_on_where_it_was(
         (lambda answers: {n: gzip.compress(b"other") for n in answers}, "SHA-256"),
     ],
 )
-def test_a_bad_download_leaves_no_file_and_says_why(
+def test_a_bad_download_leaves_no_file_and_the_error_has_the_reason(
     harm: object, reason: str, small: NamedData, files: dict[str, bytes], serve: type[Server],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -196,7 +196,7 @@ def test_a_bad_download_leaves_no_file_and_says_why(
     assert list((download.cache_folder() / "mnist").iterdir()) == []
 
 
-def test_a_download_that_breaks_off_leaves_no_file(
+def test_a_lost_connection_leaves_no_file(
     small: NamedData, files: dict[str, bytes], serve: type[Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirrors(monkeypatch, small, serve(packed(files), cut=True).url)
@@ -226,7 +226,7 @@ def no_source(path: Path) -> bytes:
     raise AssertionError(f"{path} was read again")
 
 
-def test_a_later_load_reads_the_copies_alone_and_gives_the_same(
+def test_a_later_load_reads_only_the_copies_and_gives_the_same(
     copies: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert {p.name: p.read_bytes() for p in copies.iterdir() if p.name != "source.json"} == {
@@ -270,7 +270,7 @@ IMAGES = "train-images-idx3-ubyte"
     ],
 )
 @pytest.mark.parametrize("hashes", ["published", "noted"])
-def test_copies_that_were_harmed_are_not_believed_and_made_anew(
+def test_damaged_copies_are_not_used_and_written_again(
     harm: Callable[[Path], object], hashes: str, small: NamedData, files: dict[str, bytes], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -330,7 +330,7 @@ print(len(load("mnist").train), len(load("mnist").train))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the limit is POSIX's")
-def test_a_disk_that_fills_up_in_the_middle_leaves_no_half_file(
+def test_a_full_disk_leaves_no_incomplete_file(
     small: NamedData, files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MISREAD_DATA", str(tmp_path))
@@ -341,7 +341,7 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_no_half_file(
     assert list((download.cache_folder() / "decompressed" / "mnist").iterdir()) == []
 
 
-def test_many_may_load_at_once(
+def test_several_processes_may_load_at_once(
     small: NamedData, files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MISREAD_DATA", str(tmp_path))
@@ -355,7 +355,7 @@ def test_many_may_load_at_once(
     assert left == {"source.json", *(name.removesuffix(".gz") for name in files)}
 
 
-def test_a_run_trains_on_the_copies_and_leaves_them_as_they_are(copies: Path, tmp_path: Path) -> None:
+def test_a_run_trains_on_the_copies_without_changing_them(copies: Path, tmp_path: Path) -> None:
     before = {p.name: p.read_bytes() for p in copies.iterdir()}
     run = misread.train("mnist", "tutorial-mlp", epochs=1, out=tmp_path / "runs", progress=False)
     assert run.record.data.fingerprint == load("mnist").fingerprint
@@ -363,7 +363,7 @@ def test_a_run_trains_on_the_copies_and_leaves_them_as_they_are(copies: Path, tm
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_every_named_set_says_whose_it_is_and_has_a_second_mirror(name: str) -> None:
+def test_every_named_set_has_a_licence_and_a_second_mirror(name: str) -> None:
     data = NAMED[name]
     assert data.licence
     assert data.homepage

@@ -32,7 +32,7 @@ def save(folder: Path, **arrays: np.ndarray) -> Path:
         ("images", "labels", "test_images", "test_labels"),
     ],
 )
-def test_the_usual_names_give_the_arrays_that_were_saved(tmp_path: Path, names: tuple[str, ...]) -> None:
+def test_known_file_names_give_the_saved_arrays(tmp_path: Path, names: tuple[str, ...]) -> None:
     arrays = dict(zip(names, (*TRAIN, *TEST), strict=True))
     data = misread.load(save(tmp_path / "mine", **arrays))
     assert data.name == "mine"
@@ -42,7 +42,7 @@ def test_the_usual_names_give_the_arrays_that_were_saved(tmp_path: Path, names: 
         np.testing.assert_array_equal(split.labels, labels)
 
 
-def test_it_is_the_set_that_an_npz_of_the_same_arrays_is(tmp_path: Path) -> None:
+def test_npy_files_give_the_same_set_as_an_npz(tmp_path: Path) -> None:
     """The same fingerprint, from pixels in a file and in memory, for given splits and for carved ones."""
     (x, y), (tx, ty) = TRAIN, TEST
     names = np.array(list("abcd"))
@@ -73,7 +73,7 @@ def test_colour_one_hot_and_a_validation_split(tmp_path: Path) -> None:
     assert len(data.split("all")) == 32  # from two files
 
 
-def test_one_of_the_files_stands_for_the_set(tmp_path: Path) -> None:
+def test_one_of_the_files_loads_the_whole_set(tmp_path: Path) -> None:
     folder = save(tmp_path, images=TRAIN[0], labels=TRAIN[1], embeddings=np.zeros((40, 3)))
     data = misread.load(folder / "images.npy")
     assert data.fingerprint == misread.load(folder).fingerprint
@@ -103,7 +103,7 @@ def test_a_memory_mapped_array_stays_mapped_in_python_too(tmp_path: Path) -> Non
         ({"images": TRAIN[0], "labels": TRAIN[1] / 2}, r"train labels .*: 0.5 at row 1 is not a whole number"),
     ],
 )
-def test_what_is_no_data_set_is_refused_by_its_name(
+def test_files_that_are_not_a_data_set_are_refused_by_name(
     tmp_path: Path, arrays: dict[str, np.ndarray], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
@@ -148,7 +148,7 @@ def test_npy_is_never_unpickled(tmp_path: Path, name: str) -> None:
     ids=str,
 )
 @pytest.mark.parametrize("rows", [None, np.array([7, 3, 3, 39, 0, 12, 13, 14, 2, 1])], ids=["all", "some"])
-def test_mapped_images_are_indexed_as_an_array_is(tmp_path: Path, rows: np.ndarray | None, key: object) -> None:
+def test_mapped_images_are_indexed_like_an_array(tmp_path: Path, rows: np.ndarray | None, key: object) -> None:
     np.save(tmp_path / "x.npy", TRAIN[0][:10] if rows is None else TRAIN[0])
     file = np.asarray(np.load(tmp_path / "x.npy", mmap_mode="r"))
     images, plain = MappedImages(file, rows), np.array(file if rows is None else file[rows])
@@ -194,7 +194,7 @@ except MemoryError:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
 @pytest.mark.parametrize(("count", "side", "also"), [(5_000, 300, ["fingerprint"]), (200_000, 300, [])])
-def test_a_set_larger_than_the_memory_allowed_loads_and_is_carved(
+def test_a_set_larger_than_the_memory_limit_loads_and_is_carved(
     tmp_path: Path, count: int, side: int, also: list[str]
 ) -> None:
     """Under a limit on a process's own memory, which maps of files do not count towards; a copy of all breaks it."""

@@ -17,19 +17,19 @@ def written(text: str, name: str = "reviewed.csv") -> Path:
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("start", ["", "\ufeff"])
-def test_only_lines_with_a_decision_count(delimiter: str, start: str) -> None:
+def test_only_rows_with_a_decision_count(delimiter: str, start: str) -> None:
     lines = ["index,hash,label,suggested,new", f"0,{A},4,9,9", f"1,{B},1,7,"]
     path = written(start + "\n".join(lines).replace(",", delimiter) + "\n")
     assert read_reviewed(path) == {A: "9"}
     assert read_reviewed(path, accept=True) == {A: "9", B: "7"}
 
 
-def test_a_decision_of_ones_own_goes_before_the_suggestion() -> None:
+def test_a_decision_has_priority_over_the_suggestion() -> None:
     path = written(f"hash,suggested,new\n{A},9,7\n")
     assert read_reviewed(path, accept=True) == {A: "7"}
 
 
-def test_json_is_read_as_it_was_printed() -> None:
+def test_json_from_the_command_line_is_read() -> None:
     path = written(json.dumps([{"hash": A, "suggested": "9"}, {"hash": B, "suggested": "7", "new": 1}]), "r.json")
     assert read_reviewed(path) == {B: "1"}
     assert read_reviewed(path, accept=True) == {A: "9", B: "1"}
@@ -46,7 +46,7 @@ def test_json_is_read_as_it_was_printed() -> None:
         ("", "None of the 0 rows"),
     ],
 )
-def test_a_table_that_decides_nothing_clear_is_refused(text: str, message: str) -> None:
+def test_a_table_without_clear_decisions_is_refused(text: str, message: str) -> None:
     with pytest.raises(DataError, match=f"(?s){message}"):
         read_reviewed(written(text))
     with pytest.raises(DataError, match="nowhere.csv cannot be read: No such file"):

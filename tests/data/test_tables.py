@@ -15,7 +15,7 @@ def save_npz(path: Path, **arrays: np.ndarray) -> Path:
     return path
 
 
-def test_kerass_keys_are_read_colour_and_column_labels_too(tmp_path: Path) -> None:
+def test_the_keys_of_keras_are_read_with_colour_and_column_labels(tmp_path: Path) -> None:
     (x, y), (tx, ty) = blocks(40, channels=3), blocks(12, channels=3, seed=1)
     data = misread.load(save_npz(tmp_path / "c.npz", x_train=x, y_train=y[:, None], x_test=tx, y_test=ty[:, None]))
     assert data.image_shape == (8, 8, 3)
@@ -23,7 +23,7 @@ def test_kerass_keys_are_read_colour_and_column_labels_too(tmp_path: Path) -> No
     np.testing.assert_array_equal(data.test.labels, ty)
 
 
-def test_npz_without_keras_keys_names_what_it_has(tmp_path: Path) -> None:
+def test_an_npz_without_the_keys_of_keras_lists_its_keys(tmp_path: Path) -> None:
     path = save_npz(tmp_path / "x.npz", images=np.zeros((2, 4, 4)))
     with pytest.raises(DataError, match=r"has the keys images, but needs x_train and y_train"):
         misread.load(path)
@@ -49,7 +49,7 @@ def test_a_damaged_npz_is_refused(tmp_path: Path, contents: bytes) -> None:
         misread.load(path)
 
 
-def test_a_test_label_that_train_has_not_is_named(tmp_path: Path) -> None:
+def test_a_test_label_missing_from_train_is_named(tmp_path: Path) -> None:
     x, y = blocks(8)
     path = save_npz(tmp_path / "k.npz", x_train=x, y_train=y, x_test=x, y_test=y + 1)
     with pytest.raises(DataError, match=r"test labels has 4 at row 3, which is not a class of train \(0..3\)"):
@@ -72,7 +72,7 @@ def test_csv_with_and_without_a_header_is_the_same(tmp_path: Path) -> None:
     assert everything.labels.tolist() == [k % 3 for k in range(12)]
 
 
-def test_csv_of_other_than_square_images_needs_their_size(tmp_path: Path) -> None:
+def test_a_csv_of_non_square_images_needs_their_size(tmp_path: Path) -> None:
     path = csv(tmp_path / "a.csv", *[f"{k % 2},1,2,3,4,5,6" for k in range(8)])
     with pytest.raises(DataError, match=r"(?s)6 pixels per line.*--size HxW"):
         misread.load(path)
@@ -110,6 +110,6 @@ def test_csv_with_a_byte_order_mark_or_quotes_loses_no_line(tmp_path: Path) -> N
         (["label,pixel"], r"header line but no images"),
     ],
 )
-def test_a_bad_csv_says_where(tmp_path: Path, lines: list[str], message: str) -> None:
+def test_errors_in_a_csv_name_the_place(tmp_path: Path, lines: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message):
         misread.load(csv(tmp_path / "bad.csv", *lines))

@@ -36,13 +36,13 @@ def test_an_ensemble_gives_the_mean_of_its_members_probabilities(count: int) -> 
     np.testing.assert_allclose(output.softmax(1).detach(), mean, atol=1e-6)  # and as logits
 
 
-def test_a_member_that_is_certain_and_wrong_leaves_finite_logits() -> None:
+def test_a_certain_and_wrong_member_leaves_finite_logits() -> None:
     one, other = torch.tensor([[500.0, 0.0]]), torch.tensor([[0.0, 500.0]])
     assert mean_log_probs([one, other]).exp().tolist() == [[0.5, 0.5]]
     assert mean_log_probs([one, one]).isfinite().all()
 
 
-def test_an_ensemble_reads_back_from_its_state_dict_and_can_be_summed_up() -> None:
+def test_an_ensemble_loads_from_its_state_dict_and_has_a_summary() -> None:
     ensemble, other = Ensemble(map(network, (0, 1))), Ensemble(map(network, (2, 3)))
     other.load_state_dict(ensemble.state_dict())
     assert torch.equal(other(images()), ensemble(images()))
@@ -51,7 +51,7 @@ def test_an_ensemble_reads_back_from_its_state_dict_and_can_be_summed_up() -> No
     assert [row.output_shape for row in both.layers] == [row.output_shape for row in one.layers] * 2
 
 
-def test_an_image_is_moved_with_its_side_repeated() -> None:
+def test_a_shifted_image_repeats_its_edge() -> None:
     image = torch.arange(12).view(1, 3, 4)
     assert moved(image, 1, -2).tolist() == [[[0, 1, 2, 3], [0, 1, 2, 3], [4, 5, 6, 7]]]
     assert moved(image, -1, -2).tolist() == [[[4, 5, 6, 7], [8, 9, 10, 11], [8, 9, 10, 11]]]
@@ -60,7 +60,7 @@ def test_an_image_is_moved_with_its_side_repeated() -> None:
 
 
 @pytest.mark.parametrize(("shift", "flip", "count"), [(0, False, 1), (1, False, 5), (0, True, 2), (2, True, 10)])
-def test_views_are_distinct_begin_with_the_image_and_know_the_layout(shift: int, flip: bool, count: int) -> None:
+def test_views_are_distinct_and_begin_with_the_image_in_both_layouts(shift: int, flip: bool, count: int) -> None:
     found = torch.stack(list(views(images(1), shift, flip)))
     assert torch.equal(found[0], images(1))
     assert len(found.flatten(1).unique(dim=0)) == len(found) == count
@@ -68,7 +68,7 @@ def test_views_are_distinct_begin_with_the_image_and_know_the_layout(shift: int,
     assert torch.equal(last.movedim(-1, 2), found)
 
 
-def test_outside_training_a_network_predicts_the_mean_over_its_views() -> None:
+def test_predictions_are_the_mean_over_the_views() -> None:
     plain = network(0).eval()
     wrapped = MeanOverViews(plain, shift=1, flip=False).eval()
     padded = nn.functional.pad(images(), (1, 1, 1, 1), mode="replicate")
@@ -80,7 +80,7 @@ def test_outside_training_a_network_predicts_the_mean_over_its_views() -> None:
     assert torch.equal(wrapped.train()(images()), plain(images()))
 
 
-def test_a_network_that_does_not_see_where_a_thing_is_predicts_as_before() -> None:
+def test_a_shift_invariant_network_predicts_the_same_with_views() -> None:
     class Counts(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.sum((1, 2, 3))[:, None] * torch.tensor([0.1, -0.1])

@@ -105,7 +105,7 @@ def test_dropout_is_inverted_and_off_when_predicting() -> None:
     assert (drop.eval()(torch.ones(3)) == 1).all()
 
 
-def test_batch_normalization_moves_its_averages_as_keras_does() -> None:
+def test_batch_normalization_updates_its_averages_as_keras_does() -> None:
     """Keras's formulas: moving = moving * momentum + batch * (1 - momentum), with the biased variance."""
     norm = layers.BatchNormalization(2, momentum=0.9, epsilon=1e-3).train()
     x = torch.randn(6, 2, 3, 3, generator=torch.Generator().manual_seed(0)) * 3 + 1

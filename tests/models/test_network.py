@@ -99,7 +99,7 @@ def test_all_layers_run_together_on_colour() -> None:
     assert net.output_shapes == ((6, 5, 4), (6, 5, 4), (6, 5, 4), (3, 3, 4), (3, 3, 4), (4,), (7,))
 
 
-def test_a_network_can_be_cut_and_its_print_shows_the_activations() -> None:
+def test_a_network_can_be_sliced_and_its_repr_shows_the_activations() -> None:
     network = build_network(load_recipe("tutorial-mlp").layers, IMAGE, 10)
     hidden = network[:2](torch.rand(3, *IMAGE[::-1]))
     assert hidden.shape == (3, 1000)
@@ -117,7 +117,7 @@ class Branches(nn.Module):
         return self.head(both.mean(dim=(2, 3)))
 
 
-def test_a_module_with_branches_is_summed_up_too() -> None:
+def test_a_module_with_branches_has_a_summary() -> None:
     summary = summarise(Branches(), (8, 8, 1))
     assert [(r.name, r.output_shape, r.parameters) for r in summary.layers] == [
         ("left", (6, 6, 2), 20),

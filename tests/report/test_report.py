@@ -146,7 +146,10 @@ def test_reports_of_foreign_predictions_from_files(cli: Cli) -> None:
         ((), "Name a run"),
         (("--labels", "y.npy", "--out", "r.html"), "give both --labels and --probs"),
         (("--labels", "y.npy", "--probs", "p.npy"), "--out"),
-        (("--labels", "y.npy", "--probs", "p.npy", "--out", "r.pdf"), "a page is written as .html"),
+        (
+            ("--labels", "y.npy", "--probs", "p.npy", "--out", "r.pdf"),
+            "is not the name of a page. Use the suffix .html",
+        ),
         (("--labels", "y.npy", "--probs", "p.npy", "--out", "r.html", "--compare", "runs/x"), "about runs"),
         (("--labels", "short.npy", "--probs", "p.npy", "--out", "r.html"), "Lengths differ: labels 10, probs 40"),
         (("--labels", "y.npy", "--probs", "y.npy", "--out", "r.html"), "probs has the shape (40,)"),

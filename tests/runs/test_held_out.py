@@ -28,7 +28,7 @@ def held_out(data: Any, more: tuple[str, ...] = (), **settings: Any) -> HeldOut:
     return cross_val_predict(data, "tutorial-mlp", settings=[*FEW, *more], **settings)
 
 
-def test_noise_that_can_be_memorised_is_read_by_chance_where_it_was_held_out() -> None:
+def test_held_out_noise_is_predicted_at_chance_level() -> None:
     """Each noise image is there twice, in a random class: a network that saw it, or its copy, would know it."""
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (100, 8, 8), dtype=np.uint8), rng.integers(0, 4, 100)
@@ -41,7 +41,7 @@ def test_noise_that_can_be_memorised_is_read_by_chance_where_it_was_held_out() -
     assert held.record.metrics["accuracy"] < 0.4  # chance is 0.25, with a standard error of 0.043
 
 
-def test_probabilities_are_those_of_trainings_on_what_other_networks_did_not_flag(
+def test_probabilities_equal_those_of_trainings_without_the_flagged_images(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A plain version: each network is trained by `train` and predicts the images held out as its test split."""
@@ -74,7 +74,7 @@ def test_probabilities_are_those_of_trainings_on_what_other_networks_did_not_fla
     assert (truth != labels)[first].mean() > 0.9
 
 
-def test_the_test_split_is_held_out_as_by_a_run(block_set: ImageSet) -> None:
+def test_the_test_split_is_predicted_as_by_a_run(block_set: ImageSet) -> None:
     result = held_out(block_set, split="test")
     run = train(block_set, settings=[*FEW, "validation.name=show-test"], progress=False)
     np.testing.assert_allclose(result.predictions.probs, run.predictions().probs, atol=1e-6)
@@ -96,7 +96,7 @@ def test_the_folder_can_be_read_without_misread(block_set: ImageSet) -> None:
     assert record["metrics"]["misread"] == 400 - correct
 
 
-def test_what_is_in_the_folder_is_not_trained_again(block_set: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stored_predictions_are_reused(block_set: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     first = held_out(block_set, split="all")
     assert not first.reused
     with monkeypatch.context() as without:
@@ -113,7 +113,7 @@ def test_what_is_in_the_folder_is_not_trained_again(block_set: ImageSet, monkeyp
     assert not held_out(changed, split="all").reused
 
 
-def test_damaged_leftovers_are_passed_over(block_set: ImageSet) -> None:
+def test_damaged_folders_are_ignored(block_set: ImageSet) -> None:
     first = held_out(block_set)
     (first.folder / "held-out.json").write_text("{")
     assert not held_out(block_set).reused
@@ -140,7 +140,7 @@ class InterruptAfter(FoldProgress):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_what_breaks_half_way_leaves_nothing(block_set: ImageSet) -> None:
+def test_a_failed_or_interrupted_cross_validation_leaves_no_folder(block_set: ImageSet) -> None:
     listener = InterruptAfter(Console(quiet=True))
     listener.left = 5
     with pytest.raises(KeyboardInterrupt):
@@ -153,19 +153,19 @@ def test_what_breaks_half_way_leaves_nothing(block_set: ImageSet) -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"split": "val"}, DataError, "no choice 'val' of what to hold out. Known: train, test, all"),
-        ({"folds": 1}, DataError, "1 folds hold out everything or nothing; ask for 2 or more"),
-        ({"folds": 321}, DataError, "320 images cannot make 321 folds"),
+        ({"split": "val"}, DataError, "The images of 'val' cannot be held out. Known: train, test, all"),
+        ({"folds": 1}, DataError, "1 folds leave no images to train on or none to predict. Use 2 or more"),
+        ({"folds": 321}, DataError, "320 images cannot be split into 321 folds"),
         (
             {"folds": 2},
             DataError,
-            "Pruning holds out two folds at a time, which leaves nothing of 2; ask for 3 or more",
+            "Filtering labels holds out two folds at a time, which is impossible with 2. Use 3 or more",
         ),
-        ({"folds": 0, "filter_labels": False}, DataError, "0 folds hold out everything or nothing"),
+        ({"folds": 0, "filter_labels": False}, DataError, "0 folds leave no images to train on or none to predict"),
         ({"more": ("layers=[]",)}, RecipeError, "has no layers"),
     ],
 )
-def test_what_cannot_be_done_is_refused(
+def test_impossible_settings_are_refused(
     block_set: ImageSet, settings: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -179,7 +179,7 @@ def test_copies_of_one_image_cannot_be_held_out() -> None:
         held_out(same)
 
 
-def test_a_line_says_what_each_network_gave(block_set: ImageSet, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_has_a_line_for_each_network(block_set: ImageSet, capsys: pytest.CaptureFixture[str]) -> None:
     result = held_out(block_set, progress=True)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(",")[0] for line in lines] == [f"training {i}/6" for i in range(1, 7)]

@@ -10,7 +10,7 @@ import misread
 
 @pytest.mark.parametrize("split_off", [False, True])
 @pytest.mark.parametrize("recipe", ["fast", "accurate"])
-def test_images_in_a_file_train_as_those_in_memory_do(tmp_path: Path, recipe: str, split_off: bool) -> None:
+def test_images_in_a_file_train_like_images_in_memory(tmp_path: Path, recipe: str, split_off: bool) -> None:
     """`split_off`: test is carved by misread from one file, so that both splits are rows of it, out of order."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 400)

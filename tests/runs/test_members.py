@@ -72,7 +72,7 @@ class InterruptsAfter(Progress):
 
 
 @pytest.mark.parametrize(("after", "members", "epochs"), [(1, 1, 1), (2, 1, 2), (3, 1, 2), (4, 2, 4), (5, 2, 4)])
-def test_an_interrupted_ensemble_has_the_members_that_were_whole(
+def test_an_interrupted_ensemble_has_its_complete_members(
     block_set: ImageSet, after: int, members: int, epochs: int
 ) -> None:
     listener = InterruptsAfter(after)
@@ -86,9 +86,9 @@ def test_an_interrupted_ensemble_has_the_members_that_were_whole(
     np.testing.assert_array_equal(opened.predict(block_set.test.images), run.predict(block_set.test.images))
 
 
-def test_a_network_of_ones_own_is_no_ensemble(block_set: ImageSet) -> None:
+def test_a_network_from_python_cannot_be_an_ensemble(block_set: ImageSet) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
-    with pytest.raises(RecipeError, match=r"has 2 members, but a network given in Python is one.\nSet members to 1"):
+    with pytest.raises(RecipeError, match=r"has 2 members, but a network from Python is a single one.\nSet members"):
         small(block_set, "members=2", network=network)
 
 
@@ -115,7 +115,7 @@ def test_test_time_augmentation_changes_predictions_and_not_weights(block_set: I
     np.testing.assert_allclose(by_module, mean, atol=1e-5)  # the network itself, as whoever exports it has it
 
 
-def test_augmentation_is_in_the_run_and_follows_the_seed(block_set: ImageSet) -> None:
+def test_augmentation_is_recorded_and_depends_on_the_seed(block_set: ImageSet) -> None:
     def weights(*more: str, **settings: Any) -> bytes:
         return (small(block_set, *more, **settings).folder / "model.safetensors").read_bytes()
 
@@ -129,7 +129,7 @@ def test_augmentation_is_in_the_run_and_follows_the_seed(block_set: ImageSet) ->
 
 
 @pytest.mark.parametrize("network", [None, nn.Sequential(nn.Flatten(), nn.Linear(64, 4))])
-def test_an_augmented_training_learns_to_find_what_was_moved(block_set: ImageSet, network: nn.Module | None) -> None:
+def test_an_augmented_training_recognises_shifted_images(block_set: ImageSet, network: nn.Module | None) -> None:
     """The blocks of the set, moved by up to a quarter of the side in data that training never saw."""
     far = ImageSet.from_arrays(
         *((block_set.train.images, block_set.train.labels)),

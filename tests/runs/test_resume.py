@@ -76,9 +76,7 @@ def _a_step_an_event_and_every_epoch_a_checkpoint(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("more", [(), ("members=2",), ("early_stopping.patience=1", "optimizer.learning_rate=0.1")])
 @pytest.mark.parametrize("after", [1, 9, 10, 14, 25])
-def test_an_interrupted_run_resumes_to_the_bytes_of_one_that_was_not(
-    after: int, more: tuple[str, ...], block_set: ImageSet
-) -> None:
+def test_an_interrupted_run_resumes_to_the_same_bytes(after: int, more: tuple[str, ...], block_set: ImageSet) -> None:
     whole = small(block_set, *more)
     interrupted = small(block_set, *more, callbacks=[StopAfter(after)])
     if interrupted.record.status == "complete":
@@ -95,7 +93,7 @@ def test_an_interrupted_run_resumes_to_the_bytes_of_one_that_was_not(
     assert whole.record.interruptions == ()
 
 
-def test_a_run_may_be_interrupted_again_and_again_and_says_where(block_set: ImageSet) -> None:
+def test_a_run_may_be_interrupted_several_times_and_records_the_positions(block_set: ImageSet) -> None:
     whole = small(block_set)
     run = small(block_set, callbacks=[StopAfter(4)])
     for _ in range(3):
@@ -107,7 +105,7 @@ def test_a_run_may_be_interrupted_again_and_again_and_says_where(block_set: Imag
     assert [(i["epoch"], i["step"]) for i in said] == [(0, 4), (0, 8), (1, 2), (1, 6)]  # 9 steps an epoch, and its end
 
 
-def test_a_training_that_broke_off_is_listed_and_resumes_from_its_last_epoch(
+def test_a_failed_training_is_listed_and_resumes_from_its_last_epoch(
     idx_folder: Path, cli: Callable[..., Result]
 ) -> None:
     whole = small(str(idx_folder), epochs=4)
@@ -137,7 +135,7 @@ def test_keep_checkpoints_leaves_the_last_two(block_set: ImageSet) -> None:
         misread.resume(run.folder, data=block_set, progress=False)
 
 
-def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(block_set: ImageSet) -> None:
+def test_a_damaged_last_checkpoint_falls_back_to_the_previous_one(block_set: ImageSet) -> None:
     whole = small(block_set)
     run = small(block_set, callbacks=[StopAfter(24)])
     last = find_checkpoints(run.folder / "checkpoints")[-1]
@@ -149,41 +147,41 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(block_set: Image
     assert not list(resumed.folder.rglob(f"{files.PARTIAL}*"))
 
 
-def test_a_module_from_python_resumes_with_such_a_module(block_set: ImageSet) -> None:
+def test_a_module_from_python_resumes_with_a_module_of_its_class(block_set: ImageSet) -> None:
     def network() -> nn.Module:
         torch.manual_seed(1)
         return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Tanh(), nn.Dropout(0.3), nn.Linear(8, 4))
 
     whole = small(block_set, network=network())
     run = small(block_set, network=network(), callbacks=[StopAfter(13)])
-    with pytest.raises(RunError, match=r"was given a module in Python, Sequential. Resume it there with such a module"):
+    with pytest.raises(RunError, match=r"used a module from Python, Sequential. Resume it in Python with a module"):
         misread.resume(run.folder, data=block_set)
     resumed = misread.resume(run.folder, data=block_set, network=network(), progress=False)
     assert contents(resumed.folder) == contents(whole.folder)
 
 
-def test_a_training_by_seconds_resumes_and_is_said_not_to_be_exact(block_set: ImageSet) -> None:
+def test_a_training_by_seconds_resumes_and_records_that_it_is_not_exact(block_set: ImageSet) -> None:
     run = small(block_set, seconds=0.4, callbacks=[StopAfter(5)])
     resumed = misread.resume(run.folder, data=block_set, progress=False)
     (interruption,) = resumed.record.interruptions
     assert (interruption.exact, interruption.reason) == (False, "a training by seconds depends on the clock")
-    with pytest.raises(RunError, match="depends on the clock, so it cannot be reproduced"):
+    with pytest.raises(RunError, match="depends on the clock, so the run cannot be reproduced"):
         misread.reproduce(resumed, progress=False)
 
 
 # what is refused
 
 
-def test_arrays_are_needed_again(block_set: ImageSet) -> None:
+def test_resuming_from_arrays_needs_the_arrays(block_set: ImageSet) -> None:
     run = small(block_set, callbacks=[StopAfter(5)])
-    with pytest.raises(RunError, match=r"was given arrays in memory. Resume it in Python with the same arrays"):
+    with pytest.raises(RunError, match=r"used arrays in memory. Resume it in Python with the same arrays"):
         misread.resume(run.folder)
 
 
-def test_other_data_is_refused_even_anyway(block_set: ImageSet) -> None:
+def test_other_data_is_refused_even_with_anyway(block_set: ImageSet) -> None:
     run = small(block_set, callbacks=[StopAfter(5)])
     other = ImageSet.from_arrays(*blocks(320, seed=5), test=blocks(80, seed=1), name="blocks")
-    with pytest.raises(RunError, match=r"The data is no longer what the training .* began with: the fingerprint"):
+    with pytest.raises(RunError, match=r"The data has changed since the training .* began: the fingerprint"):
         misread.resume(run.folder, data=other, anyway=True)
     assert misread.resume(run.folder, data=block_set, progress=False).record.status == "complete"
 
@@ -198,8 +196,8 @@ def test_another_recipe_or_label_patch_is_refused(tmp_path: Path) -> None:
     run = small(str(data), label_patch=tmp_path / "fixes.jsonl", callbacks=[StopAfter(2)])
     folder = misread.runs.resume.reopen(run.folder)  # type: ignore[attr-defined]
     for name, message in (
-        ("recipe.toml", "is no longer the recipe that the training began with"),
-        ("labels.jsonl", "is no longer the label patch that the training began with"),
+        ("recipe.toml", "recipe.toml has changed since the training began"),
+        ("labels.jsonl", "labels.jsonl has changed since the training began"),
     ):
         before = (folder / name).read_text()
         (folder / name).write_text(before.replace("32", "16", 1) if name == "recipe.toml" else before + before)
@@ -209,9 +207,9 @@ def test_another_recipe_or_label_patch_is_refused(tmp_path: Path) -> None:
     assert misread.resume(folder, progress=False).record.status == "complete"
 
 
-def test_another_thread_count_or_build_is_refused_unless_it_is_wanted(block_set: ImageSet) -> None:
+def test_another_thread_count_or_build_is_refused_without_anyway(block_set: ImageSet) -> None:
     run = small(block_set, threads=2, callbacks=[StopAfter(5)])
-    with pytest.raises(RunError, match=r"cannot be resumed exactly: threads was 2, here it is 1.\n.*--anyway"):
+    with pytest.raises(RunError, match=r"cannot be resumed exactly: threads was 2, now it is 1.\n.*--anyway"):
         misread.resume(run.folder, data=block_set, threads=1)
     folder = run.folder.with_name(run.folder.name + ".partial")  # it stays resumable
     start = folder / "checkpoints" / "start.json"
@@ -247,12 +245,12 @@ def test_a_training_that_is_running_is_not_resumed_twice(block_set: ImageSet) ->
     [
         (("train", "--resume", "nothing"), "There is no run folder nothing"),
         (("train", "--resume", "last"), "There is no training in runs/ to resume"),
-        (("train", "digits", "--resume", "last", "--epochs", "3"), "leave out DATA, --epochs"),
-        (("train",), "Name the data to train on"),
+        (("train", "digits", "--resume", "last", "--epochs", "3"), "Leave out DATA, --epochs"),
+        (("train",), "DATA is missing"),
         (("reproduce", "nothing"), "There is no run folder nothing"),
     ],
 )
-def test_what_cannot_be_resumed_is_said(arguments: tuple[str, ...], message: str, cli: Callable[..., Result]) -> None:
+def test_errors_of_resume_say_why(arguments: tuple[str, ...], message: str, cli: Callable[..., Result]) -> None:
     result = cli(*arguments)
     assert result.code == 2
     assert message in result.err
@@ -278,7 +276,7 @@ def test_a_run_is_reproduced_bit_for_bit_and_a_changed_one_is_not(idx_folder: Pa
     assert "Machine, build, versions and thread count are the same" in result.out
 
 
-def test_what_cannot_be_reproduced_is_refused(block_set: ImageSet) -> None:
+def test_runs_that_cannot_be_reproduced_are_refused(block_set: ImageSet) -> None:
     interrupted = small(block_set, callbacks=[StopAfter(5)])
     with pytest.raises(RunError, match="is interrupted. Finish it first: misread train --resume"):
         misread.reproduce(interrupted)
@@ -305,7 +303,7 @@ def live(out: str, data: str, settings: list[str], ready: Any) -> None:
 
 
 @pytest.mark.mnist
-def test_killed_at_thirty_random_moments_a_training_on_real_data_loses_nothing(mnist_root: Path) -> None:
+def test_a_training_killed_at_thirty_random_moments_ends_with_the_same_bytes(mnist_root: Path) -> None:
     """SIGKILL, which no process can catch: in a step, in a checkpoint, in the last files of the run."""
     settings = ["epochs=3", "augmentation.shift=0.05", "weight_averaging.last=0.5", "precision=mixed"]
     reference = contents(misread.train("mnist", "tutorial-mlp", settings=settings, threads=2, progress=False).folder)

@@ -22,7 +22,7 @@ def several(data: Any, *more: str, **settings: Any) -> Any:
     return misread.train_seeds(data, "tutorial-mlp", settings=[*SMALL, *more], **settings)
 
 
-def test_the_runs_are_those_of_train_with_these_seeds(block_set: ImageSet) -> None:
+def test_the_runs_equal_those_of_train_with_these_seeds(block_set: ImageSet) -> None:
     runs = several(block_set, seed=4).runs
     assert [run.record.seed for run in runs] == [4, 5, 6]
     assert len({run.folder for run in runs}) == 3
@@ -36,7 +36,7 @@ def test_the_runs_are_those_of_train_with_these_seeds(block_set: ImageSet) -> No
         )
 
 
-def test_the_first_seed_is_the_recipes_where_none_is_given(block_set: ImageSet) -> None:
+def test_the_first_seed_is_by_default_that_of_the_recipe(block_set: ImageSet) -> None:
     assert [run.record.seed for run in several(block_set, "seed=9", seeds=2).runs] == [9, 10]
 
 
@@ -58,8 +58,8 @@ def test_no_network_of_an_ensemble_is_in_two_runs(block_set: ImageSet) -> None:
 
 
 @pytest.mark.parametrize("seeds", [1, 0, -1])
-def test_a_spread_takes_two_trainings(block_set: ImageSet, seeds: int) -> None:
-    with pytest.raises(RecipeError, match=f"seeds is {seeds}, but a spread takes two trainings or more"):
+def test_fewer_than_two_seeds_are_refused(block_set: ImageSet, seeds: int) -> None:
+    with pytest.raises(RecipeError, match=f"seeds is {seeds}, but must be 2 or more"):
         several(block_set, seeds=seeds)
     assert not Path("runs").exists()
 
@@ -77,7 +77,7 @@ class InterruptInEpoch(misread.Callback):
 
 
 @pytest.mark.parametrize(("epoch", "complete"), [(1, 0), (3, 1), (5, 2)])
-def test_ctrl_c_ends_them_all_and_the_summary_is_of_the_complete_ones(
+def test_ctrl_c_ends_all_trainings_and_the_summary_covers_the_complete_ones(
     block_set: ImageSet, epoch: int, complete: int
 ) -> None:
     done = several(block_set, seeds=4, epochs=2, callbacks=[InterruptInEpoch(epoch)])
@@ -85,6 +85,6 @@ def test_ctrl_c_ends_them_all_and_the_summary_is_of_the_complete_ones(
     assert done.interrupted
     if complete < 2:
         assert done.summary is None
-        assert "no spread" in str(done)
+        assert "there is no summary" in str(done)
     else:
         assert done.summary["accuracy"]["count"] == complete

@@ -32,26 +32,26 @@ def test_a_training_ends_with_the_first_epoch_that_reaches_the_target(block_set:
     assert run.history["val_accuracy"].tolist() == accuracies[:first]
     assert (run.record.epochs_trained, run.record.target_reached, run.record.status) == (first, True, "complete")
     assert json.loads((run.folder / "run.json").read_text())["target_reached"] is True
-    assert f"Reached the target, {target:.2%} on validation, in epoch {first}." in result_lines(run)
+    assert f"Reached the target of {target:.2%} on validation in epoch {first}." in result_lines(run)
     assert misread.open_run(run.folder, data=block_set).predictions("val").metrics()["accuracy"] == pytest.approx(
         target
     )
 
 
-def test_a_target_that_was_not_reached_is_said(block_set: ImageSet) -> None:
+def test_a_missed_target_is_reported(block_set: ImageSet) -> None:
     run = small(block_set, "target_accuracy=1.0", "optimizer.learning_rate=1e-9", epochs=2)
     assert (run.record.epochs_trained, run.record.target_reached) == (2, False)
     best = run.history["val_accuracy"].max()
     assert f"The target of 100.00% on validation was not reached. The best epoch had {best:.2%}." in result_lines(run)
 
 
-def test_a_run_without_a_target_says_nothing_of_one(block_set: ImageSet) -> None:
+def test_a_run_without_a_target_does_not_mention_one(block_set: ImageSet) -> None:
     run = small(block_set, epochs=1)
     assert run.record.target_reached is None
     assert "target" not in "".join(result_lines(run))
 
 
-def test_the_epoch_that_reached_the_target_is_kept_beside_early_stopping(block_set: ImageSet) -> None:
+def test_the_epoch_that_reached_the_target_has_priority_over_early_stopping(block_set: ImageSet) -> None:
     """By val_loss an earlier epoch may be better; its weights must not come back over the epoch that was asked for."""
     stopping = (FASTER, "early_stopping.patience=50", "early_stopping.monitor=val_loss")
     accuracies = small(block_set, *stopping).history["val_accuracy"].tolist()

@@ -133,7 +133,7 @@ def test_the_carved_validation_split_is_recorded_and_found_again(block_set: Imag
     assert val_accuracy == pytest.approx(run.history["val_accuracy"].iloc[-1])
 
 
-def test_the_tutorial_recipes_show_test_as_validation_and_say_so(block_set: ImageSet) -> None:
+def test_the_tutorial_recipes_use_test_as_validation_and_record_it(block_set: ImageSet) -> None:
     run = small(block_set, more=["validation.name=show-test"])
     assert run.record.data.n_train == 320
     assert run.record.data.n_val == run.record.data.n_test == 80
@@ -142,14 +142,14 @@ def test_the_tutorial_recipes_show_test_as_validation_and_say_so(block_set: Imag
     assert not (run.folder / "splits.npz").exists()
 
 
-def test_a_validation_split_of_the_datas_own_is_used() -> None:
+def test_the_validation_split_of_the_data_is_used() -> None:
     data = ImageSet.from_arrays(*blocks(100), val=blocks(24, seed=2), test=blocks(20, seed=1))
     run = small(data)
     assert (run.record.data.n_train, run.record.data.n_val) == (100, 24)
     assert "own validation split" in run.record.data.validation
 
 
-def test_other_data_is_told_apart_by_its_fingerprint(block_set: ImageSet) -> None:
+def test_other_data_is_recognised_by_its_fingerprint(block_set: ImageSet) -> None:
     run = small(block_set)
     other = ImageSet.from_arrays(*blocks(40, seed=7), test=blocks(40, seed=8), name="other")
     result = run.evaluate(other)
@@ -166,7 +166,7 @@ def test_other_data_is_told_apart_by_its_fingerprint(block_set: ImageSet) -> Non
         run.evaluate(wide)
 
 
-def test_other_data_can_be_scored_when_the_runs_own_is_gone(block_set: ImageSet) -> None:
+def test_other_data_can_be_scored_without_the_data_of_the_run(block_set: ImageSet) -> None:
     folder = small(block_set).folder  # arrays in memory: opened again, the run has no data
     other = ImageSet.from_arrays(*blocks(40, seed=7), test=blocks(40, seed=8), name="other")
     result = misread.open_run(folder).evaluate(other)
@@ -213,7 +213,7 @@ def test_data_that_changed_on_disk_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("labels", ["whole numbers", "one-hot"])
-def test_arrays_train_too_with_either_form_of_labels(labels: str) -> None:
+def test_arrays_train_with_either_form_of_labels(labels: str) -> None:
     (x, y), (tx, ty) = blocks(120), blocks(40, seed=1)
     if labels == "one-hot":
         run = small(((x, np.eye(4)[y]), (tx, np.eye(4)[ty])))
@@ -231,8 +231,8 @@ def test_the_wrong_form_of_labels_explains_the_difference() -> None:
         small(blocks(40), more=["loss.name=categorical_crossentropy"])
 
 
-def test_nothing_that_could_be_data_is_refused() -> None:
-    with pytest.raises(DataError, match="The data is a int; needed is an image set"):
+def test_an_unsupported_data_type_is_refused() -> None:
+    with pytest.raises(DataError, match="The data is of type int, but must be an image set"):
         small(3)
 
 
@@ -257,8 +257,11 @@ def test_any_module_trains_and_opens_again_with_its_class(block_set: ImageSet) -
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (nn.Linear(3, 4), r"Linear cannot take a batch of \(2, 1, 8, 8\)"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(64, 5)), r"gives \(2, 5\) for two images; needed are logits \(2, 4\)"),
+        (nn.Linear(3, 4), r"Linear failed for a batch of \(2, 1, 8, 8\)"),
+        (
+            nn.Sequential(nn.Flatten(), nn.Linear(64, 5)),
+            r"gives \(2, 5\) for two images, but .* logits \(2, 4\)",
+        ),
     ],
 )
 def test_a_module_that_does_not_fit_is_refused_before_training(
@@ -307,7 +310,7 @@ def test_ctrl_c_leaves_a_readable_run_marked_interrupted(block_set: ImageSet, mo
     assert "interrupted" in repr(opened)
 
 
-def test_ctrl_c_in_the_first_epoch_is_a_run_too(block_set: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_in_the_first_epoch_still_writes_a_run(block_set: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("misread.training.budget.TICK_SECONDS", 0.0)
     impatient = InterruptAfter(2)
     impatient.on_end = lambda state: os.kill(os.getpid(), signal.SIGINT)  # type: ignore[method-assign]  # a second press
@@ -331,7 +334,7 @@ def test_a_diverging_training_leaves_no_run(block_set: ImageSet) -> None:
     assert list(Path("runs").iterdir()) == []
 
 
-def test_threads_are_respected_and_given_back(block_set: ImageSet) -> None:
+def test_the_number_of_threads_is_used_and_restored(block_set: ImageSet) -> None:
     before = torch.get_num_threads()
     assert small(block_set, threads=1).record.environment.threads == 1
     assert torch.get_num_threads() == before
@@ -340,7 +343,7 @@ def test_threads_are_respected_and_given_back(block_set: ImageSet) -> None:
 
 
 @pytest.mark.parametrize("device", ["cuda", "gpu"])
-def test_a_device_that_is_not_here_is_refused(block_set: ImageSet, device: str) -> None:
+def test_an_unavailable_device_is_refused(block_set: ImageSet, device: str) -> None:
     if device == "cuda" and torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
     with pytest.raises(
@@ -352,34 +355,34 @@ def test_a_device_that_is_not_here_is_refused(block_set: ImageSet, device: str) 
 # what can go wrong with the folder
 
 
-def test_no_space_is_seen_before_training(block_set: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_space_is_reported_before_training(block_set: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 99, 1_000_000))  # type: ignore[attr-defined]
     with pytest.raises(RunError, match="has 1 MB free, but a run needs about 34 MB"):
         small(block_set)
 
 
-def test_space_that_runs_out_while_writing_says_what_was_kept(
+def test_a_full_disk_error_names_the_folder_of_the_written_files(
     block_set: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*args: Any, **settings: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(np, "savez_compressed", full)
-    with pytest.raises(RunError, match=r"no space is left. What was written so far is in runs/") as caught:
+    with pytest.raises(RunError, match=r"no space is left. The files written so far are in runs/") as caught:
         small(block_set)
-    kept = Path(str(caught.value).split(" is in ")[1].split(".\n")[0])
+    kept = Path(str(caught.value).split(" are in ")[1].split(".\n")[0])
     assert (kept / "model.safetensors").is_file()
     assert misread.runs.run_folder.find_runs(Path("runs")) == []  # type: ignore[attr-defined]
 
 
-def test_a_target_that_is_no_folder_is_refused_before_training(block_set: ImageSet) -> None:
+def test_an_output_path_that_is_a_file_is_refused_before_training(block_set: ImageSet) -> None:
     Path("runs").write_text("a file in the way")
-    with pytest.raises(RunError, match=r"runs cannot be written: .*Name another folder with --out"):
+    with pytest.raises(RunError, match=r"runs cannot be written: .*Choose another folder with --out"):
         small(block_set)
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root writes everywhere")
-def test_a_read_only_target_is_refused_before_training(block_set: ImageSet) -> None:
+def test_a_read_only_output_folder_is_refused_before_training(block_set: ImageSet) -> None:
     Path("runs").mkdir(mode=0o555)
     with pytest.raises(RunError, match="cannot be written: Permission denied"):
         small(block_set)
@@ -400,7 +403,7 @@ def test_a_read_only_file_system_is_refused_before_training(
         small(block_set)
 
 
-def test_every_epoch_is_heard(block_set: ImageSet) -> None:
+def test_every_epoch_calls_the_progress(block_set: ImageSet) -> None:
     class Counts(misread.Callback):
         epochs = 0
 

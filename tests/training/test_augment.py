@@ -39,12 +39,12 @@ def moments(images: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("shape", [(5, 28, 28, 1), (3, 20, 33, 3), (1, 1, 1, 1)])
-def test_nothing_asked_for_changes_nothing(shape: tuple[int, ...]) -> None:
+def test_an_empty_spec_changes_nothing(shape: tuple[int, ...]) -> None:
     assert torch.equal(augment(noise(*shape), Augmentation(), seeded()), noise(*shape))
 
 
 @pytest.mark.parametrize("shape", [(40, 28, 28, 1), (7, 16, 24, 3), (2, 1, 3, 1), (0, 28, 28, 1)])
-def test_the_seed_decides_and_the_images_given_stay_as_they_are(shape: tuple[int, ...]) -> None:
+def test_the_seed_decides_and_the_input_is_not_changed(shape: tuple[int, ...]) -> None:
     images = noise(*shape)
     once, again, other = (augment(images, EVERYTHING, seeded(s)) for s in (1, 1, 2))
     assert torch.equal(once, again)
@@ -55,12 +55,12 @@ def test_the_seed_decides_and_the_images_given_stay_as_they_are(shape: tuple[int
     assert torch.equal(images, noise(*shape))
 
 
-def test_every_image_gets_a_draw_of_its_own() -> None:
+def test_every_image_is_augmented_differently() -> None:
     copies = augment(noise(1, 28, 28, 1).repeat(50, 1, 1, 1), EVERYTHING, seeded())
     assert len(np.unique(copies.flatten(1).numpy(), axis=0)) == 50
 
 
-def test_one_pass_samples_as_scipy_does() -> None:
+def test_resampling_equals_scipy() -> None:
     spec = EVERYTHING.model_copy(update={"erasing": 0.0})
     images = noise(6, 24, 30, 3)
     ours = augment(images, spec, seeded(4)).numpy().astype(float)
@@ -83,7 +83,7 @@ def test_shift_moves_up_to_its_share_of_each_side_and_keeps_the_form() -> None:
 
 
 @pytest.mark.parametrize("width", [41, 71])
-def test_rotation_turns_up_to_its_degrees_about_the_middle(width: int) -> None:
+def test_rotation_turns_up_to_its_degrees_about_the_centre(width: int) -> None:
     centre, spread = moments(augment(blob(400, 41, width, tall=4, wide=2), Augmentation(rotation=30), seeded()))
     assert np.abs(centre - (20, width // 2)).max() < 0.05
     degrees = np.degrees(0.5 * np.arctan2(2 * spread[:, 0, 1], spread[:, 0, 0] - spread[:, 1, 1]))
@@ -101,7 +101,7 @@ def test_scale_stretches_height_and_width_each_by_its_own_factor() -> None:
     assert abs(np.corrcoef(factors.T)[0, 1]) < 0.15
 
 
-def test_shear_leans_to_either_side_and_keeps_height() -> None:
+def test_shear_leans_to_both_sides_and_keeps_the_height() -> None:
     _, spread = moments(augment(blob(400, tall=6, wide=2), Augmentation(shear=20), seeded()))
     degrees = np.degrees(np.arctan(spread[:, 0, 1] / spread[:, 0, 0]))
     assert np.abs(degrees).max() == pytest.approx(20, abs=1)
@@ -151,13 +151,13 @@ def test_settings_mean_the_same_at_another_image_size() -> None:
 
 
 @pytest.mark.parametrize("ground", [(0,), (255,), (250, 240, 200)])
-def test_the_ground_stays_what_it_is(ground: tuple[int, ...]) -> None:
+def test_the_background_stays_the_same(ground: tuple[int, ...]) -> None:
     images = torch.tensor(ground, dtype=torch.uint8).repeat(200, 28, 28, 1)
     spec = EVERYTHING.model_copy(update={"erasing": 0.0, "shift": 0.5})
     assert torch.equal(augment(images, spec, seeded()), images)
 
 
-def test_erasing_fills_one_rectangle_of_the_asked_size_in_the_asked_share() -> None:
+def test_erasing_fills_one_rectangle_of_the_set_size_in_the_set_share_of_images() -> None:
     images = torch.full((600, 50, 40, 3), 77, dtype=torch.uint8)
     erased = augment(images, Augmentation(erasing=0.3, erasing_area=0.4), seeded())
     changed = (erased != 77).any(-1).numpy()

@@ -70,7 +70,7 @@ def logits_by_torch(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
 @compiled
 @pytest.mark.parametrize("optimizer", [Adam(), AdamW()], ids=lambda o: o.name)
 @pytest.mark.parametrize("layers", [LAYERS, CNN], ids=["mlp", "cnn"])
-def test_the_networks_of_the_lesson_get_the_kernels(layers: tuple, optimizer: Adam | AdamW) -> None:
+def test_the_networks_of_the_lesson_use_the_kernels(layers: tuple, optimizer: Adam | AdamW) -> None:
     backend = backend_for(network_of(layers), optimizer=optimizer)
     assert isinstance(backend, KernelBackend)
     assert (backend.capabilities.name, backend.capabilities.precision, backend.capabilities.note) == (
@@ -119,7 +119,7 @@ UNKNOWN: dict[str, tuple[tuple[specs.LayerSpec, ...], str]] = {
 
 @compiled
 @pytest.mark.parametrize("name", UNKNOWN)
-def test_a_network_that_the_kernels_do_not_know_is_trained_by_torch_and_it_is_said_why(name: str) -> None:
+def test_an_unsupported_network_uses_torch_and_the_note_says_why(name: str) -> None:
     layers, why = UNKNOWN[name]
     network = network_of(layers)
     backend = backend_for(network)
@@ -137,13 +137,13 @@ def test_a_network_that_the_kernels_do_not_know_is_trained_by_torch_and_it_is_sa
 
 @compiled
 @pytest.mark.parametrize("optimizer", [SGD(), RMSprop()], ids=lambda o: o.name)
-def test_other_optimizers_are_torchs(optimizer: SGD | RMSprop) -> None:
+def test_other_optimizers_use_torch(optimizer: SGD | RMSprop) -> None:
     used = backend_for(network_of(LAYERS), optimizer=optimizer).capabilities
     assert used.note == f"not by the kernels: they support Adam and AdamW, not {optimizer.name}"
 
 
 @compiled
-def test_a_module_from_python_is_torchs() -> None:
+def test_a_module_from_python_uses_torch() -> None:
     class Own(nn.Sequential):
         pass
 
@@ -154,7 +154,7 @@ def test_a_module_from_python_is_torchs() -> None:
 
 
 @compiled
-def test_frozen_weights_are_torchs_and_stay_as_they_are() -> None:
+def test_frozen_weights_use_torch_and_do_not_change() -> None:
     network = network_of(LAYERS)
     frozen = next(network.parameters()).requires_grad_(False)
     before = frozen.clone()
@@ -194,7 +194,7 @@ def test_both_backends_give_the_same_training(layers: tuple) -> None:
 
 
 @compiled
-def test_the_kernels_leave_the_network_its_own_weights() -> None:
+def test_the_kernels_do_not_change_the_weights_of_the_module() -> None:
     network = network_of(LAYERS)
     backend = backend_for(network)
     before = network[1].weight.detach().clone()
@@ -207,7 +207,7 @@ def test_the_kernels_leave_the_network_its_own_weights() -> None:
 
 
 @pytest.mark.parametrize("kind", ["kernels", "torch"])
-def test_a_backend_has_its_own_weights_again_after_it_used_others(kind: str) -> None:
+def test_a_backend_restores_its_weights_after_using_others(kind: str) -> None:
     recipe, network, images = Recipe(batch_size=16, loss=SPARSE), network_of(CNN), data()[0]
     backend: Backend = TorchBackend(network, CPU, recipe) if kind == "torch" else backend_for(network)
     backend.step(batch(), [0.01] * 3)
@@ -247,7 +247,7 @@ def test_a_predictor_keeps_its_backends(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @compiled
-def test_mixed_falls_back_to_float32_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mixed_falls_back_to_float32_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     library = load_library()
     assert library is not None
     used = backend_for(network_of(CNN), precision="mixed").capabilities
@@ -265,9 +265,7 @@ def test_mixed_falls_back_to_float32_and_says_so(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("has", [True, False])
-def test_the_record_of_a_run_says_what_computed_it(
-    has: bool, block_set: ImageSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_record_of_a_run_names_the_backend(has: bool, block_set: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     if not has:
         monkeypatch.setattr(chain, "load_library", lambda: None)
     elif load_library() is None:

@@ -28,7 +28,7 @@ def seen(batches: Batches, epoch: int, parts: list[tuple[int, int]]) -> tuple[to
 
 @pytest.mark.parametrize("spec", [None, SPEC])
 @pytest.mark.parametrize("steps", [[1] * 10, [2, 5, 3], [9, 1]])
-def test_what_a_step_gets_does_not_depend_on_how_many_steps_are_taken_at_once(
+def test_a_step_is_the_same_however_many_steps_are_taken_at_once(
     steps: list[int], spec: Augmentation | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches_module, "AUGMENTATION_BLOCK", 8)
@@ -40,9 +40,7 @@ def test_what_a_step_gets_does_not_depend_on_how_many_steps_are_taken_at_once(
 
 
 @pytest.mark.parametrize("spec", [None, SPEC])
-def test_a_position_is_all_that_is_needed_to_begin_in_the_middle(
-    spec: Augmentation | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_batches_can_begin_at_any_position(spec: Augmentation | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches_module, "AUGMENTATION_BLOCK", 8)
     used = batches_of(images(), spec)
     for epoch in range(3):
@@ -53,7 +51,7 @@ def test_a_position_is_all_that_is_needed_to_begin_in_the_middle(
             assert torch.equal(ours, theirs)
 
 
-def test_an_epoch_has_every_image_once_in_the_seeds_order_and_augmented_by_its_draws() -> None:
+def test_an_epoch_has_every_image_once_in_the_order_and_with_the_augmentation_of_the_seed() -> None:
     data = images()
     shown, labels = seen(batches_of(data, SPEC), 2, [(0, 10)])
     order = torch.randperm(50, generator=generator(3, Purpose.ORDER, 2))
@@ -76,7 +74,7 @@ def test_each_epoch_is_shuffled_and_augmented_anew_and_labels_stay_with_their_im
     assert not torch.equal(images_first, images_second)
 
 
-def test_the_last_batch_of_an_epoch_may_be_short_and_steps_are_counted_through_all_epochs() -> None:
+def test_the_last_batch_may_be_short_and_steps_are_counted_across_epochs() -> None:
     batches = batches_of(images(12), None)
     assert batches.steps_per_epoch == 3
     batch = batches.take(2, 1, 2)

@@ -17,7 +17,7 @@ def at(epoch: int = 0, step: int = 0, seconds: float = 0.0) -> TrainState:
     return TrainState(0, epoch=epoch, step=step, clock=Clock(fit_seconds=seconds))
 
 
-def test_epochs_give_every_step_its_own_place_in_the_schedule() -> None:
+def test_with_epochs_the_schedule_follows_the_steps() -> None:
     recipe = Recipe(epochs=2, optimizer=Adam(learning_rate=2.0), schedule=CYCLE)
     whole = [rate for epoch in (0, 1) for rate in Budget(recipe, 6).rates(at(epoch), 6)]
     in_parts = [
@@ -33,7 +33,7 @@ def test_epochs_give_every_step_its_own_place_in_the_schedule() -> None:
     assert Budget(recipe, 6).spent(at(epoch=2))
 
 
-def test_seconds_drive_the_schedule_whatever_the_number_of_steps() -> None:
+def test_with_seconds_the_schedule_follows_the_time() -> None:
     budget = Budget(Recipe(seconds=10, optimizer=Adam(learning_rate=2.0), schedule=CYCLE), 5)
     budget.measure(4, 0.4)
     assert budget.rates(at(24, 3, seconds=1.9), 2) == pytest.approx([2 * 0.955, 2 * 1.0], rel=1e-3)
@@ -57,7 +57,7 @@ def test_the_steps_between_two_events_fill_a_tick_and_grow_by_four_times_at_most
     assert budget.next_steps(at(step=995)) == 5  # never beyond the epoch
 
 
-def test_a_training_of_seconds_ends_in_time_and_records_what_it_saw() -> None:
+def test_a_training_by_seconds_ends_in_time_and_records_its_epochs() -> None:
     data = misread.load("digits")
     started = time.perf_counter()
     run = misread.train(data, "fast", settings=["seconds=0.6"], progress=False)
@@ -68,6 +68,6 @@ def test_a_training_of_seconds_ends_in_time_and_records_what_it_saw() -> None:
 
 
 @pytest.mark.parametrize("with_it", [{"members": 2}, {"weight_averaging": {}}])
-def test_what_needs_a_known_length_is_refused(with_it: dict[str, object]) -> None:
+def test_settings_that_need_a_known_length_are_refused(with_it: dict[str, object]) -> None:
     with pytest.raises(RecipeError, match="seconds: members and weight_averaging"):
         parse_recipe({"seconds": 3, **with_it}, "mine")

@@ -45,7 +45,7 @@ class Notes(Callback):
         self.calls.append(f"{self.name} end")
 
 
-def test_callbacks_are_called_in_their_order_and_end_also_where_the_training_breaks() -> None:
+def test_callbacks_are_called_in_order_and_on_end_also_after_an_error() -> None:
     calls: list[str] = []
     state = TrainState(0)
 
@@ -58,7 +58,7 @@ def test_callbacks_are_called_in_their_order_and_end_also_where_the_training_bre
     assert calls == ["a start", "b start", "a epoch", "b epoch", "a end", "b end"]
 
 
-def test_a_recipe_asks_for_its_callbacks() -> None:
+def test_a_recipe_gives_its_callbacks() -> None:
     both = Recipe.model_validate({"early_stopping": {}, "target_accuracy": 0.9})
     assert [type(c).__name__ for c in recipe_callbacks(both)] == ["StopEarly", "StopAtTarget"]
     assert recipe_callbacks(Recipe()) == []

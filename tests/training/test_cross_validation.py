@@ -87,7 +87,7 @@ class Spy:
         ("members=2",),
     ],
 )
-def test_no_network_is_asked_for_an_image_that_it_was_shown(
+def test_no_network_predicts_an_image_that_it_trained_on(
     settings: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool, spy = with_copies(), Spy(monkeypatch)
@@ -100,7 +100,7 @@ def test_no_network_is_asked_for_an_image_that_it_was_shown(
     np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-5)
 
 
-def test_when_filtering_no_network_is_asked_for_an_image_that_it_was_shown_either(
+def test_no_network_predicts_an_image_that_it_trained_on_with_filtering(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pool, spy = with_copies(), Spy(monkeypatch)
@@ -123,7 +123,7 @@ def test_images_in_no_fold_only_train(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not probs[:100].any()
 
 
-def test_labels_of_a_fold_have_no_part_in_its_probabilities_even_when_filtering() -> None:
+def test_labels_of_a_fold_do_not_influence_its_probabilities_even_with_filtering() -> None:
     """All labels of a fold exchanged: what is flagged elsewhere changes with them, its own probabilities do not."""
     images, labels = blocks(160)
     labels[:20] = (labels[:20] + 1) % 4
@@ -136,7 +136,7 @@ def test_labels_of_a_fold_have_no_part_in_its_probabilities_even_when_filtering(
         assert not np.allclose(after[folds_of != fold], before[folds_of != fold], atol=1e-2)
 
 
-def test_what_looks_wrong_does_not_train(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_with_labels_that_look_wrong_are_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
     images, labels = blocks(120)
     pool, spy = as_split(images, labels), Spy(monkeypatch)
     marked = np.arange(120) % 10 == 0
@@ -167,7 +167,7 @@ def test_nothing_left_to_train_on_is_refused() -> None:
         probs_of(few, np.arange(4) % 2, "early_stopping.patience=1", "validation.name=carve")
 
 
-def test_a_target_accuracy_ends_the_trainings_of_folds_too() -> None:
+def test_a_target_accuracy_also_ends_the_trainings_of_folds() -> None:
     pool = as_split(*blocks(160))
 
     class Epochs(FoldCallback):

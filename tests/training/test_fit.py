@@ -94,7 +94,7 @@ def test_an_epoch_equals_a_plain_loop_with_torch_optim(n: int) -> None:
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
-def test_it_learns_what_can_be_learnt_and_says_how_well() -> None:
+def test_a_separable_set_is_learned_and_the_history_shows_it() -> None:
     history = run(fresh(), recipe(epochs=12)).history
     assert [row["epoch"] for row in history] == list(range(1, 13))
     assert history[-1]["val_accuracy"] > 0.95
@@ -126,7 +126,7 @@ def test_a_loss_that_is_not_finite_names_epoch_and_step() -> None:
         run(BreaksAtStep(), recipe())
 
 
-def test_weights_that_break_in_the_last_step_are_seen_too() -> None:
+def test_weights_that_break_in_the_last_step_are_detected() -> None:
     class BreaksWhenValidating(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -139,7 +139,7 @@ def test_weights_that_break_in_the_last_step_are_seen_too() -> None:
         run(BreaksWhenValidating(), recipe())
 
 
-def test_a_last_batch_of_one_image_does_no_harm_to_batch_normalization() -> None:
+def test_batch_normalization_accepts_a_last_batch_of_one_image() -> None:
     layers = (Flatten(), Dense(units=8), BatchNormalization(), Dense(units="classes"))
     history = run(fresh(0, layers), recipe(layers=layers), n=33).history  # batches of 32 and 1
     assert all(math.isfinite(row["val_loss"]) for row in history)
@@ -155,7 +155,7 @@ def test_a_stop_after_an_epoch_keeps_that_epoch() -> None:
     assert state.stopped == "enough"
 
 
-def test_a_training_can_be_taken_step_by_step_and_stopped_within_an_epoch() -> None:
+def test_a_training_can_run_step_by_step_and_stop_within_an_epoch() -> None:
     network = fresh()
     before = copy.deepcopy(network.state_dict())
     events, state = events_of(network, recipe(), tick_seconds=0.0)
@@ -172,7 +172,7 @@ def test_a_training_can_be_taken_step_by_step_and_stopped_within_an_epoch() -> N
     assert all(torch.equal(weights[k], v) for k, v in event.backend.weights().items())
 
 
-def test_the_clock_counts_training_only_and_not_what_callbacks_do() -> None:
+def test_the_clock_does_not_count_the_time_of_callbacks() -> None:
     class Sleeps(Callback):
         def on_epoch_end(self, event: EpochEnded) -> None:
             time.sleep(0.5)
@@ -214,7 +214,7 @@ def test_both_forms_of_the_loss_give_the_same_number_and_it_is_the_formula() -> 
 
 
 @pytest.mark.parametrize("name", ["sparse_categorical_crossentropy", "categorical_crossentropy"])
-def test_label_smoothing_is_kerass_formula(name: str) -> None:
+def test_label_smoothing_is_the_formula_of_keras(name: str) -> None:
     """Targets become onehot * (1 - s) + s / K."""
     logits = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([3, 1, 0, 2, 2])
@@ -224,7 +224,7 @@ def test_label_smoothing_is_kerass_formula(name: str) -> None:
     assert loss.item() == pytest.approx(-(smoothed * log_p).sum(axis=1).mean(), rel=1e-5)
 
 
-def test_the_loss_follows_the_form_of_the_labels() -> None:
+def test_the_loss_fits_the_form_of_the_labels() -> None:
     assert resolve_loss(Loss(), one_hot=False).name == "sparse_categorical_crossentropy"
     assert resolve_loss(Loss(), one_hot=True).name == "categorical_crossentropy"
     with pytest.raises(RecipeError, match=r"takes labels as one-hot rows \(N, K\), but the labels are whole numbers"):

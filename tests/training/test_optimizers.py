@@ -64,7 +64,7 @@ def test_adam_without_the_fused_kernel_is_the_same(spec: r.Adam | r.AdamW) -> No
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
 
 
-def test_adam_is_the_papers_algorithm() -> None:
+def test_adam_equals_the_algorithm_of_the_paper() -> None:
     """Kingma and Ba 2015, Algorithm 1, in plain numpy."""
     weight = nn.Parameter(torch.tensor([1.0, -2.0]))
     stepper = make_stepper(r.Adam(learning_rate=0.1), [weight])
@@ -78,7 +78,7 @@ def test_adam_is_the_papers_algorithm() -> None:
     np.testing.assert_allclose(weight.detach(), expected, rtol=1e-5)
 
 
-def test_defaults_are_those_keras_documents() -> None:
+def test_defaults_are_those_of_keras() -> None:
     assert r.Adam().model_dump() == {
         "name": "adam", "learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7,
     }  # fmt: skip
@@ -89,7 +89,7 @@ def test_defaults_are_those_keras_documents() -> None:
     }  # fmt: skip
 
 
-def test_frozen_parameters_stay() -> None:
+def test_frozen_parameters_do_not_change() -> None:
     net = nn.Linear(3, 2)
     net.bias.requires_grad_(False)
     before = net.bias.clone()
@@ -123,6 +123,6 @@ def test_warmup_rises_to_one_then_falls() -> None:
     assert factors[10:] == sorted(factors[10:], reverse=True)
 
 
-def test_a_training_of_one_step_has_a_rate() -> None:
+def test_a_training_of_one_step_has_a_learning_rate() -> None:
     for schedule in (r.Constant(), r.Cosine(), r.Cosine(warmup=0.5), r.OneCycle()):
         assert 0 < learning_rate_factor(schedule, 0, 1) <= 1

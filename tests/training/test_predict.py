@@ -67,7 +67,7 @@ class Foreign(nn.Module):
         return self.head(x * self.squeeze(x).sigmoid())
 
 
-def test_features_of_a_foreign_module_are_what_its_last_linear_layer_takes() -> None:
+def test_features_of_a_module_from_python_are_the_input_of_its_last_linear_layer() -> None:
     network, images = Foreign(), images_of(4)
     found = Predictor(network, images.shape[1:], CPU).features(images)
     assert found.shape == (4, 5)
@@ -75,7 +75,7 @@ def test_features_of_a_foreign_module_are_what_its_last_linear_layer_takes() -> 
     assert network.head(found).detach().numpy() == pytest.approx(logits.detach().numpy(), abs=1e-5)
 
 
-def test_where_no_linear_layer_gives_the_logits_they_stand_in() -> None:
+def test_without_a_final_linear_layer_the_features_are_the_logits() -> None:
     network, images = nn.Sequential(nn.Conv2d(1, 3, 6), nn.Flatten()), images_of(4)
     logits = network_logits(network, torch.tensor(images))
     assert Predictor(network, images.shape[1:], CPU).features(images).numpy() == pytest.approx(
@@ -101,7 +101,7 @@ def test_thumbnails_correlate_as_numpy_says(shape: tuple[int, int, int]) -> None
     assert np.concatenate(list(thumbnail_blocks(images))) == pytest.approx(found)
 
 
-def test_a_picture_of_one_colour_is_like_no_other() -> None:
+def test_a_picture_of_one_colour_correlates_with_no_other() -> None:
     images = np.stack([np.full((28, 28, 1), v, np.uint8) for v in (0, 7, 255)])
     assert not thumbnails(images).any()
 

@@ -14,7 +14,7 @@ def test_a_recipe_reads_back_from_its_own_toml(name: str) -> None:
     assert recipe.name == name
 
 
-def test_the_tutorial_recipes_say_what_the_lesson_says() -> None:
+def test_the_tutorial_recipes_match_the_lesson() -> None:
     mlp, cnn = load_recipe("tutorial-mlp"), load_recipe("tutorial-cnn")
     assert (mlp.batch_size, mlp.epochs, cnn.batch_size, cnn.epochs) == (100, 10, 32, 5)
     assert mlp.optimizer == cnn.optimizer == Adam(learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-7)
@@ -55,24 +55,24 @@ def test_every_problem_is_named_at_once_with_the_nearest_spelling() -> None:
         assert said in text
 
 
-def test_a_setting_of_another_optimizer_names_those_of_this_one() -> None:
+def test_a_setting_of_another_optimizer_lists_those_of_this_one() -> None:
     with pytest.raises(RecipeError, match=r"optimizer.momentum: there is no such setting. Known: name, learning_rate"):
         load_recipe("tutorial-mlp", ["optimizer.momentum=0.9"])
 
 
-def test_settings_lie_over_the_recipe() -> None:
+def test_settings_override_the_recipe() -> None:
     recipe = load_recipe("tutorial-mlp", ["optimizer.learning_rate=0.01", "epochs=3", "layers.1.units=64", "name=mine"])
     assert (recipe.optimizer.learning_rate, recipe.epochs, recipe.name) == (0.01, 3, "mine")
     assert recipe.layers[1].units == 64  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_another_optimizer_starts_afresh_whatever_the_order(order: int) -> None:
+def test_another_optimizer_resets_its_table_in_any_order(order: int) -> None:
     settings = ["optimizer.name=sgd", "optimizer.momentum=0.9"][::order]
     assert load_recipe("tutorial-mlp", settings).optimizer == SGD(momentum=0.9)
 
 
-def test_another_layer_type_starts_afresh() -> None:
+def test_another_layer_type_resets_its_table() -> None:
     recipe = load_recipe("tutorial-cnn", ["layers.1.type=AveragePooling2D"])
     assert recipe.layers[1].type == "AveragePooling2D"
 
@@ -93,7 +93,7 @@ def test_a_bad_setting_is_refused(setting: str, message: str) -> None:
         load_recipe("tutorial-mlp", [setting])
 
 
-def test_an_own_recipe_file_is_read_and_named_after_the_file(tmp_path: Path) -> None:
+def test_a_recipe_file_is_read_and_named_after_the_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('epochs = 2\n[[layers]]\ntype = "Flatten"\n[[layers]]\ntype = "Dense"\nunits = "classes"\n')
     recipe = load_recipe(path)
@@ -121,7 +121,7 @@ def test_a_target_accuracy_survives_toml(target: float) -> None:
     assert recipe.target_accuracy == tomllib.loads(recipe.to_toml())["target_accuracy"] == target
 
 
-def test_a_target_is_refused_for_ensembles_and_where_validation_shows_the_test_split() -> None:
+def test_a_target_is_refused_for_ensembles_and_if_validation_shows_the_test_split() -> None:
     with pytest.raises(RecipeError, match="target_accuracy: it would choose on the test split"):
         load_recipe("tutorial-mlp", ["target_accuracy=0.99"])
     with pytest.raises(RecipeError, match="members: an ensemble cannot stop early; leave target_accuracy out"):
@@ -141,7 +141,7 @@ def test_a_recipe_cannot_be_changed_in_place() -> None:
         recipe.epochs = 3  # type: ignore[misc]
 
 
-def test_few_images_take_as_many_epochs_as_min_steps_need() -> None:
+def test_few_images_train_enough_epochs_to_reach_min_steps() -> None:
     recipe = load_recipe("tutorial-mlp", ["batch_size=10", "epochs=3", "min_steps=100"])
     assert recipe.for_images(95).epochs == 10  # of 10 steps each
     assert recipe.for_images(1000).epochs == 3

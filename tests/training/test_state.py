@@ -104,7 +104,7 @@ def outcome(state: TrainState) -> list[object]:
 
 
 @pytest.mark.parametrize("name", TRAININGS)
-def test_interrupted_after_every_step_a_training_ends_as_if_it_never_was(name: str) -> None:
+def test_a_training_interrupted_after_every_step_ends_as_one_without_interruption(name: str) -> None:
     recipe = recipe_of(name)
     if name.startswith("kernels") and load_library() is None:
         pytest.skip("misread was installed without a C++ compiler")
@@ -128,7 +128,7 @@ def test_interrupted_after_every_step_a_training_ends_as_if_it_never_was(name: s
                 assert torch.equal(ours[key], tensor), (number, key)
 
 
-def test_a_module_with_draws_of_its_own_resumes_too() -> None:
+def test_a_module_with_random_numbers_resumes_exactly() -> None:
     """Whatever a network draws from torch's generator begins at the step's key."""
 
     class Noisy(nn.Module):
@@ -169,13 +169,13 @@ def small_state() -> bytes:
     return state_bytes(state)
 
 
-def test_a_checkpoint_is_the_same_state_again() -> None:
+def test_a_checkpoint_restores_the_same_state() -> None:
     contents = small_state()
     assert state_bytes(read_state(contents, "here")) == contents
 
 
 @pytest.mark.parametrize("place", [20, 200, -5, -2000])
-def test_a_damaged_checkpoint_is_noticed(place: int) -> None:
+def test_a_damaged_checkpoint_is_detected(place: int) -> None:
     contents = bytearray(small_state())
     contents[place] ^= 1
     with pytest.raises(RunError, match="The checkpoint here is damaged"):

@@ -30,7 +30,7 @@ def floats(network: nn.Module) -> dict[str, np.ndarray]:
     return {k: v.double().numpy().copy() for k, v in network.state_dict().items() if v.is_floating_point()}
 
 
-def test_it_is_the_mean_of_weights_and_moving_statistics() -> None:
+def test_the_average_is_the_mean_of_weights_and_moving_statistics() -> None:
     draws = torch.Generator().manual_seed(1)
     average, states = WeightAverage(), []
     for count in range(12):
@@ -104,7 +104,7 @@ def test_a_training_ends_with_the_mean_of_a_plain_loops_last_weights(layers: tup
 
 
 @pytest.mark.parametrize("layers", [KNOWN, FOR_TORCH])
-def test_averaging_changes_nothing_in_how_the_weights_move(layers: tuple) -> None:
+def test_averaging_does_not_change_the_training(layers: tuple) -> None:
     plain, averaged = trained(layers, None), trained(layers, 0.1)  # the mean begins in the last epoch
     for (row, weights), (same, same_weights) in zip(plain[:2], averaged[:2], strict=True):
         assert {k: v for k, v in row.items() if k != "seconds"} == {k: v for k, v in same.items() if k != "seconds"}

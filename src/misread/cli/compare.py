@@ -10,12 +10,12 @@ from misread.cli import options
 from misread.cli.output import (
     check_page_name,
     check_picture_name,
+    interval_text,
     print_json,
     print_lines,
     print_table,
-    say_interval,
     warn,
-    write_whole,
+    write_file,
 )
 from misread.cli.runs import find_run
 
@@ -69,10 +69,10 @@ def compare(
     failures = _failures(found, alpha if fail_if_worse else None, no_new_misreads_of or [])
     written = []
     if csv:
-        write_whole(csv, lambda path: found.changes.to_csv(path, index=False))
+        write_file(csv, lambda path: found.changes.to_csv(path, index=False))
         written.append(f"Table: {csv}")
     if png:
-        write_whole(png, lambda path: found.figure(grid).save(path))
+        write_file(png, lambda path: found.figure(grid).save(path))
         written.append(f"Picture: {png}")
     if html:
         written.append(f"Page: {found.report(html)}")
@@ -110,7 +110,7 @@ def _print_comparison(found: "Comparison", per_class: bool) -> None:
     rows = []
     for letter, name, predictions in (("A", found.names[0], found.a), ("B", found.names[1], found.b)):
         m = predictions.metrics()
-        interval = say_interval(m["accuracy_low"], m["accuracy_high"])
+        interval = interval_text(m["accuracy_low"], m["accuracy_high"])
         rows.append([letter, name, f"{m['accuracy']:.2%}", interval, f"{m['misread']:,}"])
     print_table(["", "Run", "Accuracy", "95% interval", "Misread"], rows, right=(2, 3, 4))
     low, high = found.interval

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from misread.cli import options
-from misread.cli.output import check_picture_name, print_json, print_lines, print_table, warn, write_whole
+from misread.cli.output import check_picture_name, print_json, print_lines, print_table, warn, write_file
 from misread.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
@@ -105,10 +105,10 @@ def check(
     pairs = found.duplicates
     written = []
     if csv:
-        write_whole(csv, lambda path: pairs.to_csv(path, index=False))
+        write_file(csv, lambda path: pairs.to_csv(path, index=False))
         written.append(f"Table: {csv}")
     if png:
-        write_whole(png, lambda path: _picture(images, pairs).save(path))
+        write_file(png, lambda path: _picture(images, pairs).save(path))
         written.append(f"Picture: {png}")
     if json:
         tables = {"duplicates": pairs.to_dict("records"), "constant": found.constant.to_dict("records")}
@@ -173,7 +173,7 @@ def show(
         varied = versions(torch.tensor(pixels), spec, VERSIONS, seed).numpy()
         picture = augmented_figure(pixels, varied, labels, f"{title}, augmented: {spec}")
     png = png or Path(f"{images.name}-{split}{'-augmented' if spec else ''}.png")
-    write_whole(png, lambda path: picture.save(path))
+    write_file(png, lambda path: picture.save(path))
     if json:
         print_json({"png": str(png), "rows": shown.rows.tolist(), "labels": labels})
     else:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from misread.cli import options
-from misread.cli.output import print_json, print_lines, print_table, say_interval, warn, write_whole
+from misread.cli.output import interval_text, print_json, print_lines, print_table, warn, write_file
 from misread.cli.runs import find_run
 from misread.errors import RunError
 
@@ -97,7 +97,7 @@ def _print_headline(result: dict[str, Any], predictions: "Predictions") -> None:
     lines = [
         f"Loss        {result['loss']:.4f}",
         f"Accuracy    {result['accuracy']:.2%}  (95% interval "
-        f"{say_interval(result['accuracy_low'], result['accuracy_high'])})",
+        f"{interval_text(result['accuracy_low'], result['accuracy_high'])})",
     ]
     lines += [f"Top-{key.split('_')[1]:<8}{value:.2%}" for key, value in result.items() if key.startswith("top_")]
     lines.append(f"Misread     {result['misread']:,} of {result['n']:,}")
@@ -116,8 +116,8 @@ def _print_classes(predictions: "Predictions") -> None:
 
     found = predictions.per_class().to_dict()
     rows = [
-        [c["class"], f"{c['support']:,}", share(c["recall"]), say_interval(c["recall_low"], c["recall_high"]),
-         f"{c['predicted']:,}", share(c["precision"]), say_interval(c["precision_low"], c["precision_high"]),
+        [c["class"], f"{c['support']:,}", share(c["recall"]), interval_text(c["recall_low"], c["recall_high"]),
+         f"{c['predicted']:,}", share(c["precision"]), interval_text(c["precision_low"], c["precision_high"]),
          share(c["f1"])]
         for c in found["classes"]
     ]  # fmt: skip
@@ -130,7 +130,13 @@ def _print_classes(predictions: "Predictions") -> None:
     )  # fmt: skip
     pairs = predictions.confusion().to_dict()["pairs"]
     pair_rows = [
-        [p["label"], p["prediction"], f"{p['n']:,}", f"{p['share']:.2%}", say_interval(p["share_low"], p["share_high"])]
+        [
+            p["label"],
+            p["prediction"],
+            f"{p['n']:,}",
+            f"{p['share']:.2%}",
+            interval_text(p["share_low"], p["share_high"]),
+        ]
         for p in pairs[:PAIRS]
     ]
     print_lines("", f"Most confused ({min(PAIRS, len(pairs))} of {len(pairs)} pairs)")
@@ -141,7 +147,7 @@ def _print_calibration(calibrated: "Calibration", curve: "RiskCoverage", sets: "
     print_lines("", "When the least certain images are left to a person")
     rows = [
         [f"{1 - c['asked']:.1%}", f"{c['left']:,}", f"{c['threshold']:.4f}", f"{c['misread']:,} of {c['n']:,}",
-         f"{c['error']:.2%}", say_interval(c["error_low"], c["error_high"])]
+         f"{c['error']:.2%}", interval_text(c["error_low"], c["error_high"])]
         for c in curve.to_dict()["table"]
     ]  # fmt: skip
     header = ["Left", "Images", "Confidence from", "Misread of the rest", "Error", "95% interval"]
@@ -161,7 +167,7 @@ def _print_calibration(calibrated: "Calibration", curve: "RiskCoverage", sets: "
         f"  ECE            {s.ece_before:.2%} before, {s.ece_after:.2%} after",
         f"  Loss           {s.loss_before:.4f} before, {s.loss_after:.4f} after",
         f"Prediction sets  error level {sets.error_level:.3g}{small}",
-        f"  Hold the label {sets.coverage:.2%}  (95% interval {say_interval(sets.coverage_low, sets.coverage_high)})",
+        f"  Hold the label {sets.coverage:.2%}  (95% interval {interval_text(sets.coverage_low, sets.coverage_high)})",
         f"  Classes        {sets.mean_size:.3f} on average: {sizes} sets",
     )
 
@@ -173,5 +179,5 @@ def _draw(pictures: "dict[str, Picture]", folder: Path) -> list[str]:
     except OSError as error:
         raise RunError(f"{folder} cannot be written: {error.strerror}.") from None
     for name, picture in pictures.items():
-        write_whole(folder / f"{name}.png", picture.save)
+        write_file(folder / f"{name}.png", picture.save)
     return [f"Picture: {folder / name}.png" for name in pictures]

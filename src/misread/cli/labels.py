@@ -15,7 +15,7 @@ from misread.cli.output import (
     print_lines,
     print_table,
     warn,
-    write_whole,
+    write_file,
 )
 from misread.cli.runs import find_run
 from misread.errors import DataError, RunError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class FindByDefault(TyperGroup):
-    """`misread labels DATA` is `misread labels find DATA`."""
+    """`misread labels DATA` is short for `misread labels find DATA`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in (*self.commands, "--help"):
@@ -37,15 +37,15 @@ class FindByDefault(TyperGroup):
 
 app = typer.Typer(
     cls=FindByDefault,
-    help="Find doubtful labels (misread labels DATA, see misread labels find --help), and fix them in a patch file.",
+    help="Find doubtful labels (misread labels DATA; see misread labels find --help), and fix them in a patch file.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 Patch = Annotated[Path, typer.Argument(metavar="PATCH", help="A patch file, JSON lines.", show_default=False)]
-By = Annotated[str | None, typer.Option(help="Who decided; your user name by default.", show_default=False)]
-Note = Annotated[str, typer.Option(help="Why.", show_default=False)]
-Png = Annotated[Path | None, typer.Option(help="Write the picture there (PNG or SVG).", show_default=False)]
+By = Annotated[str | None, typer.Option(help="Who made the decision; by default your user name.", show_default=False)]
+Note = Annotated[str, typer.Option(help="The reason.", show_default=False)]
+Png = Annotated[Path | None, typer.Option(help="Write a picture to this file (PNG or SVG).", show_default=False)]
 
 
 @app.command()
@@ -54,38 +54,37 @@ def find(
         str,
         typer.Argument(
             metavar="DATA|RUN",
-            help="A name or a path: networks are trained in folds. Or a run: its test split is ranked by its network.",
+            help="A name or a path: trains networks in folds. Or a run: uses its network and its test split.",
             show_default=False,
         ),
     ],
     split: Annotated[
-        str | None, typer.Option(help="train, test or all; of a run test or val.", show_default=False)
+        str | None, typer.Option(help="train, test or all; for a run test or val.", show_default=False)
     ] = None,
     method: Annotated[
         str, typer.Option(help="self-confidence, normalised-margin or confident-learning.")
     ] = "self-confidence",
     recipe: Annotated[
-        str | None, typer.Option("--recipe", "-r", help="What trains; fast by default.", show_default=False)
+        str | None,
+        typer.Option("--recipe", "-r", help="The recipe to train with; by default fast.", show_default=False),
     ] = None,
     set: options.Set = None,
-    folds: Annotated[int | None, typer.Option(help="How many folds; 5 by default.", show_default=False)] = None,
+    folds: Annotated[int | None, typer.Option(help="Number of folds; by default 5.", show_default=False)] = None,
     filter: Annotated[
         bool | None,
         typer.Option(
             "--filter/--no-filter",
-            help="Leave labels that look wrong to other networks out of training; on by default.",
+            help="Do not train on labels that look wrong to other networks; on by default.",
             show_default=False,
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of folds and trainings.", show_default=False)] = None,
-    out: Annotated[Path, typer.Option(help="Keep predictions in this folder, and take them from it.")] = Path(
-        "held-out"
-    ),
+    out: Annotated[Path, typer.Option(help="The folder for predictions, which are reused.")] = Path("held-out"),
     labels: options.Labels = None,
-    top: Annotated[int, typer.Option(min=1, help="How many to print, and to write as CSV.")] = 20,
-    csv: Annotated[Path | None, typer.Option(help="Write them there, to be reviewed.", show_default=False)] = None,
+    top: Annotated[int, typer.Option(min=1, help="Number of labels to print and to write as CSV.")] = 20,
+    csv: Annotated[Path | None, typer.Option(help="Write them to this file for review.", show_default=False)] = None,
     png: Png = None,
-    grid: Annotated[int, typer.Option(min=1, help="How many images the picture shows.")] = 20,
+    grid: Annotated[int, typer.Option(min=1, help="Number of images in the picture.")] = 20,
     size: options.Size = None,
     strict: options.Strict = False,
     device: options.Device = "auto",
@@ -93,30 +92,30 @@ def find(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """List the most doubtful labels of a data set, by networks that did not train on the images."""
+    """List the most doubtful labels of a data set, found by networks that did not train on the images."""
     from misread.analysis.label_issues import check_method
 
     check_method(method)
     check_picture_name(png)
     if _is_run(data):
-        given = {"recipe": recipe, "set": set, "folds": folds, "filter": filter, "seed": seed, "labels": labels}
-        _refuse_for_a_run(data, [f"--{name}" for name, value in given.items() if value is not None])
+        arguments = {"recipe": recipe, "set": set, "folds": folds, "filter": filter, "seed": seed, "labels": labels}
+        _refuse_for_a_run(data, [f"--{name}" for name, value in arguments.items() if value is not None])
         found, source = _of_run(data, split, method, device)
     else:
         from misread.runs.held_out import cross_val_predict
         from misread.runs.progress import FoldProgress
 
-        images = _load(data, size, strict, quiet)
+        image_set = _load(data, size, strict, quiet)
         if labels:
-            images = _fixed(images, labels)
+            image_set = _fixed(image_set, labels)
         held_out = cross_val_predict(
-            images, recipe or "fast", split=split or "train", folds=folds or 5, filter_labels=filter is not False,
+            image_set, recipe or "fast", split=split or "train", folds=folds or 5, filter_labels=filter is not False,
             seed=seed, settings=set or [], out=out, device=device, threads=threads,
             progress=FoldProgress(console(json)) if not quiet else False,
         )  # fmt: skip
         found = held_out.label_issues(method)
-        accuracy = f"{held_out.record.metrics['accuracy']:.2%} of the held-out images were read as labelled"
-        source = f"{'Taken from' if held_out.reused else 'Kept in'} {held_out.folder}; {accuracy}"
+        accuracy = f"{held_out.record.metrics['accuracy']:.2%} of the held-out images were predicted as labelled"
+        source = f"{'Predictions from' if held_out.reused else 'Predictions in'} {held_out.folder}; {accuracy}"
     _show_issues(found, top, grid, csv, png, json, source)
 
 
@@ -126,9 +125,11 @@ def _is_run(data: str) -> bool:
     return data == "last" or (find_run(Path(data)) / RECORD).is_file()
 
 
-def _refuse_for_a_run(run: str, given: list[str]) -> None:
-    if given:
-        raise RunError(f"{run} is a run, and is not trained again: {', '.join(given)} would mean nothing. Name data.")
+def _refuse_for_a_run(run: str, arguments: list[str]) -> None:
+    if arguments:
+        raise RunError(
+            f"{run} is a run, which is not trained again. Leave out {', '.join(arguments)}, or give a data set instead."
+        )
 
 
 def _of_run(run: str, split: str | None, method: str, device: str) -> tuple["LabelIssues", str]:
@@ -136,7 +137,7 @@ def _of_run(run: str, split: str | None, method: str, device: str) -> tuple["Lab
 
     opened = open_run(find_run(Path(run)), device=device)
     found = opened.label_issues(split or "test", method)
-    return found, f"By the network of {opened.folder}, which did not train on these images"
+    return found, f"Found by the network of {opened.folder}, which did not train on these images"
 
 
 def _show_issues(
@@ -151,10 +152,10 @@ def _show_issues(
     if csv:
         reviewed = shown.copy()
         reviewed.insert([*shown.columns].index("suggested") + 1, "new", "")
-        write_whole(csv, lambda path: reviewed.to_csv(path, index=False))
-        lines.append(f"Table: {csv}. Fill in its column new, then: misread labels apply PATCH DATA --from {csv}")
+        write_file(csv, lambda path: reviewed.to_csv(path, index=False))
+        lines.append(f"Table: {csv}. Fill in the column new, then run: misread labels apply PATCH DATA --from {csv}")
     if png:
-        write_whole(png, found.gallery(grid).save)
+        write_file(png, found.gallery(grid).save)
         lines.append(f"Picture: {png}")
     if json:
         print_json(shown.to_dict("records"))
@@ -184,11 +185,11 @@ def apply(
     reviewed: Annotated[
         Path | None,
         typer.Option(
-            "--from", help="A reviewed table of labels (CSV or JSON): its column new counts.", show_default=False
+            "--from", help="A reviewed table of labels (CSV or JSON) with the column new.", show_default=False
         ),
     ] = None,
     accept: Annotated[
-        bool, typer.Option("--accept", help="Take the suggested label where the table's column new is empty.")
+        bool, typer.Option("--accept", help="Use the suggested label if the column new is empty.")
     ] = False,
     fix: Annotated[
         list[str] | None, typer.Option(metavar="HASH=NEW", help="Fix one label; may be repeated.", show_default=False)
@@ -199,46 +200,46 @@ def apply(
     strict: options.Strict = False,
     json: options.Json = False,
 ) -> None:
-    """Add fixes to a patch file; images and their original labels are not touched."""
+    """Add fixes to a patch file. Images and their original labels are not changed."""
     from misread.data.label_patch import add_fixes, read_patch
     from misread.data.reviewed_labels import read_reviewed
 
-    wanted = read_reviewed(reviewed, accept) if reviewed else {}
+    new_labels = read_reviewed(reviewed, accept) if reviewed else {}
     for text in fix or []:
         image, equals, new = text.partition("=")
         if not equals or not image or not new:
-            raise DataError(f"The fix {text!r} is not of the form HASH=NEW, like 3fa91c02=9.")
-        wanted[image.strip().lower()] = new.strip()
-    if not wanted:
-        raise DataError("There is nothing to add: give --from FILE or --fix HASH=NEW.")
-    added = add_fixes(patch, _load(data, size, strict, quiet=True), wanted, by=by, note=note)
-    without = len(wanted) - len(added)
-    lines = [f"{len(added):,} added to {patch}" + (f"; {without:,} had that label already" if without else "")]
+            raise DataError(f"The fix {text!r} is not of the form HASH=NEW, for example 3fa91c02=9.")
+        new_labels[image.strip().lower()] = new.strip()
+    if not new_labels:
+        raise DataError("There is nothing to add. Use --from FILE or --fix HASH=NEW.")
+    added = add_fixes(patch, _load(data, size, strict, quiet=True), new_labels, by=by, note=note)
+    unchanged = len(new_labels) - len(added)
+    lines = [f"{len(added):,} added to {patch}" + (f"; {unchanged:,} already had this label" if unchanged else "")]
     _print_fixes(added, json, [*lines, *read_patch(patch).cut_off])
 
 
 @app.command()
 def revert(
     patch: Patch,
-    images: Annotated[list[str], typer.Argument(metavar="HASH...", help="Hashes of images; they may be cut short.")],
+    hashes: Annotated[list[str], typer.Argument(metavar="HASH...", help="Hashes of images; may be abbreviated.")],
     by: By = None,
     note: Note = "",
     json: options.Json = False,
 ) -> None:
-    """Undo fixes by adding a line for each; the patch keeps its history."""
+    """Undo fixes by adding a line for each. The patch keeps its history."""
     from misread.data.label_patch import read_patch, revert_fixes
 
-    added = revert_fixes(patch, [image.lower() for image in images], by=by, note=note)
+    added = revert_fixes(patch, [image.lower() for image in hashes], by=by, note=note)
     _print_fixes(added, json, [f"{len(added):,} reverted in {patch}", *read_patch(patch).cut_off])
 
 
 @app.command()
 def merge(
-    patches: Annotated[list[Path], typer.Argument(metavar="PATCH...", help="Two patch files or more.")],
-    out: Annotated[Path, typer.Option(help="The merged patch, a new file.", show_default=False)],
+    patches: Annotated[list[Path], typer.Argument(metavar="PATCH...", help="Two or more patch files.")],
+    out: Annotated[Path, typer.Option(help="A new file for the merged patch.", show_default=False)],
     json: options.Json = False,
 ) -> None:
-    """Merge several patches into one. If they contradict each other, nothing is written (exit code 1)."""
+    """Merge several patches into one. If they conflict, nothing is written, and the exit code is 1."""
     from misread.data.label_patch import merge_patches, read_patch, write_patch
 
     read = [read_patch(path) for path in patches]
@@ -261,8 +262,9 @@ def merge(
             print_lines(f"{len(lines):,} lines of {len(read)} patches in {out}")
     if conflicts:
         warn(
-            f"Error: the patches contradict each other for {len(conflicts)} image{'s' * (len(conflicts) > 1)}; nothing "
-            "was written.\nDecide in one of them (misread labels apply or revert) until all say the same."
+            f"Error: the patches conflict for {len(conflicts)} image{'s' * (len(conflicts) > 1)}; nothing was "
+            "written.\n"
+            "Change one of them with misread labels apply or revert, until all agree."
         )
         sys.exit(1)
 
@@ -271,40 +273,40 @@ def merge(
 def show(
     patch: Patch,
     data: Annotated[
-        str | None, typer.Argument(help="The data it is for: shows where each image lies.", show_default=False)
+        str | None, typer.Argument(help="The data of the patch: adds the place of each image.", show_default=False)
     ] = None,
     png: Png = None,
     size: options.Size = None,
     strict: options.Strict = False,
     json: options.Json = False,
 ) -> None:
-    """List the fixes in force; with DATA, also the place of each image, and a picture of them."""
+    """List the active fixes. With DATA, also show the place of each image, and draw a picture with --png."""
     from misread.data.label_patch import read_patch
 
     check_picture_name(png)
     if png and data is None:
-        raise DataError("A picture needs the images: misread labels show PATCH DATA --png FILE.")
+        raise DataError("A picture needs the images. Add DATA: misread labels show PATCH DATA --png FILE.")
     read = read_patch(patch)
     undone = len({line.image for line in read.lines}) - len(read.fixes)
-    lines = [f"{len(read.fixes):,} in force in {patch}, {undone:,} undone; {len(read.lines):,} lines"]
+    lines = [f"{len(read.fixes):,} active in {patch}, {undone:,} undone; {len(read.lines):,} lines"]
     if data is None:
         _print_fixes(list(read.fixes.values()), json, [*lines, *read.cut_off])
         return
-    images = _load(data, size, strict, quiet=True)
-    lines += read.fix(images).messages()
-    rows, picture = _located(read, images)
+    image_set = _load(data, size, strict, quiet=True)
+    lines += read.fix(image_set).messages()
+    rows, picture = _located(read, image_set)
     if png:
-        write_whole(png, picture().save)
+        write_file(png, picture().save)
         lines.append(f"Picture: {png}")
     _print_rows(rows, json, lines)
 
 
-def _located(patch: "LabelPatch", images: "ImageSet") -> tuple[list[dict[str, Any]], Any]:
-    """A row for every fixed image with its place, and a function that draws them."""
-    found = patch.find_in(images)
+def _located(patch: "LabelPatch", image_set: "ImageSet") -> tuple[list[dict[str, Any]], Any]:
+    """A row for every fixed image with its place, and a function that draws these images."""
+    found = patch.find_in(image_set)
     rows = []
     for name, position, fix in found:
-        split = images.splits[name]
+        split = image_set.splits[name]
         file = split.files[position] if split.files is not None else ""
         rows.append({"split": name, "index": int(split.rows[position]), "file": file, **_row(fix)})
 
@@ -315,8 +317,8 @@ def _located(patch: "LabelPatch", images: "ImageSet") -> tuple[list[dict[str, An
         from misread.figures.label_issues import label_issues_figure
 
         table = pd.DataFrame(rows).rename(columns={"old": "label", "new": "suggested"})
-        pixels = np.stack([images.splits[name].images[position] for name, position, _ in found])
-        return label_issues_figure(table, pixels, f"{len(rows):,} labels of {images.name} fixed by {patch.where}")
+        pixels = np.stack([image_set.splits[name].images[position] for name, position, _ in found])
+        return label_issues_figure(table, pixels, f"{len(rows):,} labels of {image_set.name} fixed by {patch.where}")
 
     return rows, picture
 
@@ -354,10 +356,10 @@ def _short(image: str) -> str:
     return image[:SHOWN]
 
 
-def _fixed(images: "ImageSet", labels: Path) -> "ImageSet":
+def _fixed(image_set: "ImageSet", label_patch: Path) -> "ImageSet":
     from misread.data.label_patch import read_patch
 
-    fixed = read_patch(labels).fix(images)
+    fixed = read_patch(label_patch).fix(image_set)
     warn(*fixed.messages())
     return fixed.data
 
@@ -365,6 +367,6 @@ def _fixed(images: "ImageSet", labels: Path) -> "ImageSet":
 def _load(data: str, size: str | None, strict: bool, quiet: bool) -> "ImageSet":
     from misread.data.load import load
 
-    images = load(data, size=options.parse_size(size), strict=strict, progress=None if quiet else warn)
-    warn(*(f"Skipped: {line}" for line in images.skipped))
-    return images
+    image_set = load(data, size=options.parse_size(size), strict=strict, progress=None if quiet else warn)
+    warn(*(f"Skipped: {line}" for line in image_set.skipped))
+    return image_set

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from misread.cli import options
-from misread.cli.output import check_picture_name, print_json, print_lines, print_table, warn, write_whole
+from misread.cli.output import check_picture_name, print_json, print_lines, print_table, warn, write_file
 from misread.cli.runs import find_run
 from misread.errors import MisreadError, RunError
 
@@ -64,11 +64,11 @@ def misreads(
     found = found.with_cause(cause) if cause else found
     written = []
     if csv:
-        write_whole(csv, lambda path: found.table.to_csv(path, index=False))
+        write_file(csv, lambda path: found.table.to_csv(path, index=False))
         written.append(f"Table: {csv}")
     if png:
         shown = found.top(grid) if most_confident else found.sample(grid, seed)
-        write_whole(png, lambda path: (shown.neighbour_figure() if neighbours else shown.figure()).save(path))
+        write_file(png, lambda path: (shown.neighbour_figure() if neighbours else shown.figure()).save(path))
         written.append(f"Picture: {png}, {shown.title}")
     if json:
         print_json(_records(found))

@@ -1,4 +1,4 @@
-"""Options that several verbs share, and the parsing of their values."""
+"""Options that several commands share, and the parsing of their values."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,20 +11,22 @@ Data = Annotated[
     str, typer.Argument(help="A name (mnist, fashion-mnist, kmnist, digits) or a path.", show_default=False)
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or 'last'.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout; everything else goes to stderr.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout, and everything else to stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Threads = Annotated[int | None, typer.Option(help="Threads to compute with; all cores by default.", show_default=False)]
-Out = Annotated[Path, typer.Option(help="The folder that run folders go into.")]
+Threads = Annotated[
+    int | None, typer.Option(help="Number of threads; by default the number of cores.", show_default=False)
+]
+Out = Annotated[Path, typer.Option(help="The folder for run folders.")]
 Size = Annotated[
     str | None,
-    typer.Option(help="Resize images from class folders to 28 or 28x32 (HxW).", show_default=False),
+    typer.Option(help="Resize pictures from folders, to 28 or 28x32 (HxW).", show_default=False),
 ]
-Strict = Annotated[bool, typer.Option(help="Refuse data with unreadable files instead of skipping them.")]
-Recipe = Annotated[str, typer.Option("--recipe", "-r", help="A recipe's name or a TOML file.")]
+Strict = Annotated[bool, typer.Option(help="Report unreadable files as an error instead of skipping them.")]
+Recipe = Annotated[str, typer.Option("--recipe", "-r", help="The name of a recipe, or a TOML file.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe's setting, like optimizer.learning_rate=0.01.",
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, for example optimizer.learning_rate=0.01.",
                  show_default=False),
 ]  # fmt: skip
 Labels = Annotated[
@@ -35,10 +37,10 @@ Split = Annotated[str, typer.Option(help="train, val or test.")]
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
-    """(H, W) from `28` or `28x32`. Raises DataError: neither."""
+    """(H, W) from `28` or `28x32`. Raises DataError: another form."""
     if text is None:
         return None
     parts = text.lower().split("x")
     if len(parts) > 2 or not all(p.strip().isdecimal() and int(p) > 0 for p in parts):
-        raise DataError(f"The size {text!r} is not of the form 28 or 28x32 (height x width).")
+        raise DataError(f"The size {text!r} is invalid. Use the form 28 or 28x32 (height x width).")
     return int(parts[0]), int(parts[-1])

@@ -1,4 +1,4 @@
-"""Printing: tables and lines for people, JSON for scripts."""
+"""Printing: tables and text for people, JSON for scripts."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document to stdout. Raises ValueError: NaN or infinity, which JSON does not have."""
+    """Print one JSON document to stdout. Raises ValueError: NaN or infinity, which are not valid JSON."""
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False, default=str) + "\n")
 
 
@@ -27,17 +27,17 @@ def warn(*lines: str) -> None:
         sys.stderr.write(f"{line}\n")
 
 
-def console(json_asked: bool = False) -> "Console":
-    """The console for progress: stdout, or stderr if stdout has JSON."""
+def console(for_json: bool = False) -> "Console":
+    """The console for progress: stdout, or stderr if JSON goes to stdout."""
     from rich.console import Console
 
-    return Console(stderr=json_asked)
+    return Console(stderr=for_json)
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[int] = ()) -> None:
-    """Print aligned columns, never truncated, so that names can be copied.
+    """Print aligned columns. They are never truncated, so that names can be copied.
 
-    right: the columns that are numbers.
+    right: the indices of right-aligned columns, which contain numbers.
     """
     cells = [list(header), *([str(c) for c in row] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
@@ -48,26 +48,26 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]], right: Seq
         sys.stdout.write(line.rstrip() + "\n")
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` write a file, whole or not at all. Raises RunError: it cannot be written."""
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` write a file atomically. Raises RunError: it cannot be written."""
     try:
         with replacing(path) as partial:
             write(partial)
     except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror}.") from None
+        raise RunError(f"{path} cannot be written: {error.strerror}. Choose another path.") from None
 
 
 def check_picture_name(path: Path | None) -> None:
-    """Raises RunError: the name is not that of a picture. Call it before any work is done."""
+    """Check the name of a picture file before any work is done. Raises RunError: another suffix."""
     if path is not None and path.suffix.lower() not in (".png", ".svg"):
-        raise RunError(f"{path}: a picture is written as .png or .svg.")
+        raise RunError(f"{path} is not the name of a picture. Use the suffix .png or .svg.")
 
 
 def check_page_name(path: Path | None) -> None:
-    """Raises RunError: the name is not that of a page. Call it before any work is done."""
+    """Check the name of an HTML file before any work is done. Raises RunError: another suffix."""
     if path is not None and path.suffix.lower() not in (".html", ".htm"):
-        raise RunError(f"{path}: a page is written as .html.")
+        raise RunError(f"{path} is not the name of a page. Use the suffix .html.")
 
 
-def say_interval(low: float, high: float, decimals: int = 2) -> str:
+def interval_text(low: float, high: float, decimals: int = 2) -> str:
     return f"{low:.{decimals}%} to {high:.{decimals}%}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from misread.cli import options
-from misread.cli.output import print_json, print_lines, print_table, warn, write_whole
+from misread.cli.output import print_json, print_lines, print_table, warn, write_file
 from misread.cli.runs import find_run
 from misread.errors import DataError
 
@@ -126,7 +126,7 @@ def _write_csv(path: Path, results: Iterator[dict[str, Any]], top: int) -> dict[
                 counts["pictures"] += 1
                 counts["errors"] += "error" in result
 
-    write_whole(path, write)
+    write_file(path, write)
     return counts
 
 

@@ -8,7 +8,7 @@ from misread.cli.runs import find_run
 
 
 def reproduce(run: options.RunFolder, quiet: options.Quiet = False, json: options.Json = False) -> None:
-    """Train a run again from its folder, and say whether the same comes out. Exit code 1: it does not."""
+    """Train a run again from its folder, and compare the results. The exit code is 1 if they differ."""
     from misread.runs.progress import pick_progress
     from misread.runs.reproduce import reproduce as train_again
 

@@ -1,4 +1,4 @@
-"""`misread runs`, and the look-up of a RUN argument."""
+"""`misread runs`, and the lookup of a RUN argument."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def runs(out: options.Out = Path("runs"), json: options.Json = False) -> None:
     from misread.runs.run_folder import find_runs, find_unfinished, is_running
 
     if not out.is_dir() and out != Path("runs"):
-        raise RunError(f"There is no folder {out}.")
+        raise RunError(f"There is no folder {out}. Give the folder of runs with --out.")
     read = read_runs(find_runs(out))
     unfinished = [(folder, "running" if is_running(folder) else "unfinished") for folder in find_unfinished(out)]
     if json:
@@ -28,7 +28,7 @@ def runs(out: options.Out = Path("runs"), json: options.Json = False) -> None:
         )
         return
     if not read and not unfinished:
-        print_lines(f"No runs in {out} yet. Make one: misread train mnist")
+        print_lines(f"No runs in {out} yet. To train one: misread train mnist")
         return
     rows = []
     for folder, record in read:
@@ -45,25 +45,25 @@ def runs(out: options.Out = Path("runs"), json: options.Json = False) -> None:
     rows += [[folder, "", "", status, "", "", ""] for folder, status in unfinished]
     print_table(["Run", "Data", "Seed", "Status", "Accuracy", "Misread", "Fit s"], rows, right=(2, 4, 5, 6))
     if any(status == "unfinished" for _, status in unfinished):
-        print_lines("", "Continue an unfinished training: misread train --resume RUN, or --resume last.")
+        print_lines("", "To continue an unfinished training: misread train --resume RUN, or --resume last.")
 
 
 def find_run(run: Path) -> Path:
-    """The folder for a RUN argument: a run folder, one under runs/, or `last`. Raises RunError: there is no run."""
+    """The folder for a RUN argument: a run folder, a folder in runs/, or `last`. Raises RunError: there is no run."""
     from misread.runs.run_folder import RECORD, find_runs
 
     if str(run) == "last" and not run.exists():
-        whole = [f for f in find_runs(Path("runs")) if (f / RECORD).is_file()]
-        if not whole:
-            raise RunError("There is no run in runs/ yet. Make one: misread train mnist")
-        return max(whole, key=lambda f: (f / RECORD).stat().st_mtime)
+        found = [f for f in find_runs(Path("runs")) if (f / RECORD).is_file()]
+        if not found:
+            raise RunError("There is no run in runs/ yet. To train one: misread train mnist")
+        return max(found, key=lambda f: (f / RECORD).stat().st_mtime)
     if not run.exists() and (Path("runs") / run).is_dir():
         return Path("runs") / run
     return run
 
 
 def find_unfinished_run(run: Path) -> Path:
-    """The folder meant by --resume: a folder, one under runs/, or `last`, the training that wrote last."""
+    """The folder for --resume: a folder, a folder in runs/, or `last` for the latest unfinished training."""
     from misread.runs.run import read_runs
     from misread.runs.run_folder import CHECKPOINTS, PARTIAL, find_runs, find_unfinished, is_resumable, is_running
 
@@ -73,7 +73,7 @@ def find_unfinished_run(run: Path) -> Path:
         found += [f for f, r in read_runs(find_runs(runs)) if not isinstance(r, RunError)
                   and r.status == "interrupted" and is_resumable(f)]  # fmt: skip
         if not found:
-            raise RunError("There is no training in runs/ to resume. `misread runs` lists the runs there are.")
+            raise RunError("There is no training in runs/ to resume. `misread runs` lists the existing runs.")
         return max(found, key=lambda f: (f / CHECKPOINTS).stat().st_mtime)
-    here = [run, run.with_name(run.name + PARTIAL)]
-    return next((f for f in [*here, *(Path("runs") / f for f in here)] if f.is_dir()), run)
+    names = [run, run.with_name(run.name + PARTIAL)]
+    return next((f for f in [*names, *(Path("runs") / f for f in names)] if f.is_dir()), run)

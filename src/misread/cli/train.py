@@ -28,17 +28,19 @@ def train(
         ),
     ] = None,
     out: options.Out = Path("runs"),
-    seed: Annotated[int | None, typer.Option(help="Seed of weights, order and dropout.", show_default=False)] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs to train.", show_default=False)] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of weights, order, augmentation and dropout.", show_default=False)
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Number of epochs.", show_default=False)] = None,
     seconds: Annotated[
-        float | None, typer.Option(help="Train so many seconds, in place of epochs.", show_default=False)
+        float | None, typer.Option(help="Train for this many seconds, instead of epochs.", show_default=False)
     ] = None,
     target: Annotated[
         float | None,
-        typer.Option(help="End with the first epoch of this validation accuracy, like 0.99.", show_default=False),
+        typer.Option(help="Stop at this validation accuracy, for example 0.99.", show_default=False),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=2, help="Train so often, each with its own seed.", show_default=False)
+        int | None, typer.Option(min=2, help="Train this many times, each with its own seed.", show_default=False)
     ] = None,
     set: options.Set = None,
     labels: options.Labels = None,
@@ -46,16 +48,16 @@ def train(
         Path | None,
         typer.Option(
             metavar="RUN",
-            help="Continue an interrupted training: its folder, or 'last'. It keeps its data, recipe and settings.",
+            help="Continue an interrupted training: its folder, or 'last'. Data, recipe and settings stay the same.",
             show_default=False,
         ),
     ] = None,
     anyway: Annotated[
         bool,
-        typer.Option("--anyway", help="Resume although the machine differs: the result is then not exact."),
+        typer.Option("--anyway", help="Resume even if the machine differs. The result is then not exact."),
     ] = False,
     keep_checkpoints: Annotated[
-        bool, typer.Option("--keep-checkpoints", help="Leave the last two checkpoints in a complete run.")
+        bool, typer.Option("--keep-checkpoints", help="Keep the last two checkpoints of a complete run.")
     ] = False,
     size: options.Size = None,
     strict: options.Strict = False,
@@ -64,47 +66,49 @@ def train(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Train a network on DATA and write a run folder; or continue a training with --resume."""
+    """Train a network on DATA and write a run folder, or continue a training with --resume."""
     from misread.runs.progress import pick_progress
 
     progress = pick_progress(quiet=quiet, console=console(json))
     if resume is not None:
         from misread.runs.train import resume as resume_run
 
-        given = {"DATA": data, "--recipe": recipe, "--seed": seed, "--epochs": epochs, "--seconds": seconds,
+        arguments = {"DATA": data, "--recipe": recipe, "--seed": seed, "--epochs": epochs, "--seconds": seconds,
                  "--target": target, "--seeds": seeds, "--set": set, "--labels": labels, "--size": size}  # fmt: skip
-        _refuse_with_resume([name for name, value in given.items() if value is not None])
+        _refuse_with_resume([name for name, value in arguments.items() if value is not None])
         folder = find_unfinished_run(resume)
         run = resume_run(folder, threads=threads, anyway=anyway, keep_checkpoints=keep_checkpoints, progress=progress)
         _print_run(run, quiet, json)
         return
     if data is None:
-        raise DataError("Name the data to train on: misread train mnist. To continue a training: --resume RUN.")
+        raise DataError(
+            "DATA is missing. Add it, for example misread train mnist; or continue a training with --resume RUN."
+        )
     from misread.data.load import load
     from misread.runs.seeds import train_seeds
     from misread.runs.train import train as train_run
     from misread.training.recipe import load_recipe, parse_settings
 
-    asked = {"seed": seed, "epochs": epochs, "seconds": seconds, "target_accuracy": target}
-    settings = {**parse_settings(set or []), **{key: value for key, value in asked.items() if value is not None}}
-    loaded = load_recipe(recipe or "tutorial-mlp", settings)  # a bad recipe is refused before the data is fetched
+    arguments = {"seed": seed, "epochs": epochs, "seconds": seconds, "target_accuracy": target}
+    settings = {**parse_settings(set or []), **{key: value for key, value in arguments.items() if value is not None}}
+    loaded = load_recipe(recipe or "tutorial-mlp", settings)  # reports a bad recipe before the data is loaded
     images = load(data, size=options.parse_size(size), strict=strict, progress=None if quiet else warn)
     warn(*(f"Skipped: {line}" for line in images.skipped))
     common: dict[str, Any] = {
         "recipe": loaded, "label_patch": labels, "out": out, "device": device, "threads": threads, "progress": progress,
     }  # fmt: skip
     if seeds is not None:
-        several = train_seeds(images, seeds=seeds, **common)
-        _print_seeds(several, quiet, json)
-        sys.exit(1 if several.interrupted else 0)
+        seed_runs = train_seeds(images, seeds=seeds, **common)
+        _print_seeds(seed_runs, quiet, json)
+        sys.exit(1 if seed_runs.interrupted else 0)
     _print_run(train_run(images, keep_checkpoints=keep_checkpoints, **common), quiet, json)
 
 
-def _refuse_with_resume(given: list[str]) -> None:
-    if given:
+def _refuse_with_resume(arguments: list[str]) -> None:
+    if arguments:
         raise RunError(
-            f"A resumed training keeps its data, recipe and settings: leave out {', '.join(given)}, or train anew "
-            "without --resume."
+            f"A resumed training uses its original data, recipe and settings. Leave out {', '.join(arguments)}, or "
+            "start a new training without --resume."
         )
 
 
@@ -119,12 +123,12 @@ def _print_run(run: "Run", quiet: bool, json: bool) -> None:
         sys.exit(1)
 
 
-def _print_seeds(several: "SeedRuns", quiet: bool, json: bool) -> None:
+def _print_seeds(seed_runs: "SeedRuns", quiet: bool, json: bool) -> None:
     if json:
-        print_json(several.to_dict())
+        print_json(seed_runs.to_dict())
         return
     if quiet:
-        print_lines(*(str(run.folder) for run in several.runs))
+        print_lines(*(str(run.folder) for run in seed_runs.runs))
         return
     print_lines("")
     print_table(
@@ -132,8 +136,8 @@ def _print_seeds(several: "SeedRuns", quiet: bool, json: bool) -> None:
         [
             (r.record.seed, f"{r.metrics['test']['accuracy']:.2%}", f"{r.metrics['test']['misread']:,}",
              f"{r.record.timing.fit_seconds:.2f}", r.record.status, r.folder)
-            for r in several.runs
+            for r in seed_runs.runs
         ],
         right=(0, 1, 2, 3),
     )  # fmt: skip
-    print_lines("", str(several))
+    print_lines("", str(seed_runs))

@@ -1,4 +1,4 @@
-"""`cross_val_predict`: every image of a split predicted by networks that did not train on it, kept in a folder."""
+"""`cross_val_predict`: predicts every image of a split with networks that did not train on it."""
 
 import time
 from dataclasses import dataclass, replace
@@ -31,9 +31,9 @@ HELD_OUT = ("train", "test", "all")
 
 
 class HeldOutRecord(BaseModel):
-    """The whole of `held-out.json`.
+    """The contents of `held-out.json`.
 
-    fit_seconds: of all trainings together. metrics: of the held-out predictions.
+    fit_seconds: the sum over all trainings. metrics: of the held-out predictions.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -57,11 +57,12 @@ class HeldOutRecord(BaseModel):
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Held-out predictions: no network that had a part in an image's probabilities trained on it.
+    """Held-out predictions: the networks that predicted an image did not train on it.
 
-    predictions: of N images; `rows` are those in the source of the split that `splits` names for each.
+    predictions: for N images.
+    splits:      (N,) the split of each image. The `rows` of the predictions are rows of that split.
     folds_of:    (N,) int64, the fold of each image.
-    reused:      they were found in the folder, and nothing was trained.
+    reused:      the predictions were read from the folder, and nothing was trained.
     """
 
     folder: Path
@@ -73,10 +74,10 @@ class HeldOut:
     reused: bool = False
 
     def __repr__(self) -> str:
-        said = self.record
+        record = self.record
         return (
-            f"HeldOut({self.folder}: {said.data} {said.split}, {said.folds} folds of {said.recipe}, "
-            f"accuracy {said.metrics['accuracy']:.2%} of {said.metrics['n']:,})"
+            f"HeldOut({self.folder}: {record.data} {record.split}, {record.folds} folds of {record.recipe}, "
+            f"accuracy {record.metrics['accuracy']:.2%} of {record.metrics['n']:,})"
         )
 
     def label_issues(self, method: str = "self-confidence") -> LabelIssues:
@@ -98,18 +99,18 @@ def cross_val_predict(
     threads: int | None = None,
     progress: FoldProgress | bool = True,
 ) -> HeldOut:
-    """Train networks in folds and keep what each says of the images held out from it.
+    """Train networks in folds, and predict with each the images that are held out from it.
 
-    data, recipe, settings, device, threads: as `train` takes them.
+    data, recipe, settings, device, threads: as in `train`.
     split:  `train`: stratified folds over train. `all`: over all splits together. `test`: one training on train.
-    filter_labels: leave out of training the labels that look wrong to other networks; see `predict_folds` and
-            `flagged_issues`. It takes F (F + 1) / 2 trainings for F folds instead of F, and finds far more of what is
-            wrong in a systematic way. `test` is never filtered.
-    seed:   of folds, weights and order; the recipe's by default.
-    out:    the folder that gets the folder of predictions. Where it holds those of the same data, split, recipe,
-            folds, filter_labels and seed, they are taken and nothing is trained.
-    Raises DataError, RecipeError, RunError: for what cannot be used, before training.
-    Raises TrainingError: a loss is no longer finite; nothing is kept then.
+    filter_labels: do not train on labels that look wrong to other networks; see `predict_folds` and `flagged_issues`.
+            It needs F (F + 1) / 2 trainings for F folds instead of F, and finds far more systematic label errors.
+            `test` is never filtered.
+    seed:   of folds, weights and order; by default the recipe's.
+    out:    the folder for the folder of predictions. If it already has those for the same data, split, recipe, folds,
+            filter_labels and seed, they are read and nothing is trained.
+    Raises DataError, RecipeError, RunError: before training, if an argument cannot be used.
+    Raises TrainingError: a loss is no longer finite; nothing is stored.
     """
     started = time.perf_counter()
     images = as_image_set(data, quiet=progress is False)
@@ -118,14 +119,14 @@ def cross_val_predict(
     if not resolved.layers:
         raise RecipeError(f"The recipe {resolved.name!r} has no layers, so there is no network to train for a fold.")
     chosen = pick_device(device)
-    trains, holds = pooled_splits(images, split)
+    train_splits, held_out_splits = pooled_splits(images, split)
     folds, filter_labels = (1, False) if split == "test" else (folds, filter_labels)
-    kept = _find(Path(out), images, resolved, split, folds, filter_labels)
-    if kept:
-        return kept
-    pool, splits = _pool(images, (*trains, *holds))
-    held = np.isin(splits, holds)
-    folds_of = _draw_folds(pool.labels, held, folds, resolved.seed, filter_labels)
+    stored = _find(Path(out), images, resolved, split, folds, filter_labels)
+    if stored:
+        return stored
+    pool, splits = _pool(images, (*train_splits, *held_out_splits))
+    in_fold = np.isin(splits, held_out_splits)
+    folds_of = _draw_folds(pool.labels, in_fold, folds, resolved.seed, filter_labels)
     display = progress if not isinstance(progress, bool) else pick_fold_progress(quiet=not progress)
     clock = _FitSeconds()
     name = f"{images.name}-{split}-{resolved.name}-seed{resolved.seed}"
@@ -136,8 +137,8 @@ def cross_val_predict(
                 pool, folds_of, resolved, images.n_classes, chosen, flagged_issues if filter_labels else None,
                 [clock, display],
             )  # fmt: skip
-        told = pool.take(np.flatnonzero(held))
-        predictions = _predictions(images, split, resolved.name, told.labels, probs[held], told.rows, told.files)
+        part = pool.take(np.flatnonzero(in_fold))
+        predictions = _predictions(images, split, resolved.name, part.labels, probs[in_fold], part.rows, part.files)
         record = HeldOutRecord(
             created=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             data=images.name,
@@ -154,7 +155,7 @@ def cross_val_predict(
             total_seconds=time.perf_counter() - started,
             metrics=predictions.metrics(),
         )
-        held_out = HeldOut(writing.path, record, images, predictions, splits[held], folds_of[held])
+        held_out = HeldOut(writing.path, record, images, predictions, splits[in_fold], folds_of[in_fold])
         _write(held_out, resolved)
     return replace(held_out, folder=writing.path)
 
@@ -169,16 +170,16 @@ class _FitSeconds(FoldCallback):
 
 
 def pooled_splits(data: ImageSet, split: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The splits that only train, and those whose images are held out. Raises DataError: no such choice."""
+    """The splits that are only trained on, and those that are held out. Raises DataError: no such choice."""
     if split not in HELD_OUT:
-        raise DataError(f"There is no choice {split!r} of what to hold out. Known: {', '.join(HELD_OUT)}.")
+        raise DataError(f"The images of {split!r} cannot be held out. Known: {', '.join(HELD_OUT)}.")
     if split == "test":
         return ("train",), ("test",)
     return (), ("train",) if split == "train" else tuple(s for s in SPLITS if s in data.splits)
 
 
 def _pool(data: ImageSet, names: tuple[str, ...]) -> tuple[Split, np.ndarray]:
-    """The images of these splits after one another, and the split that each is from."""
+    """The images of these splits, concatenated, and the split of each image."""
     parts = [data.splits[name] for name in names]
     files = tuple(f for p in parts for f in p.files or ()) if all(p.files is not None for p in parts) else None
     images = parts[0].images if len(parts) == 1 else np.concatenate([np.asarray(p.images) for p in parts])
@@ -195,24 +196,27 @@ def _predictions(
     rows: np.ndarray,
     files: tuple[str, ...] | None,
 ) -> Predictions:
-    holds = pooled_splits(data, split)[1]
+    held_out_splits = pooled_splits(data, split)[1]
     return Predictions(
         labels, probs, data.class_names, rows, files, split,
-        name=f"{recipe} on {data.name}, held out", images=lambda: _pool(data, holds)[0].images,
+        name=f"{recipe} on {data.name}, held out", images=lambda: _pool(data, held_out_splits)[0].images,
     )  # fmt: skip
 
 
-def _draw_folds(labels: np.ndarray, held: np.ndarray, folds: int, seed: int, filter_labels: bool) -> np.ndarray:
-    """(N,) int64: -1 for an image that only trains."""
-    count = int(held.sum())
-    if folds < 1 or (folds < 2 and held.all()):
-        raise DataError(f"{folds} folds hold out everything or nothing; ask for 2 or more.")
+def _draw_folds(labels: np.ndarray, in_fold: np.ndarray, folds: int, seed: int, filter_labels: bool) -> np.ndarray:
+    """(N,) int64, the fold of each image; -1 for images that are only trained on."""
+    count = int(in_fold.sum())
+    if folds < 1 or (folds < 2 and in_fold.all()):
+        raise DataError(f"{folds} folds leave no images to train on or none to predict. Use 2 or more.")
     if filter_labels and folds < 3:
-        raise DataError(f"Pruning holds out two folds at a time, which leaves nothing of {folds}; ask for 3 or more.")
+        raise DataError(
+            f"Filtering labels holds out two folds at a time, which is impossible with {folds}. "
+            "Use 3 or more folds, or no filtering."
+        )
     if folds > count:
-        raise DataError(f"{count:,} images cannot make {folds} folds; ask for fewer.")
+        raise DataError(f"{count:,} images cannot be split into {folds} folds. Use fewer.")
     folds_of = np.full(len(labels), -1)
-    folds_of[held] = stratified_folds(labels[held], folds, seed)
+    folds_of[in_fold] = stratified_folds(labels[in_fold], folds, seed)
     return folds_of
 
 
@@ -233,17 +237,17 @@ def _write(held_out: HeldOut, recipe: Recipe) -> None:
 
 
 def _find(out: Path, data: ImageSet, recipe: Recipe, split: str, folds: int, filter_labels: bool) -> HeldOut | None:
-    """The newest whole folder that holds just these predictions."""
+    """The newest folder with these predictions, if there is one."""
     wanted = (FORMAT, data.fingerprint, split, folds, filter_labels)
     found = []
     for path in out.glob(f"*/{RECORD}"):
         try:
             record = HeldOutRecord.model_validate_json(path.read_bytes())
-            recipe_kept = (path.parent / run_folder.RECIPE).read_text(encoding="utf-8")
+            stored_recipe = (path.parent / run_folder.RECIPE).read_text(encoding="utf-8")
         except (OSError, ValidationError):
-            continue  # not ours, or damaged: then it is trained again
-        said = (record.format, record.fingerprint, record.split, record.folds, record.filter_labels)
-        if said == wanted and recipe_kept == recipe.to_toml():
+            continue  # another file, or damaged
+        stored = (record.format, record.fingerprint, record.split, record.folds, record.filter_labels)
+        if stored == wanted and stored_recipe == recipe.to_toml():
             found.append((record.created, path.parent, record))
     if not found:
         return None

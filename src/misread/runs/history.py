@@ -1,4 +1,4 @@
-"""The history of a run: one row an epoch, and its picture."""
+"""The history of a run: a DataFrame with one row for each epoch, and its figure."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +13,7 @@ COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
 
 
 class History(pd.DataFrame):
-    """A DataFrame of epochs; `plot()` draws its curves. validation: the images of the val columns, in words."""
+    """A DataFrame of epochs; `plot()` draws its curves. validation: the source of the validation images, in words."""
 
     _metadata = ("title", "validation")
     title: str = ""

@@ -1,4 +1,4 @@
-"""What a training needs before its first step: data, splits, a recipe that is resolved, a network that fits."""
+"""Prepares a training: loads data, makes splits, resolves the recipe, and checks the network."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from misread.training.recipe import Recipe, load_recipe
 
 @dataclass(frozen=True)
 class TrainingSplits:
-    """The images that train and those that validate. `validation` says in words where the latter come from."""
+    """The training and validation images. `validation` describes the latter in words."""
 
     train: Split
     val: Split
@@ -35,10 +35,10 @@ class TrainingSplits:
 
 @dataclass(frozen=True)
 class Job:
-    """A training that can begin.
+    """Everything that a training needs.
 
-    recipe:  resolved: the loss named, the epochs counted. splits: with fixed labels, where there is a label patch.
-    network: on the device. given: it came from the user, not from the recipe's layers.
+    recipe:  resolved: it has the loss and the final number of epochs. splits: with fixed labels if there is a patch.
+    network: on the device. custom_network: it is a module from the user, not built from the recipe's layers.
     """
 
     data: ImageSet
@@ -46,13 +46,13 @@ class Job:
     splits: TrainingSplits
     fixed: FixedLabels | None
     network: nn.Module
-    given: bool
+    custom_network: bool
     device: torch.device
 
     @property
     def network_name(self) -> str:
-        """`recipe`, or the class of the module that the user gave."""
-        return type(self.network).__qualname__ if self.given else "recipe"
+        """`recipe`, or the class of the user's module."""
+        return type(self.network).__qualname__ if self.custom_network else "recipe"
 
     @property
     def weight_bytes(self) -> int:
@@ -62,10 +62,10 @@ class Job:
     @property
     def networks(self) -> list[nn.Module]:
         """The members of an ensemble, or the one network."""
-        return [self.network] if self.given else members(self.network)
+        return [self.network] if self.custom_network else members(self.network)
 
     def examples(self) -> tuple[Examples, Examples]:
-        """What trains and what validates, on the device."""
+        """The training and validation images on the device."""
         train, val = (Examples.on(self.device, s.images, s.labels) for s in (self.splits.train, self.splits.val))
         return train, val
 
@@ -83,7 +83,7 @@ def prepare(
     settings: Mapping[str, Any] | Sequence[str] = (),
     device: str = "auto",
 ) -> Job:
-    """Resolve and check everything that a training needs; see `train` for the arguments and the errors."""
+    """Resolve and check the arguments of a training; see `train` for these and the errors."""
     resolved = load_recipe(recipe, settings)
     chosen = pick_device(device)
     images = as_image_set(data)
@@ -97,9 +97,9 @@ def prepare(
 
 
 def as_image_set(data: Any, quiet: bool = False) -> ImageSet:
-    """The image set for whatever `train` takes as data. quiet: show no progress while pictures are decoded.
+    """The image set for the `data` argument of `train`. quiet: show no progress while pictures are decoded.
 
-    Raises DataError: it is nothing of the kind.
+    Raises DataError: an unsupported type.
     """
     if isinstance(data, ImageSet):
         return data
@@ -111,15 +111,15 @@ def as_image_set(data: Any, quiet: bool = False) -> ImageSet:
             return build_image_set("arrays", {"train": (first[0], first[1]), "test": (second[0], second[1])})
         return build_image_set("arrays", {"train": (first, second)})
     raise DataError(
-        f"The data is a {type(data).__name__}; needed is an image set, a name or path, (images, labels), or "
+        f"The data is of type {type(data).__name__}, but must be an image set, a name or path, (images, labels), or "
         "((x_train, y_train), (x_test, y_test))."
     )
 
 
 def training_splits(data: ImageSet, recipe: Recipe, fixed: ImageSet | None = None) -> TrainingSplits:
-    """What trains and what validates, by the recipe's validation setting.
+    """The training and validation splits, by the recipe's validation setting.
 
-    fixed: the same data with the labels to train on, where these are not its own. The carved split stays the same.
+    fixed: the same data with fixed labels, if there is a label patch. The carved split does not depend on it.
     """
     labelled = fixed or data
     if recipe.validation.name == "show-test":
@@ -139,11 +139,11 @@ def training_splits(data: ImageSet, recipe: Recipe, fixed: ImageSet | None = Non
 def _checked_network(network: nn.Module | None, data: ImageSet, recipe: Recipe) -> nn.Module:
     if network is None:
         if not recipe.layers:
-            raise RecipeError(f"The recipe {recipe.name!r} has no layers. List them, or give a network in Python.")
+            raise RecipeError(f"The recipe {recipe.name!r} has no layers. Add layers, or pass a network in Python.")
         return recipe_network(recipe, data.image_shape, data.n_classes)
     if recipe.members > 1:
         raise RecipeError(
-            f"The recipe {recipe.name!r} has {recipe.members} members, but a network given in Python is one.\n"
+            f"The recipe {recipe.name!r} has {recipe.members} members, but a network from Python is a single one.\n"
             "Set members to 1, or list the network's layers in the recipe."
         )
     height, width, channels = data.image_shape
@@ -155,15 +155,15 @@ def _checked_network(network: nn.Module | None, data: ImageSet, recipe: Recipe) 
             logits = network_logits(network.eval(), images)
     except Exception as error:
         raise RecipeError(
-            f"The network {type(network).__name__} cannot take a batch of (2, {channels}, {height}, {width}) float32: "
-            f"{error}"
+            f"The network {type(network).__name__} failed for a batch of (2, {channels}, {height}, {width}) float32: "
+            f"{error}\nChange its layers to fit these images."
         ) from error
     finally:
         network.train(was_training)
     if not isinstance(logits, Tensor) or logits.shape != (2, data.n_classes):
-        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise RecipeError(
-            f"The network {type(network).__name__} gives {given} for two images; needed are logits (2, "
-            f"{data.n_classes}), one for each class."
+            f"The network {type(network).__name__} gives {found} for two images, but must give logits "
+            f"(2, {data.n_classes}), one for each class."
         )
     return network

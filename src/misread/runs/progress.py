@@ -1,4 +1,4 @@
-"""Showing a training while it runs: in a terminal, as plain lines, in a notebook, or not at all."""
+"""Shows the progress of a training: in a terminal, in a notebook, as lines of text, or not at all."""
 
 import html
 import sys
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 
 class Progress(Callback):
-    """A callback that also hears what training begins and what run came of it. This one shows nothing."""
+    """A callback that is also called before the training and with the finished run. This base class shows nothing."""
 
     def started(
         self, data: ImageSet, recipe: Recipe, summary: Summary, n_train: int, n_val: int, validation: str
     ) -> None:
-        """Before the training. validation: where the validation images come from, in words."""
+        """Before the training. validation: the source of the validation images, in words."""
 
     def finished(self, run: Run) -> None:
-        """When the run folder is written."""
+        """After the run folder was written."""
 
 
 def pick_progress(quiet: bool = False, console: "Console | None" = None) -> Progress:
-    """The progress display for where we are. console: where lines go; standard output by default."""
+    """The progress display for this environment. console: for the output; standard output by default."""
     if quiet:
         return Progress()
     if console is None and in_notebook():
@@ -63,22 +63,22 @@ def epoch_line(row: HistoryRow, epochs: int) -> str:
 
 
 def result_lines(run: Run) -> list[str]:
-    """What came of a run, in a few lines."""
+    """The result of a run in a few lines."""
     test, timing, record = run.metrics["test"], run.record.timing, run.record
     threads = record.environment.threads
     lines = []
     if record.status == "interrupted":
-        lines.append(f"Interrupted after {record.epochs_trained} whole epochs; this is what was trained so far.")
+        lines.append(f"Interrupted after {record.epochs_trained} complete epochs, with the weights of that time.")
     if record.interruptions:
         times = "once" if len(record.interruptions) == 1 else f"{len(record.interruptions)} times"
         exact = all(interruption.exact for interruption in record.interruptions)
         lines.append(f"Interrupted and resumed {times}; the result is {'' if exact else 'not '}the same as without.")
     if record.best_epoch and record.best_epoch != record.epochs_trained:
-        lines.append(f"The weights are those of epoch {record.best_epoch}, the best on validation.")
+        lines.append(f"The weights are from epoch {record.best_epoch}, the best on validation.")
     if record.target_reached is not None:
         lines.append(_target_line(run))
     lines.append(
-        f"Trained in {timing.fit_seconds:.2f} s (validation {timing.validate_seconds:.2f} s, all told "
+        f"Trained in {timing.fit_seconds:.2f} s (validation {timing.validate_seconds:.2f} s, total "
         f"{timing.total_seconds:.2f} s) on {record.environment.device}, {threads} thread{'s' if threads > 1 else ''}"
     )
     lines.append(f"Test {accuracy_line(test)}")
@@ -98,15 +98,15 @@ def accuracy_line(metrics: Mapping[str, float | int]) -> str:
 def _target_line(run: Run) -> str:
     target, accuracies = run.recipe.target_accuracy, run.history["val_accuracy"]
     if run.record.target_reached:
-        return f"Reached the target, {target:.2%} on validation, in epoch {run.record.epochs_trained}."
+        return f"Reached the target of {target:.2%} on validation in epoch {run.record.epochs_trained}."
     best = f" The best epoch had {accuracies.max():.2%}." if len(accuracies) else ""
     return f"The target of {target:.2%} on validation was not reached.{best}"
 
 
 class ConsoleProgress(Progress):
-    """A bar within the epoch where there is a terminal; a line for each epoch everywhere."""
+    """A line for each epoch, and in a terminal a bar within the epoch."""
 
-    before_epoch = ""  # what the bar says before the epoch
+    before_epoch = ""  # text before the epoch in the bar
 
     def __init__(self, console: "Console") -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -145,7 +145,7 @@ class ConsoleProgress(Progress):
         self.print(epoch_line(event.row, event.epochs))
 
     def on_end(self, state: TrainState) -> None:
-        self._hide()  # also gives the terminal its cursor back
+        self._hide()  # also restores the cursor of the terminal
 
     def _hide(self) -> None:
         if self.task is not None:
@@ -159,12 +159,12 @@ class ConsoleProgress(Progress):
 
 
 class FoldProgress(ConsoleProgress, FoldCallback):
-    """The same for a cross-validation: a bar within the epoch where there is a terminal; a line for each network."""
+    """Progress of a cross-validation: a line for each network, and in a terminal a bar within the epoch."""
 
     number = trainings = 0
 
     def begin(self, trainings: int) -> None:
-        """Before the first training of so many."""
+        """Before the first training. trainings: their number."""
         self.number, self.trainings = 0, trainings
         self._next()
 
@@ -184,14 +184,14 @@ class FoldProgress(ConsoleProgress, FoldCallback):
 
 
 def pick_fold_progress(quiet: bool = False, console: "Console | None" = None) -> FoldProgress:
-    """The progress display of a cross-validation. console: where lines go; standard output by default."""
+    """The progress display of a cross-validation. console: for the output; standard output by default."""
     from rich.console import Console
 
     return FoldProgress(console or Console(file=sys.stdout, quiet=quiet))
 
 
 class NotebookProgress(Progress):
-    """One piece of HTML below the cell, kept up to date: a bar, then a table line an epoch."""
+    """HTML below the cell that is updated: a bar, and a table with a row for each epoch."""
 
     COLUMNS = ("epoch", "seconds", "accuracy", "loss", "val_accuracy", "val_loss")
 
@@ -204,8 +204,8 @@ class NotebookProgress(Progress):
     def started(
         self, data: ImageSet, recipe: Recipe, summary: Summary, n_train: int, n_val: int, validation: str
     ) -> None:
-        said = html.escape(headline(data, recipe, n_train, n_val, validation))
-        self.head = f"<p>{said}</p><pre>{html.escape(str(summary))}</pre>"
+        title = html.escape(headline(data, recipe, n_train, n_val, validation))
+        self.head = f"<p>{title}</p><pre>{html.escape(str(summary))}</pre>"
         self._update("")
 
     def on_steps(self, event: StepsDone) -> None:

@@ -1,4 +1,4 @@
-"""What `run.json` holds: its keys are a contract with whoever reads it."""
+"""The contents of `run.json`. Its keys are part of the public interface."""
 
 import os
 import platform
@@ -18,9 +18,9 @@ class _Part(BaseModel):
 
 
 class DataRecord(_Part):
-    """The data of a run. `source` is what `misread.load` takes to load it again; empty for arrays in memory.
+    """The data of a run. `source` is the argument of `misread.load` to load it again; empty for arrays in memory.
 
-    validation: where the validation images came from, in words. geometry: how objects lie in the training images.
+    validation: the source of the validation images, in words. geometry: see `Geometry`.
     """
 
     name: str
@@ -38,7 +38,7 @@ class DataRecord(_Part):
 
 
 class ModelRecord(_Part):
-    """Size of the model. `network` is `recipe`, or the class of a module that was given in Python."""
+    """The size of the model. `network` is `recipe`, or the class of a module from Python."""
 
     network: str
     parameters: int
@@ -47,11 +47,11 @@ class ModelRecord(_Part):
 
 
 class LabelPatchRecord(_Part):
-    """The label patch that a run trained with; the run folder has a copy of it.
+    """The label patch of a run. The run folder has a copy of it.
 
-    file: as it was given. sha256: of its contents. fixes: how many it has in force; found: how many of these are for
-    images of the data. changed: how many labels of each split it changed, copies of an image counted each. notes:
-    this in words, and what else there was to say of the patch.
+    file: its path. sha256: of its contents. fixes: the number of active fixes. found: the number of these that are for
+    images of the data. changed: the number of changed labels in each split, with copies of images. notes: messages
+    about the patch.
     """
 
     file: str
@@ -76,9 +76,9 @@ class Environment(_Part):
 
 
 class EngineRecord(_Part):
-    """What computed the training. `name` is `kernels` or `torch`; `note` says why it was not the faster one.
+    """The backend that computed the training. `name` is `kernels` or `torch`. `note`: why a slower one was used.
 
-    build: of the kernels the instruction set, of torch the version. Another build rounds otherwise.
+    build: the instruction set of the kernels, or the version of torch. Different builds round differently.
     """
 
     name: str
@@ -88,10 +88,10 @@ class EngineRecord(_Part):
 
 
 class Interruption(_Part):
-    """A position at which a training was interrupted and resumed: the next step was step `step` of epoch `epoch`, both
-    counted from 0 within the member.
+    """A position at which a training was interrupted and resumed.
 
-    exact: the result is the same as without the interruption. Otherwise `reason` says why it may not be.
+    epoch, step: of the next step, both counted from 0 within the member.
+    exact: whether the result is the same as without the interruption. If not, `reason` says why.
     """
 
     member: int
@@ -102,7 +102,7 @@ class Interruption(_Part):
 
 
 class Timing(_Part):
-    """Seconds. `fit_seconds`: from arrays in memory to final weights, validation passes excluded."""
+    """Times in seconds. `fit_seconds`: from arrays in memory to final weights, without validation."""
 
     load_seconds: float
     fit_seconds: float
@@ -112,13 +112,13 @@ class Timing(_Part):
 
 
 class RunRecord(_Part):
-    """The whole of `run.json`.
+    """The contents of `run.json`.
 
-    status: `complete`, or `interrupted` where the training was ended by hand. `stopped`: why it ended before its last
-    epoch; empty where it did not. `interruptions`: where it was interrupted and resumed. `best_epoch` is the epoch
-    whose weights were kept by early stopping, else None. `target_reached`: whether the last epoch reached the recipe's
-    target accuracy; None where it has none. `metrics.test` is on the labels as they were loaded; with a label patch
-    `metrics.test_fixed` is on the fixed ones.
+    status: `complete`, or `interrupted` if the user ended the training. stopped: why it ended before its last epoch;
+    empty if it did not. interruptions: positions at which it was interrupted and resumed. best_epoch: the epoch whose
+    weights early stopping chose, else None. target_reached: whether the last epoch reached the recipe's target
+    accuracy; None without a target. metrics.test: with the original labels. metrics.test_fixed: with the labels fixed
+    by a label patch.
     """
 
     format: int = FORMAT
@@ -141,9 +141,9 @@ class RunRecord(_Part):
 
 
 class StartRecord(_Part):
-    """What a training began with, beside its recipe: a resumed training must find the same.
+    """The initial conditions of a training. They must be the same when it is resumed.
 
-    label_patch: the SHA-256 of the patch's contents; empty without one. network: as in `ModelRecord`.
+    label_patch: the SHA-256 of the patch's contents; empty without a patch. network: as in `ModelRecord`.
     """
 
     format: int = FORMAT
@@ -172,7 +172,7 @@ def label_patch_record(fixed: FixedLabels) -> LabelPatchRecord:
 
 
 def this_environment(threads: int, device: str) -> Environment:
-    """The machine and the versions that a number was measured with."""
+    """The machine and the versions in use."""
     import numpy
     import torch
 

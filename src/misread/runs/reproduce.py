@@ -1,4 +1,4 @@
-"""`reproduce`: train a run again from its folder alone, and say whether the same comes out."""
+"""`reproduce`: trains a run again from its folder alone, and compares the results."""
 
 import tempfile
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from misread.runs.run import Run, open_run
 from misread.runs.run_folder import LABEL_PATCH, WEIGHTS
 from misread.runs.train import train
 
-TIMES = ("seconds",)  # columns of the history that no two trainings share
+TIMES = ("seconds",)  # columns of the history that differ in every training
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came of training a run again.
+    """The result of training a run again.
 
-    weights, history, probs: the largest absolute difference in each; 0 where it is the same bit for bit.
-    predictions: how many test images are predicted as another class. n: how many there are.
-    differences: what differs between then and now: machine, build, versions, threads.
+    weights, history, probs: the largest absolute difference; 0 if they are the same bit for bit.
+    predictions: the number of test images with another predicted class. n: the number of test images.
+    differences: differences of machine, build, versions and threads between the two trainings.
     """
 
     folder: Path
@@ -59,17 +59,17 @@ class Reproduction:
                 f"{self.predictions:,} of {self.n:,} predictions changed."
             ]
         if self.differences:
-            lines += ["What differs from the machine of the run:", *(f"  {line}" for line in self.differences)]
+            lines += ["Differences from the original training:", *(f"  {line}" for line in self.differences)]
         elif not self.exact:
             lines.append("Machine, build, versions and thread count are the same.")
         return "\n".join(lines)
 
 
 def reproduce(run: Run | str | Path, *, progress: Progress | bool = True) -> Reproduction:
-    """Train a run again, with its recipe, label patch, device and thread count, and compare what comes out.
+    """Train a run again with its recipe, label patch, device and thread count, and compare the results.
 
-    Nothing of it is kept. Raises RunError: the run is unfinished, was trained by the clock, or on what its folder does
-    not hold (arrays in memory, a module in Python), or its data is not there any more.
+    The new run is deleted afterwards. Raises RunError: the run is unfinished, was trained for a number of seconds, or
+    used arrays, a module or a callback from Python; or its data is no longer available.
     """
     run = run if isinstance(run, Run) else open_run(run)
     record = run.record
@@ -105,17 +105,18 @@ def _check_reproducible(run: Run) -> None:
         )
     if record.model.network != "recipe":
         raise RunError(
-            f"The run in {run.folder} trained a module from Python, {record.model.network}, whose initial weights are "
-            "not in its folder."
+            f"The run in {run.folder} trained a module from Python, {record.model.network}. Its initial weights are "
+            "not in the folder, so the run cannot be reproduced."
         )
     if run.recipe.seconds is not None:
         raise RunError(
-            f"The run in {run.folder} was trained for {run.recipe.seconds:g} seconds. How many steps that is "
-            "depends on the clock, so it cannot be reproduced. Set epochs for a run that can."
+            f"The run in {run.folder} was trained for {run.recipe.seconds:g} seconds. The number of steps "
+            "depends on the clock, so the run cannot be reproduced. Train with epochs instead."
         )
     if record.stopped and not run.recipe.early_stopping and not run.recipe.target_accuracy:
         raise RunError(
-            f"The run in {run.folder} was stopped by a callback ({record.stopped}), which is not in its folder."
+            f"The run in {run.folder} was stopped by a callback ({record.stopped}). The callback is not in the "
+            "folder, so the run cannot be reproduced."
         )
 
 
@@ -140,5 +141,5 @@ def _differences(before: RunRecord, after: RunRecord) -> list[str]:
     for part in ("environment", "engine"):
         first, second = (getattr(record, part).model_dump() for record in (before, after))
         lines += [f"{key}: {first[key]} then, {second[key]} now" for key in first if first[key] != second[key]]
-    lines += [f"{i.reason} when it was resumed" for i in before.interruptions if not i.exact]
+    lines += [f"{i.reason} (when it was resumed)" for i in before.interruptions if not i.exact]
     return lines

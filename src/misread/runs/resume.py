@@ -1,4 +1,4 @@
-"""Resuming a training: what it began with, kept beside its checkpoints, and whether all of that is still the same."""
+"""Resumes a training: stores its initial conditions beside the checkpoints, and checks that they are unchanged."""
 
 import time
 import tomllib
@@ -31,11 +31,11 @@ from misread.training.checkpoints import find_checkpoints, read_checkpoint
 from misread.training.recipe import Recipe, load_recipe, parse_recipe
 from misread.training.session import TrainState
 
-MACHINE = ("misread", "torch", "numpy", "cpu", "threads", "device")  # fields of Environment that rounding depends on
+MACHINE = ("misread", "torch", "numpy", "cpu", "threads", "device")  # fields of Environment that influence rounding
 
 
 def write_start(folder: Path, job: Job, engine: Capabilities) -> None:
-    """Write what the training begins with, where it is not there yet: it is then resumable."""
+    """Write the initial conditions of a training, unless they exist. From then on it is resumable."""
     if is_resumable(folder):
         return
     (folder / CHECKPOINTS).mkdir(exist_ok=True)
@@ -59,16 +59,16 @@ def write_start(folder: Path, job: Job, engine: Capabilities) -> None:
 
 
 def read_start(folder: Path) -> StartRecord:
-    """What the training in a folder began with. Raises RunError: it is damaged."""
+    """The initial conditions of the training in a folder. Raises RunError: the file is damaged."""
     path = folder / CHECKPOINTS / START
     try:
         return StartRecord.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValidationError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} is damaged, so the training cannot be resumed: {error}") from None
+        raise RunError(f"{path} is damaged, so the training cannot be resumed. Train again.\n{error}") from None
 
 
 def reopen(folder: Path) -> Path:
-    """The partial folder of a training that can be resumed. That of an interrupted run becomes partial again.
+    """The partial folder of a training to resume. The folder of an interrupted run is renamed to its partial name.
 
     Raises RunError: there is no such training.
     """
@@ -78,64 +78,63 @@ def reopen(folder: Path) -> Path:
     if folder.name.endswith(PARTIAL) and folder.is_dir():
         if is_resumable(folder):
             return folder
-        raise RunError(f"{folder} holds no checkpoints, so nothing can be resumed. Train again.")
+        raise RunError(f"{folder} has no checkpoints, so the training cannot be resumed. Train again.")
     record = read_record(folder)
     if record.status == "complete":
         raise RunError(f"The run in {folder} is complete; there is nothing to resume. To repeat it: misread reproduce.")
     if not is_resumable(folder):
-        raise RunError(f"The run in {folder} was interrupted, but its checkpoints are gone. Train again.")
+        raise RunError(f"The run in {folder} was interrupted, but its checkpoints were removed. Train again.")
     folder.rename(partial)
     (partial / RECORD).unlink()  # until it is complete again
     return partial
 
 
 def reopen_job(folder: Path, start: StartRecord, data: Any, network: nn.Module | None) -> Job:
-    """The job as it was. Raises RunError: the data, the recipe or the label patch is another, or is not there."""
+    """The original job. Raises RunError: the data, the recipe or the label patch has changed, or is missing."""
     if data is None and not start.source:
         raise RunError(
-            f"The training in {folder} was given arrays in memory. Resume it in Python with the same arrays: "
+            f"The training in {folder} used arrays in memory. Resume it in Python with the same arrays: "
             "misread.resume(folder, data=...)."
         )
     if network is None and start.network != "recipe":
         raise RunError(
-            f"The training in {folder} was given a module in Python, {start.network}. Resume it there with such a "
-            "module: misread.resume(folder, network=...)."
+            f"The training in {folder} used a module from Python, {start.network}. Resume it in Python with a "
+            "module of this class: misread.resume(folder, network=...)."
         )
     images = load(start.source, size=start.size) if data is None else as_image_set(data)
     if images.fingerprint != start.fingerprint:
         raise RunError(
-            f"The data is no longer what the training in {folder} began with: the fingerprint of {images.name} is "
-            f"{images.fingerprint[:12]}, not {start.fingerprint[:12]}. Give it back, or train again."
+            f"The data has changed since the training in {folder} began: the fingerprint of {images.name} is "
+            f"{images.fingerprint[:12]}, not {start.fingerprint[:12]}. Restore it, or train again."
         )
     recipe = parse_recipe(tomllib.loads(start.recipe), str(folder / CHECKPOINTS / START))
-    if not _is_recipe_of(folder / RECIPE, recipe, given=network is not None):
+    if not _is_recipe_of(folder / RECIPE, recipe, custom_network=network is not None):
         raise RunError(
-            f"{folder / RECIPE} is no longer the recipe that the training began with, and a training cannot change its "
-            "recipe on the way. Give it back, or train again."
+            f"{folder / RECIPE} has changed since the training began. A training cannot change its recipe. Restore it, "
+            "or train again."
         )
     patch = read_patch(folder / LABEL_PATCH) if start.label_patch else None
     if patch and patch.sha256 != start.label_patch:
         raise RunError(
-            f"{folder / LABEL_PATCH} is no longer the label patch that the training began with. Give it back, or "
-            "train again."
+            f"{folder / LABEL_PATCH} has changed since the training began. Restore this label patch, or train again."
         )
     return prepare(images, recipe, network=network, label_patch=patch, device=start.environment.device)
 
 
-def _is_recipe_of(path: Path, recipe: Recipe, given: bool) -> bool:
-    """Whether a recipe file is the one of a training, or the one that its interrupted run was written with."""
+def _is_recipe_of(path: Path, recipe: Recipe, custom_network: bool) -> bool:
+    """Whether a recipe file has a training's recipe, or the one written with an interrupted run of it."""
     if not path.is_file():
         return True
     found = load_recipe(path)
     may_differ: dict[str, Any] = {"members": recipe.members} if found.members < recipe.members else {}
-    may_differ |= {"layers": recipe.layers} if given else {}
+    may_differ |= {"layers": recipe.layers} if custom_network else {}
     return found.model_copy(update=may_differ) == recipe
 
 
 def resumed_state(folder: Path, start: StartRecord, job: Job, anyway: bool) -> TrainState:
-    """The state of the last checkpoint, with this interruption noted; a fresh one where there is no checkpoint yet.
+    """The state of the last checkpoint with this interruption added; a new state if there is no checkpoint yet.
 
-    Raises RunError: this machine would compute otherwise, and `anyway` is not set.
+    Raises RunError: this machine would round differently, and `anyway` is not set.
     """
     checkpoints = folder / CHECKPOINTS
     fresh = not find_checkpoints(checkpoints)
@@ -144,7 +143,7 @@ def resumed_state(folder: Path, start: StartRecord, job: Job, anyway: bool) -> T
     if changes and not anyway:
         raise RunError(
             f"The training in {folder} cannot be resumed exactly: " + "; ".join(changes) + ".\n"
-            "Restore that, or add --anyway: the result is then not the same bit for bit, and the run says so."
+            "Undo these changes, or add --anyway. The result is then not exact, and the run records this."
         )
     if job.recipe.seconds is not None:
         changes.append("a training by seconds depends on the clock")
@@ -155,15 +154,17 @@ def resumed_state(folder: Path, start: StartRecord, job: Job, anyway: bool) -> T
 
 
 def _changes(start: StartRecord, job: Job) -> list[str]:
-    """What differs here from where the training began, of all that its rounding depends on."""
+    """Differences from the start of the training that influence rounding."""
     before, now = start.environment, this_environment(torch.get_num_threads(), str(job.device))
     changes = [
-        f"{name} was {getattr(before, name)}, here it is {getattr(now, name)}"
+        f"{name} was {getattr(before, name)}, now it is {getattr(now, name)}"
         for name in MACHINE
         if getattr(before, name) != getattr(now, name)
     ]
     engine = job.backend(0, 0).capabilities
     for name in ("name", "build", "precision"):
         if getattr(engine, name) != getattr(start.engine, name):
-            changes.append(f"the {name} of the backend was {getattr(start.engine, name)}, here {getattr(engine, name)}")
+            changes.append(
+                f"the {name} of the backend was {getattr(start.engine, name)}, now it is {getattr(engine, name)}"
+            )
     return changes

@@ -1,4 +1,4 @@
-"""The run folder: written under a name that ends in `.partial`, renamed when it is complete, `run.json` last of all."""
+"""The run folder: its name ends in `.partial` until the run is complete. `run.json` is written last."""
 
 import errno
 import itertools
@@ -19,10 +19,10 @@ RECORD, RECIPE, HISTORY, WEIGHTS = "run.json", "recipe.toml", "history.csv", "mo
 SPLITS, FIGURES = "splits.npz", "figures"
 LABEL_PATCH = "labels.jsonl"
 REPORT = "report.html"
-CHECKPOINTS = "checkpoints"  # a folder: the states of a training, and what it began with
-START = "start.json"  # in it
+CHECKPOINTS = "checkpoints"  # a folder: the states of a training and its initial conditions
+START = "start.json"  # in CHECKPOINTS
 PARTIAL = ".partial"
-SPARE_BYTES = 32 * 1024 * 1024  # for predictions, tables and pictures beside the weights
+SPARE_BYTES = 32 * 1024 * 1024  # for predictions, tables and figures, in addition to the weights
 
 
 def predictions_file(split: str) -> str:
@@ -34,7 +34,7 @@ def misreads_file(split: str) -> str:
 
 
 class RunFolder:
-    """A run folder that is being written. `path` is where it is now: its partial name, and in the end its own."""
+    """A run folder that is being written. `path` is its current path: first the partial name, then the final one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -42,9 +42,9 @@ class RunFolder:
 
 @contextmanager
 def new_run_folder(out: Path, name: str, model_bytes: int) -> Iterator[RunFolder]:
-    """A folder to write a run into. It takes its name `out/name` when the block ends well.
+    """Create a partial run folder. It is renamed to `out/name` when the block succeeds; see `writing`.
 
-    See `writing`. Raises RunError: `out` cannot be written, or there is no space; before any training.
+    Raises RunError: `out` cannot be written, or the disk has too little space.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -52,11 +52,12 @@ def new_run_folder(out: Path, name: str, model_bytes: int) -> Iterator[RunFolder
         if free < model_bytes + SPARE_BYTES:
             needed = (model_bytes + SPARE_BYTES) / 1e6
             raise RunError(
-                f"{out} has {free / 1e6:,.0f} MB free, but a run needs about {needed:,.0f} MB. Free some, or use --out."
+                f"{out} has {free / 1e6:,.0f} MB free, but a run needs about {needed:,.0f} MB. "
+                "Free some space, or use --out."
             )
         partial = _make_partial(out, name)
     except OSError as error:
-        raise RunError(f"{out} cannot be written: {error.strerror}. Name another folder with --out.") from None
+        raise RunError(f"{out} cannot be written: {error.strerror}. Choose another folder with --out.") from None
     with writing(partial) as folder:
         yield folder
 
@@ -70,18 +71,18 @@ def _make_partial(out: Path, name: str) -> Path:
 
 
 def _numbered(out: Path, name: str, suffix: str = "") -> Iterator[Path]:
-    """Two trainings may begin, or end, in the same second."""
+    """Numbered names, because two trainings may start or end in the same second."""
     for number in itertools.count(1):
         yield out / f"{name if number == 1 else f'{name}-{number}'}{suffix}"
 
 
 @contextmanager
 def writing(partial: Path) -> Iterator[RunFolder]:
-    """Write into a partial run folder, which takes its own name when the block ends well.
+    """Write into a partial run folder. It gets its final name when the block succeeds.
 
-    When the block fails, the folder stays where it holds a checkpoint or weights, and the error says where. Otherwise,
-    and after a TrainingError, it goes.
-    Raises RunError: another process is writing into it, or the disk refuses.
+    If the block fails, the folder stays if it has a checkpoint or weights. Otherwise, and after a TrainingError, it
+    is removed.
+    Raises RunError: another process is writing into it, or writing failed; the message names a folder that was kept.
     """
     with _locked(partial):
         try:
@@ -93,43 +94,45 @@ def writing(partial: Path) -> Iterator[RunFolder]:
         except BaseException as error:
             if isinstance(error, TrainingError):
                 shutil.rmtree(partial, ignore_errors=True)
-            _remove_if_worthless(partial)
+            _remove_if_empty(partial)
             raise
 
 
 def _write_error(partial: Path, error: OSError) -> RunError:
-    removed = _remove_if_worthless(partial)
-    where = "Nothing was written." if removed else f"What was written so far is in {partial}."
+    removed = _remove_if_empty(partial)
+    where = "Nothing was written." if removed else f"The files written so far are in {partial}."
     reason = "no space is left" if error.errno == errno.ENOSPC else error.strerror or str(error)
     again = f"continue: misread train --resume {partial}" if is_resumable(partial) else "train again."
-    return RunError(f"The run could not be written to {partial.parent}: {reason}. {where}\nMend it and {again}")
+    return RunError(f"The run could not be written to {partial.parent}: {reason}. {where}\nFix this and {again}")
 
 
 @contextmanager
 def _locked(partial: Path) -> Iterator[None]:
-    """Alone with the folder among all processes that write runs."""
+    """Hold an exclusive lock on the folder."""
     try:
         import fcntl
     except ImportError:  # Windows
         yield
         return
-    descriptor = os.open(partial, os.O_RDONLY)  # a folder can be locked as it is, and leaves no file behind
+    descriptor = os.open(partial, os.O_RDONLY)  # locking the folder itself leaves no lock file behind
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise RunError(f"The training in {partial} is running in another process.") from None
+        raise RunError(
+            f"The training in {partial} is running in another process. Wait for its end, or stop it first."
+        ) from None
     finally:
         os.close(descriptor)
 
 
 def is_resumable(folder: Path) -> bool:
-    """Whether a folder holds a training that can be continued."""
+    """Whether the training in a folder can be resumed."""
     return (folder / CHECKPOINTS / START).is_file()
 
 
-def _remove_if_worthless(partial: Path) -> bool:
-    """Remove a folder that holds neither weights nor a checkpoint."""
+def _remove_if_empty(partial: Path) -> bool:
+    """Remove a folder with neither weights nor checkpoints. Returns whether it was removed."""
     if any(path.exists() for path in (partial / WEIGHTS, *(partial / CHECKPOINTS).glob("member-*"))):
         return False
     shutil.rmtree(partial, ignore_errors=True)
@@ -137,7 +140,7 @@ def _remove_if_worthless(partial: Path) -> bool:
 
 
 def _rename(partial: Path) -> Path:
-    """Give the run its name, or the next free one."""
+    """Rename the folder to its final name, or to the next free one."""
     for target in _numbered(partial.parent, partial.name.removesuffix(PARTIAL)):
         try:
             return partial.rename(target)
@@ -148,9 +151,9 @@ def _rename(partial: Path) -> Path:
 
 
 def read_record(folder: Path) -> RunRecord:
-    """The `run.json` of a run folder.
+    """Read the `run.json` of a run folder.
 
-    Raises RunError: no such folder, no run in it, an unfinished one, one from a newer misread, or a damaged file.
+    Raises RunError: there is no such folder or no run in it; or the run is unfinished, damaged or from a newer misread.
     """
     path = folder / RECORD
     if not folder.is_dir():
@@ -158,16 +161,16 @@ def read_record(folder: Path) -> RunRecord:
         if partial.is_dir():
             folder, path = partial, partial / RECORD
         else:
-            raise RunError(f"There is no run folder {folder}. `misread runs` lists the runs there are.")
+            raise RunError(f"There is no run folder {folder}. `misread runs` lists the existing runs.")
     if folder.name.endswith(PARTIAL):
-        mend = f"Continue it: misread train --resume {folder}" if is_resumable(folder) else "Train again."
-        raise RunError(f"The training in {folder} is unfinished. {mend}")
+        action = f"Continue it: misread train --resume {folder}" if is_resumable(folder) else "Train again."
+        raise RunError(f"The training in {folder} is unfinished. {action}")
     if not path.is_file():
         if (folder / RECIPE).is_file():
             raise RunError(
                 f"The run in {folder} is incomplete: it has no {RECORD}, which is written last. Train again."
             )
-        raise RunError(f"{folder} is not a run folder: it has no {RECORD}. `misread runs` lists the runs there are.")
+        raise RunError(f"{folder} is not a run folder: it has no {RECORD}. `misread runs` lists the existing runs.")
     try:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -184,7 +187,7 @@ def read_record(folder: Path) -> RunRecord:
 
 
 def find_runs(out: Path) -> list[Path]:
-    """The run folders in a folder, oldest first by name: complete, interrupted and incomplete ones."""
+    """The run folders in a folder, in the order of their names, oldest first. Partial folders are left out."""
     if not out.is_dir():
         return []
     folders = [f for f in out.iterdir() if f.is_dir() and not f.name.endswith(PARTIAL) and not f.name.startswith(".")]
@@ -192,7 +195,7 @@ def find_runs(out: Path) -> list[Path]:
 
 
 def find_unfinished(out: Path) -> list[Path]:
-    """The folders of trainings that are running or were killed, and can be continued; oldest first by name."""
+    """The folders of trainings that are running or were killed and can be resumed, in the order of their names."""
     return sorted(f for f in out.glob(f"*{PARTIAL}") if is_resumable(f)) if out.is_dir() else []
 
 

@@ -1,4 +1,4 @@
-"""`train_seeds`: one recipe trained with several seeds, and how much what comes of it varies."""
+"""`train_seeds`: trains one recipe with several seeds, and measures how much the results vary."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ from misread.training.recipe import Recipe, Settings, load_recipe, parse_setting
 
 @dataclass(frozen=True)
 class SeedRuns:
-    """The runs of one recipe on one data set that differ by their seed alone, in the order of their seeds."""
+    """The runs of one recipe on one data set with different seeds, in the order of their seeds."""
 
     runs: tuple[Run, ...]
 
     @property
     def interrupted(self) -> bool:
-        """Whether Ctrl-C ended it; the last run is then the interrupted one."""
+        """Whether Ctrl-C ended the last run."""
         return self.runs[-1].record.status == "interrupted"
 
     @property
     def summary(self) -> Mapping[str, Mapping[str, float]] | None:
-        """`describe` of the complete runs' test `accuracy`, `misread` counts and `fit_seconds`; None for under two."""
+        """`describe` of the complete runs' test `accuracy`, `misread` and `fit_seconds`; None with fewer than two."""
         complete = [run for run in self.runs if run.record.status == "complete"]
         if len(complete) < 2:
             return None
@@ -40,7 +40,7 @@ class SeedRuns:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain values: `recipe`, `data`, `n_test`, `summary`, and `runs` with their folders."""
+        """Plain values: `recipe`, `data`, `n_test`, `summary`, and `runs` with their folders."""
         record = self.runs[0].record
         return {
             "recipe": record.recipe,
@@ -65,7 +65,7 @@ class SeedRuns:
     def __str__(self) -> str:
         record, summary = self.runs[0].record, self.summary
         if summary is None:
-            return "Interrupted before two runs were complete, so there is no spread to report."
+            return "Interrupted before two runs were complete, so there is no summary."
         a, m, s = summary["accuracy"], summary["misread"], summary["fit_seconds"]
         return (
             f"{record.recipe} on {record.data.name}, {a['count']} seeds: test accuracy {a['mean']:.3%}, standard "
@@ -92,16 +92,16 @@ def train_seeds(
     callbacks: Sequence[Callback] = (),
     progress: Progress | bool = True,
 ) -> SeedRuns:
-    """Train `seeds` times, with the seeds `seed`, `seed + 1`, ..., and say how much the results vary.
+    """Train `seeds` times with the seeds `seed`, `seed + 1`, ..., and measure how much the results vary.
 
-    seeds: two or more. seed: the first; the recipe's where it is left out. A carved validation split follows the seed.
-    Of a recipe of several members, whose networks have seeds in a row, the runs' seeds are `members` apart: no network
-    is in two runs. All else as `train` takes it; each training leaves its own run folder.
-    Raises RecipeError: `seeds` is under two. Raises what `train` raises; runs that were complete by then stay.
-    Ctrl-C ends the training it meets, and no other follows.
+    seeds: two or more. seed: the first seed; by default the recipe's. A carved validation split depends on the seed.
+    The members of an ensemble have consecutive seeds, so its runs have seeds that are `members` apart: no two runs
+    contain the same network. The other arguments are those of `train`. Each training writes its own run folder.
+    Raises RecipeError: `seeds` is below 2. Raises the errors of `train`; complete runs are kept.
+    Ctrl-C ends the current training, and no other follows.
     """
     if seeds < 2:
-        raise RecipeError(f"seeds is {seeds}, but a spread takes two trainings or more. Use train for a single one.")
+        raise RecipeError(f"seeds is {seeds}, but must be 2 or more. Use train for a single training.")
     resolved = load_recipe(recipe, {**parse_settings(settings), **({} if seed is None else {"seed": seed})})
     images = as_image_set(data, quiet=progress is False)
     runs: list[Run] = []

@@ -1,4 +1,4 @@
-"""`train`: data and a recipe in, a run out. `resume`: the same for a training that was interrupted."""
+"""`train` trains a network and writes a run. `resume` continues an interrupted training."""
 
 import itertools
 import shutil
@@ -58,25 +58,25 @@ def train(
     data:     an image set; a name or path that `load` takes; `(images, labels)`; or Keras's
               `((x_train, y_train), (x_test, y_test))`. Labels are whole numbers (N,) or one-hot (N, K).
     recipe:   a named recipe, a TOML file, or a Recipe.
-    settings: override the recipe's, like `{"optimizer.learning_rate": 0.01}`. `seed`, `epochs`, `seconds` and `target`
-              (`target_accuracy`) are settings too.
-    network:  any module that takes (B, C, H, W) float32 in [0, 1] and gives logits (B, K). It is trained in place,
-              instead of the recipe's layers. A recipe of several members takes none.
-    label_patch: training and validation use the labels fixed by it. The test score is given on the labels as loaded,
-              and on the fixed ones too.
-    out:      the folder that gets the run folder `<time>-<recipe>`. Until the run is complete, the name ends in
-              `.partial`; a training that was killed can be continued from there with `resume`.
-    callbacks: called as the training runs; see `misread.Callback`.
-    keep_checkpoints: leave the last two checkpoints in the run folder of a complete run.
-    progress: True shows it where it belongs (terminal, notebook, plain lines), False shows nothing.
-    Raises DataError, RecipeError, RunError: before training, for what cannot be used as it is.
+    settings: override values of the recipe, for example `{"optimizer.learning_rate": 0.01}`. The arguments `seed`,
+              `epochs`, `seconds` and `target` (`target_accuracy`) are settings too.
+    network:  any module that maps (B, C, H, W) float32 in [0, 1] to logits (B, K). It is trained in place, instead of
+              the recipe's layers. The recipe must then have one member.
+    label_patch: a label patch file. Training and validation use its labels. The test scores are computed with the
+              original and with the fixed labels.
+    out:      the folder for the run folder `<time>-<recipe>`. Until the run is complete, the name ends in `.partial`.
+              `resume` continues a killed training from there.
+    callbacks: called during the training; see `misread.Callback`.
+    keep_checkpoints: keep the last two checkpoints of a complete run.
+    progress: True shows progress in the terminal, the notebook, or as lines of text; False shows nothing.
+    Raises DataError, RecipeError, RunError: before training, if an argument cannot be used.
     Raises TrainingError: the loss is no longer finite.
-    Ctrl-C ends the training. What was trained so far becomes the run, with status `interrupted`; it can be resumed.
+    Ctrl-C ends the training. The run is then written with status `interrupted`, and can be resumed.
     """
     started = time.perf_counter()
-    given = {"seed": seed, "epochs": epochs, "seconds": seconds, "target_accuracy": target}
-    overrides = {**parse_settings(settings), **{key: value for key, value in given.items() if value is not None}}
-    load_recipe(recipe, overrides)  # a bad recipe is refused before the data is loaded
+    arguments = {"seed": seed, "epochs": epochs, "seconds": seconds, "target_accuracy": target}
+    overrides = {**parse_settings(settings), **{key: value for key, value in arguments.items() if value is not None}}
+    load_recipe(recipe, overrides)  # reports a bad recipe before the data is loaded
     images = as_image_set(data, quiet=progress is False)
     with _computing(threads):
         begun = time.perf_counter()
@@ -102,15 +102,15 @@ def resume(
 ) -> Run:
     """Continue a training that was interrupted or killed, from its last checkpoint.
 
-    The weights, the history (but for its seconds) and the predictions are those of a training that was never
-    interrupted, bit for bit. Those of a training by `seconds` are not, because its steps depend on the clock.
-    folder:  of the training: `runs/NAME.partial` where it was killed, or that of a run with status `interrupted`.
-    data, network: needed where the training was given arrays or a module in Python. The module gets its weights back.
-    threads: as many as before by default.
-    anyway:  continue although this machine, build or thread count differs. The result is then not exact, and the run
-             says so. Other data, another recipe and another label patch are always refused.
-    The rest is as `train` takes it.
-    Raises RunError: there is nothing to resume, or something has changed; says what.
+    The weights, the history (except its seconds) and the predictions are the same, bit for bit, as without the
+    interruption. A training by `seconds` is an exception, because its steps depend on the clock.
+    folder:  `runs/NAME.partial` if the training was killed, or the folder of a run with status `interrupted`.
+    data, network: needed if the training used arrays or a module from Python. The weights are restored into the module.
+    threads: the previous number by default.
+    anyway:  continue even if the machine, the build or the thread count differs. The result is then not exact, and
+             `run.json` records this. Other data, another recipe or another label patch is always an error.
+    The other arguments are those of `train`.
+    Raises RunError: there is nothing to resume, or something has changed; the message says what.
     """
     started = time.perf_counter()
     partial = reopen(Path(folder))
@@ -134,9 +134,9 @@ def _carry_out(
     callbacks: Sequence[Callback],
     progress: Progress,
 ) -> Run:
-    """Train from where the state stands, evaluate, and write the run into its folder.
+    """Train from the position of the state, evaluate, and write the run into its folder.
 
-    since: when all of it started, and when the training's own set-up began, after the data was in memory.
+    since: when the call started, and when the set-up of the training began, after the data was loaded.
     """
     started, begun = since
     progress.started(
@@ -147,21 +147,21 @@ def _carry_out(
     write_start(folder, job, backend.capabilities)
     train, val = job.examples()
     state.clock.fit_seconds += time.perf_counter() - begun
-    with _interruptible() as asked:
+    with _interruptible() as interrupt:
 
         def backend_of(member: int, seed: int) -> Backend:
             return backend if member == first else job.backend(member, seed)
 
         events = fit_members(backend_of, job.recipe, train, val, state)
         checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS, job.weight_bytes)
-        own = [*recipe_callbacks(job.recipe), *callbacks, StopWhen(asked.is_set)]
-        drive(events, state, [*own, checkpoints, progress])
+        all_callbacks = [*recipe_callbacks(job.recipe), *callbacks, StopWhen(interrupt.is_set)]
+        drive(events, state, [*all_callbacks, checkpoints, progress])
         network = load_members(job.network, state.final_weights())
         return write_run(folder, job, network, state, backend.capabilities, started)
 
 
 def _finish(run: Run, folder: Path, keep_checkpoints: bool, progress: Progress) -> Run:
-    """The run in its final folder, without the checkpoints that nobody needs any more."""
+    """The run in its final folder. Removes the checkpoints of a complete run."""
     run.folder = folder
     if run.record.status == "complete" and not keep_checkpoints:
         shutil.rmtree(folder / run_folder.CHECKPOINTS, ignore_errors=True)
@@ -175,29 +175,29 @@ def _display(progress: Progress | bool) -> Progress:
 
 @contextmanager
 def _computing(threads: int | None) -> Iterator[None]:
-    """torch computes with this many threads inside, and its global generator is given back as it was."""
+    """Let torch compute with this many threads inside the block. Its global generator is restored afterwards."""
     with using_threads(threads), torch.random.fork_rng(devices=[]):
         yield
 
 
 @contextmanager
 def _interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event, so that the training ends between two steps and the run is still written.
+    """Yield an event that Ctrl-C sets, so that the training ends between two steps and the run is written.
 
-    The third time it raises KeyboardInterrupt.
+    The third Ctrl-C raises KeyboardInterrupt.
     """
-    asked, presses = threading.Event(), itertools.count(1)
-    if threading.current_thread() is not threading.main_thread():  # only it receives signals
-        yield asked
+    interrupt, presses = threading.Event(), itertools.count(1)
+    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
+        yield interrupt
         return
 
-    def ask(signum: int, frame: Any) -> None:
+    def on_signal(signum: int, frame: Any) -> None:
         if next(presses) > 2:
             raise KeyboardInterrupt
-        asked.set()
+        interrupt.set()
 
-    before = signal.signal(signal.SIGINT, ask)
+    before = signal.signal(signal.SIGINT, on_signal)
     try:
-        yield asked
+        yield interrupt
     finally:
         signal.signal(signal.SIGINT, before)

@@ -1,4 +1,4 @@
-"""Evaluating a trained network, and writing the run folder."""
+"""Evaluates a trained network and writes the run folder."""
 
 import time
 from dataclasses import asdict
@@ -36,9 +36,9 @@ from misread.training.session import HistoryRow, TrainState
 def write_run(
     folder: Path, job: Job, network: nn.Module, state: TrainState, engine: Capabilities, started: float
 ) -> Run:
-    """Predict the test split, and write everything that a run folder holds; `run.json` last.
+    """Predict the test split, and write all files of the run folder, `run.json` last.
 
-    network: with its final weights, of the members that are complete. started: by `time.perf_counter`.
+    network: the complete members with their final weights. started: the start of the call, by `time.perf_counter`.
     """
     evaluate_started = time.perf_counter()
     recipe = _recipe_of(job, network)
@@ -67,15 +67,15 @@ def write_run(
 
 
 def _recipe_of(job: Job, network: nn.Module) -> Recipe:
-    """The recipe of what was trained: an interrupted ensemble has fewer members, a module in Python has no layers."""
-    changes = {"members": 1, "layers": ()} if job.given else {"members": len(members(network))}
+    """The recipe of the trained network: an interrupted ensemble has fewer members, a module from Python no layers."""
+    changes = {"members": 1, "layers": ()} if job.custom_network else {"members": len(members(network))}
     return job.recipe.model_copy(update=changes)
 
 
 def _history(state: TrainState, planned: Recipe, recipe: Recipe) -> list[HistoryRow]:
-    """The epochs of the members that are kept: all, but for an ensemble that was interrupted within a later member."""
-    partial_member = planned.members > 1 and state.finished
-    return state.history[: recipe.members * recipe.epochs] if partial_member else state.history
+    """The epochs of the complete members; without a complete member, all epochs."""
+    has_complete_members = planned.members > 1 and state.finished
+    return state.history[: recipe.members * recipe.epochs] if has_complete_members else state.history
 
 
 def _write_files(
@@ -84,7 +84,7 @@ def _write_files(
     import safetensors.torch as safetensors
 
     files.write_text(folder / run_folder.RECIPE, recipe.to_toml())
-    # copies, because a module may share tensors between its parts, which the format refuses
+    # copies, because a module may share tensors, which the format does not allow
     weights = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in network.state_dict().items()}
     (folder / run_folder.WEIGHTS).write_bytes(safetensors.save(weights))
     history = History.of(rows)
@@ -103,7 +103,7 @@ def _write_files(
 
 
 def _draw(run: Run) -> None:
-    """What the lesson looks at first; the other figures come with the report."""
+    """Draw the first figures of the lesson. The report has the others."""
     figures = run.folder / run_folder.FIGURES
     figures.mkdir(exist_ok=True)
     run.history.plot().save(figures / "history.png")
