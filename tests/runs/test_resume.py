@@ -194,7 +194,7 @@ def test_another_recipe_or_label_patch_is_refused(tmp_path: Path) -> None:
 
     add_fixes(tmp_path / "fixes.jsonl", images, {image_hashes(images.train.images)[0]: "1"})
     run = small(str(data), label_patch=tmp_path / "fixes.jsonl", callbacks=[StopAfter(2)])
-    folder = misread.runs.resume.reopen(run.folder)  # type: ignore[attr-defined]
+    folder = run.folder
     for name, message in (
         ("recipe.toml", "recipe.toml has changed since the training began"),
         ("labels.jsonl", "labels.jsonl has changed since the training began"),
@@ -211,7 +211,8 @@ def test_another_thread_count_or_build_is_refused_without_anyway(block_set: Imag
     run = small(block_set, threads=2, callbacks=[StopAfter(5)])
     with pytest.raises(RunError, match=r"cannot be resumed exactly: threads was 2, now it is 1.\n.*--anyway"):
         misread.resume(run.folder, data=block_set, threads=1)
-    folder = run.folder.with_name(run.folder.name + ".partial")  # it stays resumable
+    folder = run.folder
+    assert misread.open_run(folder, data=block_set).record.status == "interrupted"  # nothing was lost by asking
     start = folder / "checkpoints" / "start.json"
     values = json.loads(start.read_text())
     values["engine"]["build"] = "other"

@@ -67,9 +67,10 @@ def read_start(folder: Path) -> StartRecord:
         raise RunError(f"{path} is damaged, so the training cannot be resumed. Train again.\n{error}") from None
 
 
-def reopen(folder: Path) -> Path:
-    """The partial folder of a training to resume. The folder of an interrupted run is renamed to its partial name.
+def find_training(folder: Path) -> Path:
+    """The folder of a training that can be resumed: a partial one, or that of an interrupted run.
 
+    folder: may lack the suffix of a partial folder.
     Raises RunError: there is no such training.
     """
     partial = folder.with_name(folder.name + PARTIAL)
@@ -84,8 +85,15 @@ def reopen(folder: Path) -> Path:
         raise RunError(f"The run in {folder} is complete; there is nothing to resume. To repeat it: misread reproduce.")
     if not is_resumable(folder):
         raise RunError(f"The run in {folder} was interrupted, but its checkpoints were removed. Train again.")
-    folder.rename(partial)
-    (partial / RECORD).unlink()  # until it is complete again
+    return folder
+
+
+def reopen(folder: Path) -> Path:
+    """The partial folder of a training. The folder of an interrupted run is renamed: until complete it is no run."""
+    if folder.name.endswith(PARTIAL):
+        return folder
+    partial = folder.rename(folder.with_name(folder.name + PARTIAL))
+    (partial / RECORD).unlink()
     return partial
 
 

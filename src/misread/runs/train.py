@@ -18,7 +18,7 @@ from misread.models.summary import summarise
 from misread.runs import run_folder
 from misread.runs.prepare import Job, as_image_set, prepare
 from misread.runs.progress import Progress, pick_progress
-from misread.runs.resume import read_start, reopen, reopen_job, resumed_state, write_start
+from misread.runs.resume import find_training, read_start, reopen, reopen_job, resumed_state, write_start
 from misread.runs.run import Run
 from misread.runs.write_run import write_run
 from misread.training.backend import Backend
@@ -113,16 +113,18 @@ def resume(
     Raises RunError: there is nothing to resume, or something has changed; the message says what.
     """
     started = time.perf_counter()
-    partial = reopen(Path(folder))
-    with run_folder.writing(partial) as writing:
-        files.remove_partial_files(partial)
-        start = read_start(partial)
-        with _computing(threads or start.environment.threads):
-            begun = time.perf_counter()
-            job = reopen_job(partial, start, data, network)
-            state = resumed_state(partial, start, job, anyway)
+    found = find_training(Path(folder))
+    start = read_start(found)
+    with _computing(threads or start.environment.threads):
+        begun = time.perf_counter()
+        job = reopen_job(found, start, data, network)
+        state = resumed_state(found, start, job, anyway)
+        with run_folder.writing(
+            reopen(found)
+        ) as writing:  # only now: an interrupted run stays one where that is refused
+            files.remove_partial_files(writing.path)
             display = _display(progress)
-            run = _carry_out(job, state, partial, (started, begun), callbacks, display)
+            run = _carry_out(job, state, writing.path, (started, begun), callbacks, display)
     return _finish(run, writing.path, keep_checkpoints, display)
 
 
