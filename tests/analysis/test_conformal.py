@@ -84,7 +84,7 @@ def test_too_few_images_promise_nothing_and_say_how_many_it_takes() -> None:
 
 @pytest.mark.parametrize("error_level", [0, 1, -0.1, 1.5])
 def test_an_error_level_is_a_share(error_level: float) -> None:
-    with pytest.raises(DataError, match=f"The error level is {error_level:g}; needed is a share between 0 and 1"):
+    with pytest.raises(DataError, match=f"The error level is {error_level:g}; it must lie between 0 and 1"):
         Predictions(*draw(50, seed=7)).conformal(error_level)
 
 

@@ -138,7 +138,7 @@ def test_a_class_without_images_is_never_confident() -> None:
     [
         ([0, 1, 0], PROBS, r"labels has the shape \(3,\) and probs \(6, 2\); needed are \(N,\) and \(N, K\)\."),
         (LABELS, [PROBS, PROBS[:5]], r"probs \(5, 2\); needed are .*, the same for each array of probs"),
-        (LABELS, PROBS[:, 0], r"probs has the shape \(6,\); needed is \(N, K\)"),
+        (LABELS, PROBS[:, 0], r"probs has the shape \(6,\); it must be \(N, K\)"),
         (LABELS, PROBS * 3, r"row 0 runs from 0.3 to 2.7 and sums to 3 .*\n.*For logits, give scipy"),
         (LABELS, np.where(PROBS == 0.7, np.nan, PROBS), r"row 4 runs from nan to nan"),
         (LABELS, np.where(PROBS == 0.1, -0.1, PROBS), r"row 0 runs from -0.1"),

@@ -229,9 +229,9 @@ def test_labels_that_are_no_class_are_refused(labels: list[object], class_names:
         ([[0.5, 0.5], [0.9, 0.9]], "row 1 runs from 0.9 to 0.9 and sums to 1.8"),
         ([[np.nan, 0.5], [0.5, 0.5]], "row 0 runs from nan to nan and sums to nan"),
         ([[0.489, 0.5], [0.5, 0.5]], "row 0 .* sums to 0.989"),
-        ([0.3, 0.6], r"the shape \(2,\); needed is \(N, K\).*\n.*np.stack\(\[1 - p, p\], axis=1\)"),
-        ([[0.3], [0.6]], r"the shape \(2, 1\); needed is \(N, K\).*\n.*np.stack\(\[1 - p, p\], axis=1\)"),
-        (np.zeros((2, 3, 4)), r"the shape \(2, 3, 4\); needed is \(N, K\), a column for each of K classes\.$"),
+        ([0.3, 0.6], r"the shape \(2,\); it must be \(N, K\).*\n.*np.stack\(\[1 - p, p\], axis=1\)"),
+        ([[0.3], [0.6]], r"the shape \(2, 1\); it must be \(N, K\).*\n.*np.stack\(\[1 - p, p\], axis=1\)"),
+        (np.zeros((2, 3, 4)), r"the shape \(2, 3, 4\); it must be \(N, K\), with one column for each of K classes\.$"),
         ([["a", "b"], ["a", "b"]], "probs holds <U1 values, not numbers"),
     ],
 )

@@ -135,7 +135,7 @@ def test_evaluate_per_class_and_calibration_are_printed_on_demand(
     assert "Prediction sets  error level 0.2\n" in out
     out = cli("evaluate", shared[1], "--calibration").out
     assert "error level 0.01 (needs 99 images to fit on; with fewer, every set holds all classes)" in out
-    assert "needed is a share between 0 and 1" in cli("evaluate", shared[1], "--calibration", "--error-level", 2).err
+    assert "it must lie between 0 and 1" in cli("evaluate", shared[1], "--calibration", "--error-level", 2).err
 
 
 def test_evaluate_json_holds_everything_and_figures_are_written(

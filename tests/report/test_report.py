@@ -153,7 +153,7 @@ def test_reports_of_foreign_predictions_from_files(cli: Cli) -> None:
         (("--labels", "y.npy", "--probs", "p.npy", "--out", "r.html", "--compare", "runs/x"), "about runs"),
         (("--labels", "short.npy", "--probs", "p.npy", "--out", "r.html"), "Lengths differ: labels 10, probs 40"),
         (("--labels", "y.npy", "--probs", "y.npy", "--out", "r.html"), "probs has the shape (40,)"),
-        (("--labels", "y.npy", "--probs", "two.npz", "--out", "r.html"), "has the arrays a, b; needed is one called"),
+        (("--labels", "y.npy", "--probs", "two.npz", "--out", "r.html"), "has the arrays a, b. Name one of them"),
         (("--labels", "y.npy", "--probs", "p.npy", "--class-names", "n.txt", "--out", "r.html"), "there are 2 classes"),
         (("--labels", "y.npy", "--probs", "p.npy", "--class-names", "no.txt", "--out", "r.html"), "cannot be read"),
         (("--labels", "y.npy", "--probs", "p.npy", "--images", "p.npy", "--out", "r.html"), "the shape is (40, 4)"),

@@ -22,7 +22,9 @@ def checked_probs(raw: Any) -> np.ndarray:
         hint = ""
         if probs.ndim == 1 or (probs.ndim == 2 and probs.shape[1] == 1):
             hint = "\nIf p is the probability of the second of two classes, give np.stack([1 - p, p], axis=1)."
-        raise DataError(f"probs has the shape {probs.shape}; needed is (N, K), a column for each of K classes.{hint}")
+        raise DataError(
+            f"probs has the shape {probs.shape}; it must be (N, K), with one column for each of K classes.{hint}"
+        )
     if probs.dtype.kind not in "fiub":
         raise DataError(f"probs holds {probs.dtype} values, not numbers.")
     probs = probs if probs.dtype.kind == "f" else probs.astype(np.float64)

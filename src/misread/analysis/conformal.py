@@ -24,7 +24,7 @@ def conformal_threshold(labels: np.ndarray, probs: np.ndarray, error_level: floa
     ambiguous set-valued classifiers with bounded error levels", arXiv 1609.00451.
     """
     if not 0 < error_level < 1:
-        raise DataError(f"The error level is {error_level:g}; needed is a share between 0 and 1, like 0.01.")
+        raise DataError(f"The error level is {error_level:g}; it must lie between 0 and 1, like 0.01.")
     of_labels = np.sort(probs[np.arange(len(labels)), labels])
     outside = math.floor((len(labels) + 1) * error_level + 1e-9)  # labels that may be outside; 0.29 * 100 is below 29
     return float(of_labels[outside - 1]) if outside else 0.0

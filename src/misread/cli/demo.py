@@ -20,8 +20,8 @@ def demo(out: options.Out = Path("runs"), threads: options.Threads = None) -> No
         warn(str(error))
         data = load("digits")
         print_lines(
-            "Training on the embedded digits (1,797 images, scikit-learn's), because MNIST could not be had, "
-            "as said above.", "",
+            "Training on the embedded digits (1,797 images, scikit-learn's), because MNIST is not available "
+            "(see the message above).", "",
         )  # fmt: skip
     run = train(data, "tutorial-mlp", out=out, threads=threads, progress=pick_progress(console=console()))
     print_lines("", "Pictures to look at:", *(f"  {path}" for path in sorted((run.folder / "figures").iterdir())))

@@ -129,4 +129,6 @@ def _array(path: Path, name: str) -> Any:
     arrays = read_npz(path)
     if name in arrays or len(arrays) == 1:
         return arrays.get(name, next(iter(arrays.values())))
-    raise DataError(f"{path} has the arrays {', '.join(arrays) or '(none)'}; needed is one called {name}, or only one.")
+    raise DataError(
+        f"{path} has the arrays {', '.join(arrays) or '(none)'}. Name one of them {name}, or store only one."
+    )

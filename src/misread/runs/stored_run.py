@@ -159,7 +159,7 @@ class StoredRun:
         images = images[..., None] if images.ndim == 3 else images
         if images.dtype != np.uint8 or images.shape[1:] != self.record.data.image_shape:
             raise DataError(
-                f"Images are {images.dtype} {images.shape}; needed is uint8 (N, H, W, C) with (H, W, C) = "
+                f"Images are {images.dtype} {images.shape}; they must be uint8 (N, H, W, C) with (H, W, C) = "
                 f"{self.record.data.image_shape}. For files of any size use predict_file."
             )
         return self.predictor.probs(images)
