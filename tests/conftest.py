@@ -1,6 +1,7 @@
 """Fixtures: a home of its own for every test, the command line, small data sets, and the real MNIST where it is."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,10 @@ import pytest
 from misread.cli.main import main
 from misread.data.image_set import ImageSet
 from samples import Result, blocks, write_idx_folder
+
+# shells start background jobs with Ctrl-C ignored, and child processes inherit that; some tests press it
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
