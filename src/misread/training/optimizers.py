@@ -18,7 +18,12 @@ from misread.training import recipe as r
 class Stepper(Protocol):
     """Updates weights from their gradients."""
 
-    def step(self, learning_rate: float, number: int) -> None:
+    @property
+    def capturable(self) -> bool:
+        """Whether `step` also takes tensors () on the parameters' device, so that a CUDA graph can record it."""
+        ...
+
+    def step(self, learning_rate: float | Tensor, number: int | Tensor) -> None:
         """Take the step of this number, counted from 1."""
         ...
 
@@ -33,6 +38,8 @@ MOMENTS = ("means", "squares", "velocities")  # attributes with one tensor per p
 
 
 class _Weights:
+    capturable = False
+
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
         self.parameters = [p for p in parameters if p.requires_grad]
         self.weights = [p.detach() for p in self.parameters]  # the same memory as the parameters, without autograd
@@ -64,8 +71,9 @@ class AdamStepper(_Weights):
         self.numbers = [
             torch.zeros((), device=w.device) for w in self.weights
         ]  # the fused kernels take a tensor per parameter
+        self.capturable = self.fused
 
-    def step(self, learning_rate: float, number: int) -> None:
+    def step(self, learning_rate: float | Tensor, number: int | Tensor) -> None:
         spec, grads = self.spec, self.grads()
         if self.fused:
             torch._foreach_zero_(self.numbers)
@@ -76,6 +84,8 @@ class AdamStepper(_Weights):
                 beta2=spec.beta_2, weight_decay=self.decay, eps=spec.epsilon, amsgrad=False, maximize=False,
             )  # fmt: skip
             return
+        assert isinstance(learning_rate, float)
+        assert isinstance(number, int)
         torch._foreach_mul_(self.weights, 1 - learning_rate * self.decay)
         torch._foreach_lerp_(self.means, grads, 1 - spec.beta_1)
         torch._foreach_mul_(self.squares, spec.beta_2)
@@ -89,19 +99,24 @@ class AdamStepper(_Weights):
 class SGDStepper(_Weights):
     """Gradient descent, with momentum (Polyak 1964) or Nesterov's (Sutskever et al. 2013)."""
 
+    capturable = True
+
     def __init__(self, parameters: Iterable[nn.Parameter], spec: r.SGD) -> None:
         super().__init__(parameters)
         self.spec = spec
         self.velocities = self.zeros() if spec.momentum else []
 
-    def step(self, learning_rate: float, number: int) -> None:
+    def step(self, learning_rate: float | Tensor, number: int | Tensor) -> None:
         grads, momentum = self.grads(), self.spec.momentum
         if momentum:
             torch._foreach_mul_(self.velocities, momentum)
             torch._foreach_add_(self.velocities, grads)
             ahead = torch._foreach_add(grads, self.velocities, alpha=momentum)
             grads = list(ahead) if self.spec.nesterov else self.velocities
-        torch._foreach_add_(self.weights, grads, alpha=-learning_rate)
+        if isinstance(learning_rate, Tensor):
+            torch._foreach_sub_(self.weights, torch._foreach_mul(grads, learning_rate))
+        else:
+            torch._foreach_add_(self.weights, grads, alpha=-learning_rate)
 
 
 class RMSpropStepper(_Weights):
@@ -114,7 +129,8 @@ class RMSpropStepper(_Weights):
         self.means = self.zeros() if spec.centered else []
         self.velocities = self.zeros() if spec.momentum else []
 
-    def step(self, learning_rate: float, number: int) -> None:
+    def step(self, learning_rate: float | Tensor, number: int | Tensor) -> None:
+        assert isinstance(learning_rate, float)
         spec, grads = self.spec, self.grads()
         torch._foreach_mul_(self.squares, spec.rho)
         torch._foreach_addcmul_(self.squares, grads, grads, 1 - spec.rho)
