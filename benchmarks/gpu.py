@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -43,18 +44,13 @@ def main() -> int:
             contestants["misread, augmented"] = lambda recipe=augmented: by_misread(data, recipe)
         if name in args.compile:
             contestants["compiled PyTorch"] = lambda recipe=plain: by_pytorch(data, recipe, compiled=True)
-        runs = {contestant: [] for contestant in contestants}
+        runs: dict[str, list[dict[str, Any]]] = {contestant: [] for contestant in contestants}
         for _ in range(args.rounds):
             for contestant, train in contestants.items():
                 seconds, accuracy = train()
                 runs[contestant].append({"epochs": seconds, "accuracy": accuracy})
         for contestant, measured in runs.items():
-            warm = [statistics.median(run["epochs"][1:]) for run in measured]
-            print(
-                f"{name:16} {contestant:20} warm epoch {statistics.median(warm):.4f} s "
-                f"({min(warm):.4f} to {max(warm):.4f}), first {measured[0]['epochs'][0]:.2f} s, accuracy {measured[-1]['accuracy']:.2%}",
-                flush=True,
-            )
+            print(f"{name:16} {contestant:20} {describe(measured)}", flush=True)
         results["trainings"][name] = runs
         if args.out:
             args.out.write_text(json.dumps(results, indent=1), encoding="utf-8")
@@ -72,6 +68,14 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def describe(measured: list[dict[str, Any]]) -> str:
+    warm = [statistics.median(run["epochs"][1:]) for run in measured]
+    return (
+        f"warm epoch {statistics.median(warm):.4f} s ({min(warm):.4f} to {max(warm):.4f}), "
+        f"first {measured[0]['epochs'][0]:.2f} s, accuracy {measured[-1]['accuracy']:.2%}"
+    )
+
+
 def by_misread(data: misread.ImageSet, recipe: Recipe) -> tuple[list[float], float]:
     with tempfile.TemporaryDirectory() as out:
         run = misread.train(data, recipe, out=out, device="cuda", progress=False)
@@ -85,7 +89,7 @@ def by_pytorch(data: misread.ImageSet, recipe: Recipe, compiled: bool) -> tuple[
     labels = torch.from_numpy(data.train.labels).to(device)
     # misread carves its validation images from train, if the recipe says so
     count = len(labels) - (round(recipe.validation.fraction * len(labels)) if recipe.validation.name == "carve" else 0)
-    network = recipe_network(recipe, images.shape[1:], data.n_classes, recipe.seed)
+    network = recipe_network(recipe, images.shape[1:], data.n_classes)
     network = network.to(device, memory_format=torch.channels_last).train()
     optimizer = make_optimizer(recipe, network)
     mixed = recipe.precision == "mixed"
