@@ -20,7 +20,9 @@ TakeStep = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class GraphedSteps:
-    """Takes full batches by replaying one graph, and short batches and the first steps one by one.
+    """Takes full batches by replaying a graph, and short batches and the first steps one by one.
+
+    A graph is recorded again if the size of the images changes.
 
     take_step: takes one step with tensors on `device` alone, and synchronises nothing.
     seed_step: seeds the device's random numbers for the step of this number, counted from 0.
@@ -32,11 +34,14 @@ class GraphedSteps:
     ) -> None:
         self._take_step, self._seed_step, self._device, self._resident = take_step, seed_step, device, resident
         self._stream = torch.cuda.Stream(device)
-        self._warm_up_left = WARM_UP_STEPS
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._image_shape = torch.Size()
+        self._warm_up_left = 0
 
     def take(self, batch: Batch, rates: Sequence[float]) -> tuple[Tensor, Tensor]:
         """The steps of a batch: their losses (S,) float32 and the number of correct predictions (), on the device."""
+        if batch.images.shape[1:] != self._image_shape:
+            self._image_shape, self._warm_up_left, self._graph = batch.images.shape[1:], WARM_UP_STEPS, None
         losses = torch.zeros(len(rates), device=self._device)
         correct = torch.zeros((), dtype=torch.int64, device=self._device)
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
