@@ -92,7 +92,7 @@ def prepare(
     fixed = patch.fix(images) if patch else None
     splits = training_splits(images, resolved, fixed.data if fixed else None)
     resolved = resolved.for_images(len(splits.train))
-    checked = _checked_network(network, images, resolved).to(chosen)
+    checked = _checked_network(network, images, resolved, splits.train).to(chosen)
     return Job(images, resolved, splits, fixed, checked, network is not None, chosen)
 
 
@@ -136,11 +136,11 @@ def training_splits(data: ImageSet, recipe: Recipe, fixed: ImageSet | None = Non
     return TrainingSplits(labelled.train.view(rest), labelled.train.take(carved), validation, True)
 
 
-def _checked_network(network: nn.Module | None, data: ImageSet, recipe: Recipe) -> nn.Module:
+def _checked_network(network: nn.Module | None, data: ImageSet, recipe: Recipe, train: Split) -> nn.Module:
     if network is None:
         if not recipe.layers:
             raise RecipeError(f"The recipe {recipe.name!r} has no layers. Add layers, or pass a network in Python.")
-        return recipe_network(recipe, data.image_shape, data.n_classes)
+        return recipe_network(recipe, data.image_shape, data.n_classes, train.images)
     if recipe.members > 1:
         raise RecipeError(
             f"The recipe {recipe.name!r} has {recipe.members} members, but a network from Python is a single one.\n"

@@ -37,7 +37,7 @@ class TorchBackend:
         self.capabilities = Capabilities("torch", "mixed" if self.mixed else "float32", str(torch.__version__), note)
         if recipe is not None:
             self.loss = recipe.loss
-            self.optimizer = make_stepper(recipe.optimizer, network.parameters())
+            self.optimizer = make_stepper(recipe.optimizer, network.parameters(), self.mixed)
 
     def step(self, batch: Batch, rates: Sequence[float]) -> tuple[Tensor, Tensor]:
         self.network.train()
