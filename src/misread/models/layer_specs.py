@@ -76,8 +76,8 @@ class GlobalMaxPooling2D(Spec):
 class Whitening(Spec):
     """A fixed convolution, the first layer: the training images' patches, in directions without correlation.
 
-    The filters are the principal components of the patches, scaled to variance 1, each followed by its negative:
-    `filters` of them, the strongest first, at most twice the number of values in a patch.
+    The filters are the principal components of the patches, scaled to variance 1, each followed by its negative. There
+    are `filters` of them, the strongest first, but at most twice the number of values in a patch.
     """
 
     type: Literal["Whitening"] = "Whitening"

@@ -124,13 +124,8 @@ def _build(spec: specs.LayerSpec, shape: Shape, n_classes: int) -> tuple[nn.Modu
         case specs.Whitening():
             kernel, strides = _pair(spec.kernel_size), _pair(spec.strides)
             out = _windows("valid", (height, width), kernel, strides)
-            values = channels * kernel[0] * kernel[1]
-            if spec.filters > 2 * values:
-                raise RecipeError(
-                    f"it has {spec.filters} filters, but a patch of {kernel[0]}x{kernel[1]}x{channels} has "
-                    f"{values} values, enough for {2 * values} filters. Use fewer filters or a larger kernel."
-                )
-            return layers.Whitening(channels, spec.filters, kernel, strides, spec.activation), (*out, spec.filters)
+            filters = min(spec.filters, 2 * channels * kernel[0] * kernel[1])
+            return layers.Whitening(channels, filters, kernel, strides, spec.activation), (*out, filters)
         case specs.Conv2D():
             kernel, strides = _pair(spec.kernel_size), _pair(spec.strides)
             out = _windows(spec.padding, (height, width), kernel, strides)

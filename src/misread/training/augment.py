@@ -14,9 +14,7 @@ MIN_ERASED_AREA, MIN_ERASED_ASPECT = 0.02, 0.3  # share of the image's area; sho
 
 
 @torch.no_grad()
-def augment(
-    images: Tensor, spec: Augmentation, generator: torch.Generator, mirrored: Tensor | None = None
-) -> Tensor:
+def augment(images: Tensor, spec: Augmentation, generator: torch.Generator, mirrored: Tensor | None = None) -> Tensor:
     """Augment each image with its own random draws.
 
     images:    (B, H, W, C) uint8 on any device. They are not changed.
@@ -72,9 +70,7 @@ def _pixels(drawn: Tensor, share: float, side: int) -> Tensor:
     return ((drawn + 1) / 2 * (2 * most + 1)).long().clamp(max=2 * most) - most
 
 
-def _grid(
-    images: Tensor, spec: Augmentation, generator: torch.Generator, mirrored: Tensor | None = None
-) -> Tensor:
+def _grid(images: Tensor, spec: Augmentation, generator: torch.Generator, mirrored: Tensor | None = None) -> Tensor:
     """(B, H, W, 2): for each pixel of the result its position in the source image, x and y from -1 to 1.
 
     Each grid is a weighted sum of the same fields: x, y, a constant, and the waves of the elastic distortion. So one

@@ -89,7 +89,10 @@ class Batches:
     def _shuffled(self, epoch: int) -> Tensor:
         """(N,) int64 on the CPU: the positions of the epoch's examples, in its order."""
         if self._order is None or self._order[0] != epoch:
-            self._order = epoch, torch.randperm(len(self.examples), generator=generator(self.seed, Purpose.ORDER, epoch))
+            self._order = (
+                epoch,
+                torch.randperm(len(self.examples), generator=generator(self.seed, Purpose.ORDER, epoch)),
+            )
         return self._order[1]
 
     def _augmented(self, epoch: int, start: int, stop: int) -> Tensor:

@@ -40,8 +40,9 @@ class Budget:
         return state.clock.fit_seconds + self.seconds_per_step > self.recipe.seconds
 
     def next_steps(self, state: TrainState) -> int:
-        """The number of steps before the next event, at most to the end of the epoch, to the next weight averaging, or to
-        the next image scale.
+        """The number of steps before the next event.
+
+        At most to the end of the epoch, to the next weight averaging, or to the next image scale.
         """
         left = self.steps_per_epoch - state.step
         if self.recipe.seconds is not None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from misread.data.mapped_images import Images
+from misread.errors import RecipeError
 from misread.models.ensemble import Ensemble
 from misread.models.layers import Whitening
 from misread.models.network import build_network, to_input
@@ -49,9 +50,7 @@ def _sample(images: Images) -> np.ndarray:
     return np.asarray(images[chosen])
 
 
-def _check_image_scales(
-    recipe: Recipe, network: nn.Module, image_shape: tuple[int, int, int], n_classes: int
-) -> None:
+def _check_image_scales(recipe: Recipe, network: nn.Module, image_shape: tuple[int, int, int], n_classes: int) -> None:
     """Raises RecipeError: the network's weights depend on the size of the images, but the recipe changes it."""
     for scale in recipe.image_scales:
         height, width = scaled_size(image_shape, scale)

@@ -138,7 +138,8 @@ class MuonStepper(_Weights):
 
     A matrix has a row for each filter or unit. Its norm stays that of rows of length 1. The layer's output is then
     normalised, so only the direction of the weights matters, and the learning rate is the angle of a step.
-    Source: Jordan et al. 2024 (kellerjordan.github.io/posts/muon); the constant norm, the same author's airbench (2024).
+    Source: Jordan et al. 2024 (kellerjordan.github.io/posts/muon), with the constant norm of the same author's
+    cifar10-airbench.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], spec: r.Muon, bf16: bool) -> None:

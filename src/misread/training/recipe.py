@@ -63,8 +63,8 @@ class RMSprop(Spec):
 class Muon(Spec):
     """Orthogonalised momentum for the weights of hidden layers; Adam for the last layer, biases and normalisation.
 
-    `learning_rate` is the change of a hidden layer's weights in one step, as a share of their norm, which stays constant.
-    So a normalisation must follow each hidden layer. `adam_learning_rate` follows the same schedule.
+    `learning_rate` is the change of a hidden layer's weights in one step, as a share of their norm, which stays
+    constant. So a normalisation must follow each hidden layer. `adam_learning_rate` follows the same schedule.
     """
 
     name: Literal["muon"] = "muon"
