@@ -89,7 +89,7 @@ def by_pytorch(data: misread.ImageSet, recipe: Recipe, compiled: bool) -> tuple[
     labels = torch.from_numpy(data.train.labels).to(device)
     # misread carves its validation images from train, if the recipe says so
     count = len(labels) - (round(recipe.validation.fraction * len(labels)) if recipe.validation.name == "carve" else 0)
-    network = recipe_network(recipe, images.shape[1:], data.n_classes)
+    network = recipe_network(recipe, images.shape[1:], data.n_classes, data.train.images)
     network = network.to(device, memory_format=torch.channels_last).train()
     optimizer = make_optimizer(recipe, network)
     mixed = recipe.precision == "mixed"

@@ -12,7 +12,9 @@ from misread.models.layer_specs import (
     Dense,
     Dropout,
     Flatten,
+    GlobalMaxPooling2D,
     MaxPooling2D,
+    Whitening,
 )
 from misread.training import cuda_graph
 from misread.training.batches import Examples
@@ -31,6 +33,10 @@ CNN = (
     ActivationLayer(activation="relu"), Flatten(), Dense(units=16, activation="relu"), Dropout(rate=0.3),
     Dense(units="classes"),
 )  # fmt: skip
+GROWING = (
+    Whitening(filters=8, kernel_size=2, activation="relu"), Conv2D(filters=8, kernel_size=3, use_bias=False),
+    BatchNormalization(), ActivationLayer(activation="relu"), GlobalMaxPooling2D(), Dense(units="classes"),
+)  # fmt: skip
 TRAININGS: dict[str, dict[str, Any]] = {
     "mlp, adam": {"layers": MLP},
     "cnn, no dropout": {"layers": (*CNN[:6], CNN[-1]), "optimizer": {"name": "sgd", "momentum": 0.9}},
@@ -42,6 +48,12 @@ TRAININGS: dict[str, dict[str, Any]] = {
         "augmentation": {"shift": 0.1, "rotation": 10},
         "schedule": {"name": "one-cycle"},
     },
+    "muon, growing": {
+        "layers": GROWING,
+        "optimizer": {"name": "muon"},
+        "image_scales": [0.75, 1.0],
+        "augmentation": {"flip": True},
+    },
     "cnn, averaged": {"layers": CNN, "weight_averaging": {"last": 0.5}},
 }
 
@@ -52,7 +64,7 @@ def train(name: str, device: str, state: TrainState | None = None, steps: int | 
     recipe = Recipe.model_validate(values)
     images, labels = blocks(16 * 200 + 5)  # a short batch ends each epoch
     where = torch.device(device)
-    network = recipe_network(recipe, images.shape[1:], 4).to(where)
+    network = recipe_network(recipe, images.shape[1:], 4, images).to(where)
     backend = TorchBackend(network, where, recipe, recipe.seed)
     train, val = (Examples.on(where, images[part], labels[part]) for part in (slice(None), slice(0, 64)))
     state = TrainState(recipe.seed) if state is None else state

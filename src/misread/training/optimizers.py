@@ -34,6 +34,7 @@ class Stepper(Protocol):
         ...
 
 
+NEWTON_SCHULZ_STEPS = 3
 MOMENTS = ("means", "squares", "velocities")  # attributes with one tensor per parameter; a rule has some of them
 
 
@@ -148,9 +149,73 @@ class RMSpropStepper(_Weights):
         torch._foreach_add_(self.weights, self.velocities, alpha=-learning_rate)
 
 
-def make_stepper(spec: r.Optimizer, parameters: Iterable[nn.Parameter]) -> Stepper:
-    """The optimizer of a recipe for these parameters."""
+class MuonStepper(_Weights):
+    """Muon for the matrices of hidden layers, Adam for all other weights.
+
+    A matrix has a row for each filter or unit. Its norm stays that of rows of length 1. The layer's output is then
+    normalised, so only the direction of the weights matters, and the learning rate is the angle of a step.
+    Source: Jordan et al. 2024 (kellerjordan.github.io/posts/muon), with the constant norm of the same author's
+    cifar10-airbench.
+    """
+
+    capturable = True
+
+    def __init__(self, parameters: Iterable[nn.Parameter], spec: r.Muon, bf16: bool) -> None:
+        trained = [p for p in parameters if p.requires_grad]
+        matrices = [p for p in trained if p.ndim >= 2][:-1]  # the last one gives the logits
+        super().__init__(matrices)
+        hidden = set(matrices)
+        self.spec, self.bf16 = spec, bf16
+        self.velocities = self.zeros()
+        self.others = AdamStepper(
+            [p for p in trained if p not in hidden],
+            r.Adam(beta_1=spec.beta_1, beta_2=spec.beta_2, epsilon=spec.epsilon),
+        )
+
+    def step(self, learning_rate: float | Tensor, number: int | Tensor) -> None:
+        momentum, grads = self.spec.momentum, self.grads()
+        torch._foreach_mul_(self.velocities, momentum)
+        torch._foreach_add_(self.velocities, grads)
+        torch._foreach_add_(grads, self.velocities, alpha=momentum)  # Nesterov's momentum
+        for weight, grad in zip(self.weights, grads, strict=True):
+            rows, columns = weight.shape[0], weight[0].numel()
+            direction = orthogonalised(grad.reshape(rows, columns), self.bf16).reshape(weight.shape)
+            weight.mul_(math.sqrt(rows) / weight.norm())
+            weight.sub_(direction * (learning_rate * math.sqrt(rows / min(rows, columns))))
+        self.others.step(learning_rate * self.spec.adam_learning_rate / self.spec.learning_rate, number)
+
+    def zero_grad(self) -> None:
+        super().zero_grad()
+        self.others.zero_grad()
+
+    def moments(self) -> dict[str, Tensor]:
+        return {**super().moments(), **{f"others.{name}": tensor for name, tensor in self.others.moments().items()}}
+
+
+def orthogonalised(matrix: Tensor, bf16: bool) -> Tensor:
+    """(R, C) -> (R, C) with about the same singular vectors and singular values near 1, float32.
+
+    Three Newton-Schulz iterations with coefficients chosen for a steep slope at 0: singular values end between 0.5 and
+    1.5 or so, and very small ones below. That is exact enough for a step, and bf16 is too.
+    Source: Jordan et al. 2024 (kellerjordan.github.io/posts/muon).
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    x = wide / (wide.norm() + 1e-7)
+    if bf16:
+        x = x.bfloat16()
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        square = x @ x.T
+        x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    x = x.float()
+    return x if wide is matrix else x.T
+
+
+def make_stepper(spec: r.Optimizer, parameters: Iterable[nn.Parameter], bf16: bool = False) -> Stepper:
+    """The optimizer of a recipe for these parameters. bf16: whether matrix products may be computed in bf16."""
     match spec:
+        case r.Muon():
+            return MuonStepper(parameters, spec, bf16)
         case r.Adam() | r.AdamW():
             return AdamStepper(parameters, spec)
         case r.SGD():

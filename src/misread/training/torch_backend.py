@@ -44,10 +44,10 @@ class TorchBackend:
         if recipe is None:
             return
         self.loss = recipe.loss
-        self.optimizer = make_stepper(recipe.optimizer, network.parameters())
+        self.optimizer = make_stepper(recipe.optimizer, network.parameters(), self.mixed)
         self.graphed_steps: GraphedSteps | None = None
         if device.type == "cuda" and self.optimizer.capturable and isinstance(network, Network):
-            resident = recipe.augmentation is None
+            resident = recipe.augmentation is None and recipe.image_scales == (1.0,)
             self.graphed_steps = GraphedSteps(self._take_step, self._seed_step, device, resident)
 
     def step(self, batch: Batch, rates: Sequence[float]) -> tuple[Tensor, Tensor]:
