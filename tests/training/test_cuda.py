@@ -68,9 +68,11 @@ def train(name: str, device: str, state: TrainState | None = None, steps: int | 
     backend = TorchBackend(network, where, recipe, recipe.seed)
     train, val = (Examples.on(where, images[part], labels[part]) for part in (slice(None), slice(0, 64)))
     state = TrainState(recipe.seed) if state is None else state
+    assert (backend.graphed_steps is not None) == (device == "cuda")
     for event in fit(backend, recipe, train, val, state, None if steps is None else 0):
         if steps is not None and state.epoch * 201 + state.step >= steps:
             event.state.stop(INTERRUPTED)
+    assert backend.graphed_steps is None or not backend.graphed_steps.problem
     return {name: tensor.cpu() for name, tensor in state.final_weights()[0].items()}
 
 

@@ -37,6 +37,7 @@ class GraphedSteps:
         self._graph: torch.cuda.CUDAGraph | None = None
         self._image_shape = torch.Size()
         self._warm_up_left = 0
+        self.problem = ""  # why no graph could be recorded; then all steps are taken one by one
 
     def take(self, batch: Batch, rates: Sequence[float]) -> tuple[Tensor, Tensor]:
         """The steps of a batch: their losses (S,) float32 and the number of correct predictions (), on the device."""
@@ -49,13 +50,13 @@ class GraphedSteps:
             done = 0
             while done < len(rates):
                 full = (len(batch.rows) - done * batch.size) // batch.size
-                if full and not self._warm_up_left:
+                if full and not self._warm_up_left and self._has_graph(batch):
                     taken = min(full, CHUNK_STEPS)
                     self._replay(batch, rates, done, taken, losses, correct)
                 else:
                     taken = 1
                     self._take_alone(batch, rates, done, losses, correct)
-                    self._warm_up_left -= bool(self._warm_up_left)
+                    self._warm_up_left = max(self._warm_up_left - 1, 0)
                 done += taken
         torch.cuda.current_stream(self._device).wait_stream(self._stream)
         return losses, correct
@@ -76,8 +77,6 @@ class GraphedSteps:
     def _replay(
         self, batch: Batch, rates: Sequence[float], first: int, steps: int, losses: Tensor, correct: Tensor
     ) -> None:
-        if self._graph is None:
-            self._record(batch)
         assert self._graph is not None
         rows = batch.rows[first * batch.size : (first + steps) * batch.size]
         if self._resident:
@@ -95,6 +94,15 @@ class GraphedSteps:
         losses[first : first + steps] = self._losses[:steps]
         correct += self._correct
 
+    def _has_graph(self, batch: Batch) -> bool:
+        """Whether there is a graph, after an attempt to record it."""
+        if self._graph is None and not self.problem:
+            try:
+                self._record(batch)
+            except RuntimeError as error:
+                self._graph, self.problem = None, str(error.__context__ or error)
+        return self._graph is not None
+
     def _record(self, batch: Batch) -> None:
         """Record one step on the next full batch of the inputs. The recording itself trains nothing."""
         device, count = self._device, CHUNK_STEPS * batch.size
@@ -109,13 +117,14 @@ class GraphedSteps:
         self._done = torch.zeros(1, dtype=torch.int64, device=device)  # steps of this chunk
         self._number = torch.zeros((), device=device)  # steps of the training
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
-        positions = torch.arange(batch.size, device=device)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, stream=self._stream):
+        self._positions = torch.arange(batch.size, device=device)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
             self._number += 1
-            rows = self._rows[self._done * batch.size + positions]
+            rows = self._rows[self._done * batch.size + self._positions]
             rate = self._rates.index_select(0, self._done).squeeze(0)
             loss, correct = self._take_step(self._images[rows], self._labels[rows], rate, self._number)
             self._losses.index_copy_(0, self._done, loss.reshape(1))
             self._correct += correct
             self._done += 1
+        self._graph = graph

@@ -77,8 +77,11 @@ class AdamStepper(_Weights):
     def step(self, learning_rate: float | Tensor, number: int | Tensor) -> None:
         spec, grads = self.spec, self.grads()
         if self.fused:
-            torch._foreach_zero_(self.numbers)
-            torch._foreach_add_(self.numbers, number)
+            if isinstance(number, Tensor):
+                torch._foreach_copy_(self.numbers, [number] * len(self.numbers))
+            else:
+                torch._foreach_zero_(self.numbers)
+                torch._foreach_add_(self.numbers, number)
             kernel = torch._fused_adamw_ if self.decay else torch._fused_adam_
             kernel(
                 self.weights, grads, self.means, self.squares, [], self.numbers, lr=learning_rate, beta1=spec.beta_1,
