@@ -125,3 +125,76 @@ def test_a_module_with_branches_has_a_summary() -> None:
         ("head", (4,), 24),
     ]
     assert summary.parameters == 74
+
+
+CONV = specs.Conv2D(filters=6, kernel_size=3, padding="same", use_bias=False)
+RELU = specs.ActivationLayer(activation="relu")
+END = (specs.GlobalMaxPooling2D(), specs.Dense(units="classes"))
+
+
+def test_a_residual_layer_adds_its_input() -> None:
+    torch.manual_seed(0)
+    network = build_network((CONV, specs.Residual(layers=(CONV, RELU)), *END), (7, 9, 3), 4)
+    x = torch.rand(2, 3, 7, 9)
+    first = network[0](x)
+    inner = network[1][0](first).relu()
+    assert torch.equal(network[:2](x), first + inner)
+    assert torch.allclose(network(x), network[3]((first + inner).amax(dim=(2, 3))))
+
+
+def test_a_summary_lists_the_layers_inside_a_residual_layer() -> None:
+    network = build_network((CONV, specs.Residual(layers=(CONV, RELU)), *END), (7, 9, 3), 4)
+    summary = summarise(network, (7, 9, 3))
+    assert [(r.name, r.output_shape, r.parameters) for r in summary.layers] == [
+        ("conv2d", (7, 9, 6), 3 * 3 * 3 * 6),
+        ("residual.conv2d", (7, 9, 6), 3 * 3 * 6 * 6),
+        ("residual.activation", (7, 9, 6), 0),
+        ("residual", (7, 9, 6), 0),
+        ("global_max_pooling2d", (6,), 0),
+        ("dense", (4,), 28),
+    ]
+    assert summary.parameters == sum(row.parameters for row in summary.layers)
+
+
+@pytest.mark.parametrize(
+    ("layer_list", "message"),
+    [
+        (
+            (CONV, specs.Residual(layers=(specs.MaxPooling2D(),)), *END),
+            r"Layer 2 \(Residual\): its layers turn .*8x8x6",
+        ),
+        ((specs.Residual(layers=(CONV,)), *END), r"Layer 1 \(Residual\): .*as many filters in its last convolution"),
+        (
+            (specs.Residual(layers=(CONV, specs.Dense(units=3))), *END),
+            r"Layer 1 \(Residual\): Layer 2 \(Dense\): it needs",
+        ),
+        ((CONV, specs.Whitening(filters=4), *END), "Whitening layer can only be the first"),
+        ((specs.Residual(layers=(specs.Whitening(filters=4),)), *END), "Whitening layer can only be the first"),
+        ((specs.Whitening(filters=4, kernel_size=9), *END), r"Layer 1 \(Whitening\): its window of 9x9 is larger"),
+    ],
+)
+def test_residual_and_whitening_layers_that_do_not_fit_are_refused(
+    layer_list: tuple[specs.LayerSpec, ...], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        build_network(layer_list, (8, 8, 3), 4)
+
+
+def test_whitened_patches_have_no_correlation_and_variance_1() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(200, 3, 12, 12, generator=generator)
+    images = (images + images.roll(1, dims=3) + images.roll(1, dims=1)) / 3  # neighbours and channels that correlate
+    network = build_network((specs.Whitening(filters=24), *END), (12, 12, 3), 4)
+    whitening = network[0]
+    whitening.fit(images)
+    outputs = whitening(images).movedim(1, -1).flatten(0, 2).double()
+    positive, negative = outputs[:, ::2], outputs[:, 1::2]
+    assert torch.allclose(positive, -negative, atol=1e-5)
+    assert positive.mean(dim=0).abs().max() < 0.05
+    assert (torch.cov(positive.T) - torch.eye(12)).abs().max() < 0.1
+    assert not any(p.requires_grad for p in whitening.parameters())
+
+
+def test_whitening_has_no_more_filters_than_its_patches_have_directions() -> None:
+    network = build_network((specs.Whitening(filters=24), *END), (12, 12, 1), 4)
+    assert network.output_shapes[0] == (11, 11, 8)

@@ -207,3 +207,31 @@ def test_what_is_erased_is_noise_and_all_else_stays() -> None:
     erased = varied != 200
     assert 0.05 < erased.float().mean() < 0.2
     assert torch.equal(varied[erased], noise.expand_as(varied)[erased])
+
+
+def test_shifts_alone_are_by_whole_pixels_and_repeat_the_edge() -> None:
+    images = noise(300, 10, 8, 3)
+    shifted = augment(images, Augmentation(shift=0.2, flip=True), seeded(1)).numpy()
+    padded = np.pad(images.numpy(), ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
+    found = set()
+    for one, around in zip(shifted, padded, strict=True):
+        places = [
+            (down, right, mirrored)
+            for down in range(5)
+            for right in range(5)
+            for mirrored in (False, True)
+            if np.array_equal(one, around[down : down + 10, right : right + 8][:, :: -1 if mirrored else 1])
+        ]
+        assert len(places) == 1
+        found.add(places[0])
+    assert len({down for down, _, _ in found}) == 5  # 0.2 of 10 pixels: 2 each way
+    assert {right for _, right, _ in found} == {0, 1, 2, 3, 4}  # 0.2 of 8 pixels: 1.6, rounded to 2
+    assert {mirrored for _, _, mirrored in found} == {False, True}
+
+
+@pytest.mark.parametrize("spec", [Augmentation(flip=True), Augmentation(flip=True, rotation=1e-6)])
+def test_the_caller_may_say_which_images_are_mirrored(spec: Augmentation) -> None:
+    images, mirrored = noise(20, 6, 6, 1), torch.arange(20) % 3 == 0
+    result = augment(images, spec, seeded(), mirrored)
+    assert torch.equal(result[mirrored], images[mirrored].flip(2))
+    assert torch.equal(result[~mirrored], images[~mirrored])

@@ -1,9 +1,11 @@
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from misread.training import batches as batches_module
 from misread.training.augment import augment
-from misread.training.batches import Batches, Examples
+from misread.training.batches import Batches, Examples, resized
 from misread.training.randomness import Purpose, generator, random_key
 from misread.training.recipe import Augmentation, Recipe
 
@@ -88,6 +90,37 @@ def test_without_augmentation_images_are_not_copied() -> None:
     assert len(batch.rows) == SIZE
 
 
+def test_each_image_is_mirrored_in_every_other_epoch() -> None:
+    data = images()
+    batches, mirrored = batches_of(data, Augmentation(flip=True)), []
+    for epoch in range(4):
+        shown, labels = seen(batches, epoch, [(0, 10)])
+        ours = shown[labels.argsort()]
+        same, flipped = (ours == data).flatten(1).all(1), (ours == data.flip(2)).flatten(1).all(1)
+        assert (same ^ flipped).all()
+        mirrored.append(flipped)
+    assert torch.equal(mirrored[0], ~mirrored[1])
+    assert torch.equal(mirrored[0], mirrored[2])
+    assert 10 < mirrored[0].sum() < 40
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_are_resized_as_pillow_does(channels: int) -> None:
+    pictures = torch.randint(0, 256, (3, 12, 20, channels), dtype=torch.uint8, generator=generator(0, Purpose.ORDER))
+    for picture, small in zip(pictures.numpy(), resized(pictures, 0.5).numpy(), strict=True):
+        by_pillow = Image.fromarray(picture.squeeze()).resize((10, 6), Image.Resampling.BILINEAR)
+        assert np.abs(small.squeeze().astype(int) - np.asarray(by_pillow).astype(int)).max() <= 1
+    assert resized(pictures, 1.0) is pictures
+
+
+@pytest.mark.parametrize("spec", [None, SPEC])
+def test_smaller_images_are_those_of_the_full_size_resized(spec: Augmentation | None) -> None:
+    batch = batches_of(images(), spec).take(1, 2, 3, scale=0.5)
+    whole = batches_of(images(), spec).take(1, 2, 3)
+    assert torch.equal(batch.images[batch.rows], resized(whole.images[whole.rows], 0.5))
+    assert torch.equal(batch.labels[batch.rows], whole.labels[whole.rows])
+
+
 def test_keys_of_different_purposes_and_positions_differ() -> None:
     keys = {
         random_key(seed, purpose, *position)
@@ -95,5 +128,5 @@ def test_keys_of_different_purposes_and_positions_differ() -> None:
         for purpose in Purpose
         for position in ((), (0,), (1,), (0, 0), (0, 1), (1, 0), (2**32,))
     }
-    assert len(keys) == 4 * 3 * 7
+    assert len(keys) == 4 * len(Purpose) * 7
     assert all(0 <= key < 2**63 for key in keys)

@@ -7,7 +7,7 @@ import pytest
 import misread
 from misread.errors import RecipeError
 from misread.training.budget import Budget
-from misread.training.recipe import Adam, OneCycle, Recipe, parse_recipe
+from misread.training.recipe import Adam, OneCycle, Recipe, WeightAveraging, parse_recipe
 from misread.training.session import Clock, TrainState
 
 CYCLE = OneCycle(peak=0.2, start_fraction=0.1)
@@ -67,7 +67,27 @@ def test_a_training_by_seconds_ends_in_time_and_records_its_epochs() -> None:
     assert run.record.timing.fit_seconds < 5
 
 
-@pytest.mark.parametrize("with_it", [{"members": 2}, {"weight_averaging": {}}])
-def test_settings_that_need_a_known_length_are_refused(with_it: dict[str, object]) -> None:
-    with pytest.raises(RecipeError, match="seconds: members and weight_averaging"):
-        parse_recipe({"seconds": 3, **with_it}, "mine")
+def test_members_need_a_known_length() -> None:
+    with pytest.raises(RecipeError, match="seconds: members need a known number of steps"):
+        parse_recipe({"seconds": 3, "members": 2}, "mine")
+
+
+def test_weights_are_averaged_over_the_last_share_of_the_seconds() -> None:
+    budget = Budget(Recipe(seconds=10, weight_averaging=WeightAveraging(last=0.2)), 5)
+    assert not budget.average_due(at(3, 1, seconds=7.9))
+    assert budget.average_due(at(3, 1, seconds=8.1))
+    assert not Budget(Recipe(seconds=10), 5).average_due(at(3, 1, seconds=9.9))
+
+
+def test_each_image_scale_has_an_equal_part_of_the_steps_and_no_tick_spans_two() -> None:
+    budget = Budget(Recipe(epochs=2, image_scales=(0.5, 0.75, 1.0)), 5)
+    budget.measure(100, 1e-9)  # so fast that only the epoch and the scale end a tick
+    positions = [divmod(step, 5) for step in range(10)]
+    scales = [budget.image_scale(at(epoch, step)) for epoch, step in positions]
+    assert scales == [0.5] * 4 + [0.75] * 3 + [1.0] * 3
+    assert [budget.next_steps(at(epoch, step)) for epoch, step in positions] == [4, 3, 2, 1, 1, 2, 1, 3, 2, 1]
+
+
+def test_with_seconds_each_image_scale_has_an_equal_part_of_the_time() -> None:
+    budget = Budget(Recipe(seconds=9, image_scales=(0.5, 0.75, 1.0)), 5)
+    assert [budget.image_scale(at(7, 2, seconds=s)) for s in (0, 2.9, 3.1, 6.1, 9.5)] == [0.5, 0.5, 0.75, 1.0, 1.0]

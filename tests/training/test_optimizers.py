@@ -1,6 +1,7 @@
 """Each optimizer against torch.optim on the same gradients; the schedules against their published ends."""
 
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 
 from misread.training import recipe as r
-from misread.training.optimizers import AdamStepper, learning_rate_factor, make_stepper
+from misread.training.optimizers import AdamStepper, learning_rate_factor, make_stepper, orthogonalised
 
 CASES = [
     (r.Adam(), lambda p: torch.optim.Adam(p, 0.001, eps=1e-7)),
@@ -126,3 +127,40 @@ def test_warmup_rises_to_one_then_falls() -> None:
 def test_a_training_of_one_step_has_a_learning_rate() -> None:
     for schedule in (r.Constant(), r.Cosine(), r.Cosine(warmup=0.5), r.OneCycle()):
         assert 0 < learning_rate_factor(schedule, 0, 1) <= 1
+
+
+@pytest.mark.parametrize("shape", [(6, 20), (20, 6), (8, 8)])
+def test_orthogonalising_keeps_the_singular_vectors_and_makes_the_singular_values_alike(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(*shape, generator=torch.Generator().manual_seed(0)) * 3
+    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    within = u.T @ orthogonalised(matrix, bf16=False) @ v.T
+    assert (within - torch.diag(within.diagonal())).abs().max() < 1e-4
+    clear = s > 0.1 * s.max()
+    assert ((within.diagonal()[clear] > 0.4) & (within.diagonal()[clear] < 1.4)).all()
+    assert (orthogonalised(matrix, bf16=True) - orthogonalised(matrix, bf16=False)).abs().max() < 0.05
+
+
+def test_muon_turns_hidden_matrices_at_a_constant_norm_and_leaves_the_rest_to_adam() -> None:
+    torch.manual_seed(0)
+    ours = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(16, 5), nn.Linear(5, 3))
+    theirs = copy.deepcopy(ours)
+    spec = r.Muon(learning_rate=0.1, adam_learning_rate=0.02, beta_1=0.8, beta_2=0.9)
+    stepper = make_stepper(spec, ours.parameters())
+    matrices = {"0.weight", "2.weight"}
+    others = [p for name, p in theirs.named_parameters() if name not in matrices]
+    adam = torch.optim.Adam(others, 0.02, (0.8, 0.9), 1e-7)
+    generator = torch.Generator().manual_seed(1)
+    for number in range(1, 6):
+        before = {name: p.detach().clone() for name, p in ours.named_parameters()}
+        for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+            a.grad = torch.randn(a.shape, generator=generator)
+            b.grad = a.grad.clone()
+        stepper.step(0.1, number)
+        adam.step()
+        for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+            if name not in matrices:
+                torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
+                continue
+            unit = before[name] * math.sqrt(len(a)) / before[name].norm()
+            assert 0.5 < (a - unit).norm() / (0.1 * unit.norm()) < 1.3  # the learning rate is the share of the norm
+    assert sorted({name.partition(".")[0] for name in stepper.moments()}) == ["others", "velocities"]

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from misread.errors import RecipeError
+from misread.models.layer_specs import Residual
 from misread.training.recipe import SGD, Adam, Recipe, load_recipe, parse_recipe, recipe_names
 
 
@@ -149,3 +150,18 @@ def test_few_images_train_enough_epochs_to_reach_min_steps() -> None:
     assert load_recipe("fast").for_images(57_000).epochs == 1
     assert load_recipe("fast").for_images(1_000).epochs > 10
     assert load_recipe("fast", ["epochs=2"]).for_images(1_000).epochs == 2  # just what was asked for
+
+
+def test_mistakes_inside_a_residual_layer_are_named_with_their_place() -> None:
+    inner = {"type": "Conv2D", "filters": 8, "kernel_size": 3, "paddin": "same"}
+    with pytest.raises(
+        RecipeError, match=r"layers.0.layers.0.paddin: there is no such setting. Did you mean 'padding'"
+    ):
+        parse_recipe({"layers": [{"type": "Residual", "layers": [inner]}]}, "mine")
+
+
+def test_a_setting_reaches_a_layer_inside_a_residual_layer() -> None:
+    recipe = load_recipe("photo", ["layers.5.layers.0.filters=7"])
+    assert isinstance(recipe.layers[5], Residual)
+    assert recipe.layers[5].layers[0].filters == 7  # type: ignore[union-attr]
+    assert parse_recipe(tomllib.loads(recipe.to_toml()), "again") == recipe

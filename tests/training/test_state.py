@@ -15,8 +15,11 @@ from misread.models.layer_specs import (
     Dense,
     Dropout,
     Flatten,
+    GlobalMaxPooling2D,
     LayerSpec,
     MaxPooling2D,
+    Residual,
+    Whitening,
 )
 from misread.training.backend import Backend
 from misread.training.batches import Examples
@@ -48,6 +51,14 @@ EVERYTHING = {
     "weight_averaging": {"last": 0.5},
     "schedule": {"name": "one-cycle"},
 }
+CONV = (Conv2D(filters=4, kernel_size=3, padding="same", use_bias=False), BatchNormalization(), RELU)
+PHOTOGRAPHS = {
+    "layers": (Whitening(filters=4), *CONV, Residual(layers=CONV), GlobalMaxPooling2D(), Dense(units="classes")),
+    "optimizer": {"name": "muon"},
+    "image_scales": (0.5, 1.0),
+    "augmentation": {"shift": 0.15, "flip": True},
+    "weight_averaging": {"last": 0.5},
+}
 BY_KERNELS = {"layers": cnn("relu")}
 BY_TORCH = {"layers": cnn("tanh")}
 TRAININGS: dict[str, dict[str, object]] = {
@@ -61,6 +72,8 @@ TRAININGS: dict[str, dict[str, object]] = {
     "torch, rmsprop": {**BY_TORCH, "optimizer": {"name": "rmsprop", "momentum": 0.5, "centered": True}},
     "torch, early stopping": {**BY_TORCH, "epochs": 9, "early_stopping": {"patience": 1},
                               "optimizer": {"name": "adam", "learning_rate": 0.3}},
+    "torch, photographs": PHOTOGRAPHS,
+    "torch, photographs, mixed": {**PHOTOGRAPHS, "precision": "mixed", "members": 2},
     "torch, ensemble": {**BY_TORCH, **EVERYTHING, "members": 2, "epochs": 2},
 }  # fmt: skip
 
@@ -79,7 +92,7 @@ def recipe_of(name: str) -> Recipe:
 
 def begin(recipe: Recipe, state: TrainState) -> tuple[Iterator[Event], list[str]]:
     """The events of a training from this state on, a step each, and which backends it used."""
-    networks, used = members(recipe_network(recipe, (8, 8, 1), 4)), []
+    networks, used = members(recipe_network(recipe, (8, 8, 1), 4, blocks(40)[0])), []
     train, val = (Examples.on(CPU, *blocks(n, seed=seed)) for n, seed in ((40, 0), (20, 1)))
 
     def backend_of(member: int, seed: int) -> Backend:

@@ -24,7 +24,11 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            "--recipe", "-r", help="A recipe's name or a TOML file. [default: tutorial-mlp]", show_default=False
+            "--recipe",
+            "-r",
+            show_default=False,
+            help="A recipe's name, a TOML file, or auto: chosen by the images. "
+            "[default: tutorial-mlp for a named data set, else auto]",
         ),
     ] = None,
     out: options.Out = Path("runs"),
@@ -87,15 +91,18 @@ def train(
     from misread.data.load import load
     from misread.runs.seeds import train_seeds
     from misread.runs.train import train as train_run
+    from misread.training.auto_recipe import AUTO
     from misread.training.recipe import load_recipe, parse_settings
 
     arguments = {"seed": seed, "epochs": epochs, "seconds": seconds, "target_accuracy": target}
     settings = {**parse_settings(set or []), **{key: value for key, value in arguments.items() if value is not None}}
-    loaded = load_recipe(recipe or "tutorial-mlp", settings)  # reports a bad recipe before the data is loaded
+    if recipe not in (None, AUTO):
+        load_recipe(recipe, settings)  # reports a bad recipe before the data is loaded
     images = load(data, size=options.parse_size(size), strict=strict, progress=None if quiet else warn)
     warn(*(f"Skipped: {line}" for line in images.skipped))
     common: dict[str, Any] = {
-        "recipe": loaded, "label_patch": labels, "out": out, "device": device, "threads": threads, "progress": progress,
+        "recipe": recipe, "settings": settings, "label_patch": labels, "out": out, "device": device,
+        "threads": threads, "progress": progress,
     }  # fmt: skip
     if seeds is not None:
         seed_runs = train_seeds(images, seeds=seeds, **common)

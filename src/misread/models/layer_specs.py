@@ -67,6 +67,33 @@ class GlobalAveragePooling2D(Spec):
     type: Literal["GlobalAveragePooling2D"] = "GlobalAveragePooling2D"
 
 
+class GlobalMaxPooling2D(Spec):
+    """The largest value of each channel over the whole image."""
+
+    type: Literal["GlobalMaxPooling2D"] = "GlobalMaxPooling2D"
+
+
+class Whitening(Spec):
+    """A fixed convolution, the first layer: the training images' patches, in directions without correlation.
+
+    The filters are the principal components of the patches, scaled to variance 1, each followed by its negative. There
+    are `filters` of them, the strongest first, but at most twice the number of values in a patch.
+    """
+
+    type: Literal["Whitening"] = "Whitening"
+    filters: Annotated[int, Field(ge=2, multiple_of=2)]
+    kernel_size: Pair = 2
+    strides: Pair = 1
+    activation: Activation = "linear"
+
+
+class Residual(Spec):
+    """Adds the output of inner `layers` to their input. Both must have the same shape."""
+
+    type: Literal["Residual"] = "Residual"
+    layers: Annotated["tuple[LayerSpec, ...]", Field(min_length=1)]
+
+
 class BatchNormalization(Spec):
     """Normalises each channel to mean 0 and variance 1 over the batch, then scales and shifts it."""
 
@@ -96,8 +123,12 @@ LayerSpec = Annotated[
     | MaxPooling2D
     | AveragePooling2D
     | GlobalAveragePooling2D
+    | GlobalMaxPooling2D
+    | Whitening
+    | Residual
     | BatchNormalization
     | Dropout
     | ActivationLayer,
     Field(discriminator="type"),
 ]
+Residual.model_rebuild()

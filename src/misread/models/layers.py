@@ -20,6 +20,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
 }
 
+WHITENING_EPSILON = 3e-5  # added to the variance of a direction, with pixels in [0, 1]
+WHITENING_STRIDE = 2  # between the patches that are looked at; their neighbours add little
+
 Pair = tuple[int, int]
 
 
@@ -127,6 +130,71 @@ class GlobalAveragePooling2D(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean(dim=(2, 3))
+
+
+class GlobalMaxPooling2D(nn.Module):
+    """(B, C, H, W) to (B, C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.amax(dim=(2, 3))
+
+
+class Whitening(nn.Conv2d):
+    """(B, C, H, W) to (B, filters, H', W'): a fixed convolution with the principal components of image patches.
+
+    `fit` computes its weights. Before that they are 0.
+    Source: the first layer of Page's DAWNBench ResNet (2019), which tysam-code/hlb-CIFAR10 and Jordan 2024
+    (arXiv 2404.00498) made a single fixed convolution.
+    """
+
+    def __init__(self, channels: int, filters: int, kernel: Pair, strides: Pair, activation: str) -> None:
+        super().__init__(channels, filters, kernel, strides)
+        self.activation = activation
+        self.requires_grad_(False)
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    @torch.no_grad()
+    def fit(self, images: Tensor) -> None:
+        """Compute the weights from images (N, C, H, W) float32 in [0, 1].
+
+        A patch's component along the k-th principal direction has variance 1 and mean 0 afterwards. Directions with
+        almost no variance are amplified less, because they are mostly noise.
+        """
+        patches = F.unfold(images, tuple(self.kernel_size), stride=WHITENING_STRIDE).movedim(1, -1).flatten(0, 1)
+        patches = patches.double()
+        mean = patches.mean(dim=0)
+        centred = patches - mean
+        variances, directions = torch.linalg.eigh(centred.T @ centred / len(centred))
+        order = torch.arange(len(variances) - 1, len(variances) - 1 - self.out_channels // 2, -1)
+        filters = (directions[:, order] / (variances[order].clamp(min=0) + WHITENING_EPSILON).sqrt()).T
+        both = torch.stack([filters, -filters], dim=1).flatten(0, 1)
+        self.weight.copy_(both.view_as(self.weight))
+        if self.bias is not None:
+            self.bias.copy_(-both @ mean)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ACTIVATIONS[self.activation](super().forward(x))
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, activation={self.activation}"
+
+
+class Residual(nn.Sequential):
+    """(B, C, H, W) to the same: the sum of the input and the output of the inner layers.
+
+    output_shapes: the shape after each inner layer, as in `Network`.
+    Source: He et al. 2016 (arXiv 1512.03385).
+    """
+
+    output_shapes: tuple[tuple[int, ...], ...] = ()
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner: Tensor = super().forward(x)
+        return x + inner
 
 
 class BatchNormalization(nn.modules.batchnorm._BatchNorm):

@@ -49,31 +49,40 @@ def build_network(layer_list: Sequence[specs.LayerSpec], image_shape: tuple[int,
     Raises RecipeError: a layer does not fit the output of the previous one, or the last layer does not give one number
     for each class. The message names the layer.
     """
-    shape: Shape = image_shape
-    named: dict[str, nn.Module] = {}
-    shapes: list[Shape] = []
     final_softmax = False
-    for index, spec in enumerate(layer_list):
-        last = index == len(layer_list) - 1
-        if last and isinstance(spec, specs.Dense | specs.ActivationLayer) and spec.activation == "softmax":
+    if layer_list:
+        *before, last = layer_list
+        if isinstance(last, specs.Dense | specs.ActivationLayer) and last.activation == "softmax":
             final_softmax = True
-            spec = spec.model_copy(update={"activation": "linear"})
+            layer_list = [*before, last.model_copy(update={"activation": "linear"})]
+    if any(isinstance(spec, specs.Whitening) for spec in list(layer_list)[1:]):
+        raise RecipeError("A Whitening layer can only be the first layer, because it is computed from the images.")
+    named, shapes = _chain(layer_list, image_shape, n_classes)
+    shape = shapes[-1] if shapes else image_shape
+    if shape != (n_classes,):
+        raise RecipeError(
+            f"The last layer gives {_described(shape)}, but the data has {n_classes} classes.\n"
+            'End the network with a Dense layer of units = "classes".'
+        )
+    network = Network(named)  # torch slices a network by calling this constructor, so its signature must stay
+    network.output_shapes, network.final_softmax = tuple(shapes), final_softmax
+    return network
+
+
+def _chain(
+    layer_list: Sequence[specs.LayerSpec], shape: Shape, n_classes: int
+) -> tuple[OrderedDict[str, nn.Module], list[Shape]]:
+    """The named modules for these layers, and the shape after each."""
+    named: OrderedDict[str, nn.Module] = OrderedDict()
+    shapes: list[Shape] = []
+    for index, spec in enumerate(layer_list):
         try:
             module, shape = _build(spec, shape, n_classes)
         except RecipeError as error:
             raise RecipeError(f"Layer {index + 1} ({spec.type}): {error}") from None
         named[_name(spec.type, named)] = module
         shapes.append(shape)
-    if shape != (n_classes,):
-        raise RecipeError(
-            f"The last layer gives {_described(shape)}, but the data has {n_classes} classes.\n"
-            'End the network with a Dense layer of units = "classes".'
-        )
-    network = Network(
-        OrderedDict(named)
-    )  # torch slices a network by calling this constructor, so its signature must stay
-    network.output_shapes, network.final_softmax = tuple(shapes), final_softmax
-    return network
+    return named, shapes
 
 
 def _name(kind: str, taken: dict[str, nn.Module]) -> str:
@@ -102,12 +111,21 @@ def _build(spec: specs.LayerSpec, shape: Shape, n_classes: int) -> tuple[nn.Modu
             return nn.Dropout(spec.rate), shape
         case specs.ActivationLayer():
             return layers.Activation(spec.activation), shape
+        case specs.Residual():
+            return _residual(spec, shape, n_classes), shape
     if len(shape) != 3:
         raise RecipeError(f"it needs images, but gets {_described(shape)}. Put it before the Flatten layer.")
     height, width, channels = shape
     match spec:
         case specs.GlobalAveragePooling2D():
             return layers.GlobalAveragePooling2D(), (channels,)
+        case specs.GlobalMaxPooling2D():
+            return layers.GlobalMaxPooling2D(), (channels,)
+        case specs.Whitening():
+            kernel, strides = _pair(spec.kernel_size), _pair(spec.strides)
+            out = _windows("valid", (height, width), kernel, strides)
+            filters = min(spec.filters, 2 * channels * kernel[0] * kernel[1])
+            return layers.Whitening(channels, filters, kernel, strides, spec.activation), (*out, filters)
         case specs.Conv2D():
             kernel, strides = _pair(spec.kernel_size), _pair(spec.strides)
             out = _windows(spec.padding, (height, width), kernel, strides)
@@ -121,6 +139,20 @@ def _build(spec: specs.LayerSpec, shape: Shape, n_classes: int) -> tuple[nn.Modu
             out = _windows(spec.padding, (height, width), pool, strides)
             make = layers.MaxPooling2D if isinstance(spec, specs.MaxPooling2D) else layers.AveragePooling2D
             return make((height, width), pool, strides, spec.padding), (*out, channels)
+
+
+def _residual(spec: specs.Residual, shape: Shape, n_classes: int) -> layers.Residual:
+    named, shapes = _chain(spec.layers, shape, n_classes)
+    if any(isinstance(inner, specs.Whitening) for inner in spec.layers):
+        raise RecipeError("a Whitening layer can only be the first layer of the network.")
+    if shapes[-1] != shape:
+        raise RecipeError(
+            f"its layers turn {_described(shape)} into {_described(shapes[-1])}, which cannot be added. "
+            'Use padding = "same", and as many filters in its last convolution as its input has channels.'
+        )
+    module = layers.Residual(named)
+    module.output_shapes = tuple(shapes)
+    return module
 
 
 def _windows(padding: str, shape: tuple[int, int], kernel: tuple[int, int], strides: tuple[int, int]) -> Shape:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from misread.models.layers import Residual
 from misread.models.network import Network
 from misread.models.views import MeanOverViews
 
@@ -68,8 +69,7 @@ def summarise(network: nn.Module, image_shape: tuple[int, int, int]) -> Summary:
     if isinstance(network, MeanOverViews):
         return summarise(network.network, image_shape)
     if isinstance(network, Network):
-        named = list(network.named_children())
-        shapes = dict(zip((n for n, _ in named), network.output_shapes, strict=True))
+        named, shapes = _listed(network)
     else:
         named = [(n, m) for n, m in network.named_modules() if not list(m.children())]
         shapes = _traced_shapes(network, dict(named), image_shape)
@@ -81,10 +81,25 @@ def summarise(network: nn.Module, image_shape: tuple[int, int, int]) -> Summary:
             activation = "softmax"
         if isinstance(activation, str) and activation != "linear":
             kind = f"{kind} ({activation})"
-        rows.append(LayerRow(name, kind, shapes.get(name, ()), _count(module)))
+        own = 0 if isinstance(module, Residual) else _count(module)  # its inner layers have rows of their own
+        rows.append(LayerRow(name, kind, shapes.get(name, ()), own))
     trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
     size_bytes = sum(t.numel() * t.element_size() for t in [*network.parameters(), *network.buffers()])
     return Summary(tuple(rows), _count(network), trainable, size_bytes)
+
+
+def _listed(chain: Network | Residual) -> tuple[list[tuple[str, nn.Module]], dict[str, tuple[int, ...]]]:
+    """The layers by name, those inside a residual layer before it, and their output shapes."""
+    named: list[tuple[str, nn.Module]] = []
+    shapes: dict[str, tuple[int, ...]] = {}
+    for (name, module), shape in zip(chain.named_children(), chain.output_shapes, strict=True):
+        if isinstance(module, Residual):
+            inner, inner_shapes = _listed(module)
+            named += [(f"{name}.{inner_name}", layer) for inner_name, layer in inner]
+            shapes |= {f"{name}.{inner_name}": inner_shape for inner_name, inner_shape in inner_shapes.items()}
+        named.append((name, module))
+        shapes[name] = shape
+    return named, shapes
 
 
 def _count(module: nn.Module) -> int:

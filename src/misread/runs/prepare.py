@@ -14,8 +14,9 @@ from misread.data.load import load
 from misread.data.splits import carve
 from misread.errors import DataError, RecipeError
 from misread.models.network import network_logits
+from misread.training.auto_recipe import LESSON, pick_recipe
 from misread.training.backend import Backend
-from misread.training.batches import Examples
+from misread.training.batches import Examples, scaled_size
 from misread.training.choose_backend import make_backend
 from misread.training.device import pick_device
 from misread.training.losses import resolve_loss
@@ -38,6 +39,7 @@ class Job:
     """Everything that a training needs.
 
     recipe:  resolved: it has the loss and the final number of epochs. splits: with fixed labels if there is a patch.
+    recipe_choice: why misread chose the recipe; empty if the user did.
     network: on the device. custom_network: it is a module from the user, not built from the recipe's layers.
     """
 
@@ -48,6 +50,7 @@ class Job:
     network: nn.Module
     custom_network: bool
     device: torch.device
+    recipe_choice: str = ""
 
     @property
     def network_name(self) -> str:
@@ -76,7 +79,7 @@ class Job:
 
 def prepare(
     data: Any,
-    recipe: str | Path | Recipe,
+    recipe: str | Path | Recipe | None,
     *,
     network: nn.Module | None = None,
     label_patch: str | Path | LabelPatch | None = None,
@@ -84,16 +87,19 @@ def prepare(
     device: str = "auto",
 ) -> Job:
     """Resolve and check the arguments of a training; see `train` for these and the errors."""
-    resolved = load_recipe(recipe, settings)
     chosen = pick_device(device)
     images = as_image_set(data)
+    if recipe is None and network is not None:
+        recipe = LESSON  # the recipes that are chosen by the images come with networks that fit them
+    picked, why = pick_recipe(recipe, images)
+    resolved = load_recipe(picked, settings)
     resolved = resolved.model_copy(update={"loss": resolve_loss(resolved.loss, images.one_hot)})
     patch = read_patch(label_patch) if isinstance(label_patch, str | Path) else label_patch
     fixed = patch.fix(images) if patch else None
     splits = training_splits(images, resolved, fixed.data if fixed else None)
     resolved = resolved.for_images(len(splits.train))
-    checked = _checked_network(network, images, resolved).to(chosen)
-    return Job(images, resolved, splits, fixed, checked, network is not None, chosen)
+    checked = _checked_network(network, images, resolved, splits.train).to(chosen)
+    return Job(images, resolved, splits, fixed, checked, network is not None, chosen, why)
 
 
 def as_image_set(data: Any, quiet: bool = False) -> ImageSet:
@@ -136,23 +142,25 @@ def training_splits(data: ImageSet, recipe: Recipe, fixed: ImageSet | None = Non
     return TrainingSplits(labelled.train.view(rest), labelled.train.take(carved), validation, True)
 
 
-def _checked_network(network: nn.Module | None, data: ImageSet, recipe: Recipe) -> nn.Module:
+def _checked_network(network: nn.Module | None, data: ImageSet, recipe: Recipe, train: Split) -> nn.Module:
     if network is None:
         if not recipe.layers:
             raise RecipeError(f"The recipe {recipe.name!r} has no layers. Add layers, or pass a network in Python.")
-        return recipe_network(recipe, data.image_shape, data.n_classes)
+        return recipe_network(recipe, data.image_shape, data.n_classes, train.images)
     if recipe.members > 1:
         raise RecipeError(
             f"The recipe {recipe.name!r} has {recipe.members} members, but a network from Python is a single one.\n"
             "Set members to 1, or list the network's layers in the recipe."
         )
-    height, width, channels = data.image_shape
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     was_training = network.training
+    height, width, channels = data.image_shape
     try:
-        with torch.no_grad():
-            images = torch.zeros(2, height, width, channels, dtype=torch.uint8, device=device)
-            logits = network_logits(network.eval(), images)
+        for scale in (*recipe.image_scales, 1.0):
+            height, width = scaled_size(data.image_shape, scale)
+            with torch.no_grad():
+                images = torch.zeros(2, height, width, channels, dtype=torch.uint8, device=device)
+                logits = network_logits(network.eval(), images)
     except Exception as error:
         raise RecipeError(
             f"The network {type(network).__name__} failed for a batch of (2, {channels}, {height}, {width}) float32: "

@@ -27,6 +27,9 @@ class Progress(Callback):
     ) -> None:
         """Before the training. validation: the source of the validation images, in words."""
 
+    def chosen(self, recipe: Recipe, why: str) -> None:
+        """Before `started`, if misread chose the recipe. why: one sentence."""
+
     def finished(self, run: Run) -> None:
         """After the run folder was written."""
 
@@ -122,6 +125,9 @@ class ConsoleProgress(Progress):
     def print(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    def chosen(self, recipe: Recipe, why: str) -> None:
+        self.print(f"Recipe: {recipe.name}. {why}")
+
     def started(
         self, data: ImageSet, recipe: Recipe, summary: Summary, n_train: int, n_val: int, validation: str
     ) -> None:
@@ -201,11 +207,14 @@ class NotebookProgress(Progress):
         self.foot = ""
         self.handle: Any = None
 
+    def chosen(self, recipe: Recipe, why: str) -> None:
+        self.head = f"<p>{html.escape(f'Recipe: {recipe.name}. {why}')}</p>"
+
     def started(
         self, data: ImageSet, recipe: Recipe, summary: Summary, n_train: int, n_val: int, validation: str
     ) -> None:
         title = html.escape(headline(data, recipe, n_train, n_val, validation))
-        self.head = f"<p>{title}</p><pre>{html.escape(str(summary))}</pre>"
+        self.head += f"<p>{title}</p><pre>{html.escape(str(summary))}</pre>"
         self._update("")
 
     def on_steps(self, event: StepsDone) -> None:

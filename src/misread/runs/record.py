@@ -114,11 +114,11 @@ class Timing(_Part):
 class RunRecord(_Part):
     """The contents of `run.json`.
 
-    status: `complete`, or `interrupted` if the user ended the training. stopped: why it ended before its last epoch;
-    empty if it did not. interruptions: positions at which it was interrupted and resumed. best_epoch: the epoch whose
-    weights early stopping chose, else None. target_reached: whether the last epoch reached the recipe's target
-    accuracy; None without a target. metrics.test: with the original labels. metrics.test_fixed: with the labels fixed
-    by a label patch.
+    recipe_choice: why misread chose the recipe; empty if the user did. status: `complete`, or `interrupted` if the user
+    ended the training. stopped: why it ended before its last epoch; empty if it did not. interruptions: positions at
+    which it was interrupted and resumed. best_epoch: the epoch whose weights early stopping chose, else None.
+    target_reached: whether the last epoch reached the recipe's target accuracy; None without a target. metrics.test:
+    with the original labels. metrics.test_fixed: with the labels fixed by a label patch.
     """
 
     format: int = FORMAT
@@ -126,6 +126,7 @@ class RunRecord(_Part):
     created: str
     seed: int
     recipe: str
+    recipe_choice: str = ""
     epochs_trained: int
     best_epoch: int | None
     target_reached: bool | None = None
@@ -153,6 +154,7 @@ class StartRecord(_Part):
     size: tuple[int, int] | None
     fingerprint: str
     recipe: str
+    recipe_choice: str = ""
     label_patch: str
     network: str
     environment: Environment

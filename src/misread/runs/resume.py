@@ -2,7 +2,7 @@
 
 import time
 import tomllib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ def write_start(folder: Path, job: Job, engine: Capabilities) -> None:
         size=job.data.size,
         fingerprint=job.data.fingerprint,
         recipe=recipe,
+        recipe_choice=job.recipe_choice,
         label_patch=job.fixed.patch.sha256 if job.fixed else "",
         network=job.network_name,
         environment=this_environment(torch.get_num_threads(), str(job.device)),
@@ -126,7 +127,8 @@ def reopen_job(folder: Path, start: StartRecord, data: Any, network: nn.Module |
         raise RunError(
             f"{folder / LABEL_PATCH} has changed since the training began. Restore this label patch, or train again."
         )
-    return prepare(images, recipe, network=network, label_patch=patch, device=start.environment.device)
+    job = prepare(images, recipe, network=network, label_patch=patch, device=start.environment.device)
+    return replace(job, recipe_choice=start.recipe_choice)
 
 
 def _is_recipe_of(path: Path, recipe: Recipe, custom_network: bool) -> bool:

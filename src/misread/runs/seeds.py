@@ -11,6 +11,7 @@ from misread.runs.prepare import as_image_set
 from misread.runs.progress import Progress
 from misread.runs.run import Run
 from misread.runs.train import train
+from misread.training.auto_recipe import AUTO, pick_recipe
 from misread.training.callbacks import Callback
 from misread.training.recipe import Recipe, Settings, load_recipe, parse_settings
 
@@ -77,7 +78,7 @@ class SeedRuns:
 
 def train_seeds(
     data: Any,
-    recipe: str | Path | Recipe = "tutorial-mlp",
+    recipe: str | Path | Recipe | None = None,
     *,
     seeds: int = 5,
     seed: int | None = None,
@@ -102,14 +103,18 @@ def train_seeds(
     """
     if seeds < 2:
         raise RecipeError(f"seeds is {seeds}, but must be 2 or more. Use train for a single training.")
-    resolved = load_recipe(recipe, {**parse_settings(settings), **({} if seed is None else {"seed": seed})})
+    settings = {**parse_settings(settings), **({} if seed is None else {"seed": seed})}
+    if recipe not in (None, AUTO):
+        load_recipe(recipe, settings)  # reports a bad recipe before the data is loaded
     images = as_image_set(data, quiet=progress is False)
+    resolved = load_recipe(pick_recipe(recipe, images)[0], settings)
     runs: list[Run] = []
     while len(runs) < seeds and not (runs and runs[-1].record.status == "interrupted"):
         runs.append(
             train(
                 images,
-                resolved,
+                recipe,
+                settings=settings,
                 label_patch=label_patch,
                 seed=resolved.seed + len(runs) * resolved.members,
                 epochs=epochs,

@@ -21,6 +21,7 @@ from misread.runs.progress import Progress, pick_progress
 from misread.runs.resume import find_training, read_start, reopen, reopen_job, resumed_state, write_start
 from misread.runs.run import Run
 from misread.runs.write_run import write_run
+from misread.training.auto_recipe import AUTO
 from misread.training.backend import Backend
 from misread.training.callbacks import Callback, StopWhen, drive, recipe_callbacks
 from misread.training.checkpoints import Checkpoints
@@ -37,7 +38,7 @@ RUN_SIZE = (
 
 def train(
     data: Any,
-    recipe: str | Path | Recipe = "tutorial-mlp",
+    recipe: str | Path | Recipe | None = None,
     *,
     network: nn.Module | None = None,
     label_patch: str | Path | None = None,
@@ -57,7 +58,8 @@ def train(
 
     data:     an image set; a name or path that `load` takes; `(images, labels)`; or Keras's
               `((x_train, y_train), (x_test, y_test))`. Labels are whole numbers (N,) or one-hot (N, K).
-    recipe:   a named recipe, a TOML file, or a Recipe.
+    recipe:   a named recipe, a TOML file, or a Recipe. `auto` chooses one that fits the images. By default it is the
+              lesson's `tutorial-mlp` for a named data set, else `auto`.
     settings: override values of the recipe, for example `{"optimizer.learning_rate": 0.01}`. The arguments `seed`,
               `epochs`, `seconds` and `target` (`target_accuracy`) are settings too.
     network:  any module that maps (B, C, H, W) float32 in [0, 1] to logits (B, K). It is trained in place, instead of
@@ -76,7 +78,8 @@ def train(
     started = time.perf_counter()
     arguments = {"seed": seed, "epochs": epochs, "seconds": seconds, "target_accuracy": target}
     overrides = {**parse_settings(settings), **{key: value for key, value in arguments.items() if value is not None}}
-    load_recipe(recipe, overrides)  # reports a bad recipe before the data is loaded
+    if recipe not in (None, AUTO):
+        load_recipe(recipe, overrides)  # reports a bad recipe before the data is loaded
     images = as_image_set(data, quiet=progress is False)
     with _computing(threads):
         begun = time.perf_counter()
@@ -85,6 +88,8 @@ def train(
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{job.recipe.name}"
         with run_folder.new_run_folder(Path(out), name, RUN_SIZE * job.weight_bytes) as folder:
             display = _display(progress)
+            if job.recipe_choice:
+                display.chosen(job.recipe, job.recipe_choice)
             run = _carry_out(job, state, folder.path, (started, begun), callbacks, display)
     return _finish(run, folder.path, keep_checkpoints, display)
 

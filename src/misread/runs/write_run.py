@@ -129,6 +129,7 @@ def _record(
         created=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         seed=recipe.seed,
         recipe=recipe.name,
+        recipe_choice=job.recipe_choice,
         epochs_trained=len(history),
         best_epoch=state.best.epoch if state.best and not state.target_reached else None,
         target_reached=state.target_reached if recipe.target_accuracy else None,

@@ -1,10 +1,12 @@
 """The batches of a training: shuffled, and augmented if the recipe asks for it."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from misread.data.mapped_images import Images, MappedImages
@@ -64,38 +66,71 @@ class Batches:
     def __init__(self, examples: Examples, recipe: Recipe, seed: int) -> None:
         self.examples, self.spec, self.size, self.seed = examples, recipe.augmentation, recipe.batch_size, seed
         self.steps_per_epoch = -(-len(examples) // recipe.batch_size)
-        self._order: tuple[int, Tensor] | None = None  # an epoch, and the order of its images
+        self._order: tuple[int, Tensor] | None = None  # an epoch, and the order of its images, as positions
+        self._mirrored: Tensor | None = None  # in even epochs; in odd ones it is the other images
+        if self.spec and self.spec.flip:
+            self._mirrored = torch.rand(len(examples), generator=generator(seed, Purpose.FLIP)) < 0.5
         self._block: tuple[tuple[int, int], Tensor] | None = None  # (epoch, block) augmented last, and its images
 
-    def take(self, epoch: int, step: int, steps: int) -> Batch:
-        """The batch for `steps` steps of an epoch, beginning at `step`. Epoch and step are counted from 0."""
+    def take(self, epoch: int, step: int, steps: int, scale: float = 1.0) -> Batch:
+        """The batch for `steps` steps of an epoch, beginning at `step`. Epoch and step are counted from 0.
+
+        scale: the images are resized to this share of their side.
+        """
         data, first_step = self.examples, epoch * self.steps_per_epoch + step
         start, stop = step * self.size, min((step + steps) * self.size, len(data))
-        rows = self._rows(epoch)[start:stop]
-        if self.spec is None:
+        rows = data.rows[self._shuffled(epoch)[start:stop].to(data.rows.device)]
+        if self.spec is None and scale == 1:
             return Batch(data.images, data.labels, rows, self.size, first_step)
+        images = data.images[rows] if self.spec is None else self._augmented(epoch, start, stop)
+        positions = torch.arange(len(rows), device=rows.device)
+        return Batch(resized(images, scale).contiguous(), data.labels[rows], positions, self.size, first_step)
+
+    def _shuffled(self, epoch: int) -> Tensor:
+        """(N,) int64 on the CPU: the positions of the epoch's examples, in its order."""
+        if self._order is None or self._order[0] != epoch:
+            self._order = (
+                epoch,
+                torch.randperm(len(self.examples), generator=generator(self.seed, Purpose.ORDER, epoch)),
+            )
+        return self._order[1]
+
+    def _augmented(self, epoch: int, start: int, stop: int) -> Tensor:
+        """The augmented images of an epoch from `start` to `stop`."""
         parts = []
         for block in range(start // AUGMENTATION_BLOCK, -(-stop // AUGMENTATION_BLOCK)):
             offset = block * AUGMENTATION_BLOCK
-            parts.append(self._augmented(epoch, block)[max(start - offset, 0) : stop - offset])
-        images = parts[0] if len(parts) == 1 else torch.cat(parts)
-        positions = torch.arange(len(rows), device=rows.device)
-        return Batch(images.contiguous(), data.labels[rows], positions, self.size, first_step)
+            parts.append(self._augmented_block(epoch, block)[max(start - offset, 0) : stop - offset])
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _rows(self, epoch: int) -> Tensor:
-        if self._order is None or self._order[0] != epoch:
-            order = torch.randperm(len(self.examples), generator=generator(self.seed, Purpose.ORDER, epoch))
-            self._order = epoch, self.examples.rows[order.to(self.examples.rows.device)]
-        return self._order[1]
-
-    def _augmented(self, epoch: int, block: int) -> Tensor:
+    def _augmented_block(self, epoch: int, block: int) -> Tensor:
         """A block of fixed size, so that the random numbers do not depend on how many steps are taken at once."""
         if self._block is None or self._block[0] != (epoch, block):
             assert self.spec is not None
-            rows = self._rows(epoch)[block * AUGMENTATION_BLOCK :][:AUGMENTATION_BLOCK]
+            positions = self._shuffled(epoch)[block * AUGMENTATION_BLOCK :][:AUGMENTATION_BLOCK]
+            images = self.examples.images[self.examples.rows[positions.to(self.examples.rows.device)]]
+            mirrored = None if self._mirrored is None else self._mirrored[positions] ^ bool(epoch % 2)
             draws = generator(self.seed, Purpose.AUGMENTATION, epoch, block)
-            self._block = (epoch, block), augment(self.examples.images[rows], self.spec, draws)
+            self._block = (epoch, block), augment(images, self.spec, draws, mirrored)
         return self._block[1]
+
+
+def scaled_size(image_shape: Sequence[int], scale: float) -> tuple[int, int]:
+    """(H, W) of images of shape (H, W, C) at this share of their side."""
+    height, width = (max(1, round(side * scale)) for side in image_shape[:2])
+    return height, width
+
+
+def resized(images: Tensor, scale: float) -> Tensor:
+    """(N, H, W, C) uint8 at this share of their side, without aliasing."""
+    size = scaled_size(images.shape[1:], scale)
+    if size == tuple(images.shape[1:3]):
+        return images
+    pixels = images.movedim(-1, 1)
+    if images.device.type != "cpu":  # torch resizes uint8 on the CPU alone
+        pixels = pixels.to(torch.float32)
+    smaller = F.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
+    return smaller.round().to(torch.uint8).movedim(1, -1)
 
 
 def as_tensor(array: np.ndarray, device: torch.device) -> Tensor:

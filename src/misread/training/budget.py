@@ -21,7 +21,8 @@ class Budget:
         self.tick_seconds = TICK_SECONDS if tick_seconds is None else tick_seconds
         self.seconds_per_step = 0.0
         self._tick_steps = 1
-        self._averaging = update_steps(recipe.weight_averaging, recipe.epochs * steps_per_epoch)
+        self._steps = recipe.epochs * steps_per_epoch
+        self._averaging = update_steps(recipe.weight_averaging, self._steps)
 
     def spent(self, state: TrainState) -> bool:
         """Whether the member's training is complete. Call it between two epochs."""
@@ -39,14 +40,32 @@ class Budget:
         return state.clock.fit_seconds + self.seconds_per_step > self.recipe.seconds
 
     def next_steps(self, state: TrainState) -> int:
-        """The number of steps before the next event, at most to the end of the epoch or the next weight averaging."""
+        """The number of steps before the next event.
+
+        At most to the end of the epoch, to the next weight averaging, or to the next image scale.
+        """
         left = self.steps_per_epoch - state.step
+        if self.recipe.seconds is not None:
+            return min(self._tick_steps, left)
         until_update = steps_until(self._averaging, self._steps_taken(state)) or left
-        return min(self._tick_steps, left, until_update)
+        parts = len(self.recipe.image_scales)
+        until_scale = -(-(self._part(state) + 1) * self._steps // parts) - self._steps_taken(state)
+        return min(self._tick_steps, left, until_update, until_scale)
+
+    def image_scale(self, state: TrainState) -> float:
+        """The share of their side to which the images of the next steps are resized."""
+        return self.recipe.image_scales[self._part(state)]
+
+    def _part(self, state: TrainState) -> int:
+        """The part of the training that the next step is in: as many equal parts as there are image scales."""
+        parts = len(self.recipe.image_scales)
+        if self.recipe.seconds is not None:
+            return min(int(parts * state.clock.fit_seconds / self.recipe.seconds), parts - 1)
+        return min(parts * self._steps_taken(state) // self._steps, parts - 1)
 
     def rates(self, state: TrainState, count: int) -> list[float]:
         """The learning rates of the next `count` steps."""
-        first, steps = self._steps_taken(state), self.recipe.epochs * self.steps_per_epoch
+        first, steps = self._steps_taken(state), self._steps
         positions = list(range(first, first + count))
         if self.recipe.seconds is not None:
             seconds = [state.clock.fit_seconds + i * self.seconds_per_step for i in range(count)]
@@ -57,6 +76,9 @@ class Budget:
 
     def average_due(self, state: TrainState) -> bool:
         """Whether the current weights belong to the weight average."""
+        if self.recipe.seconds is not None:
+            averaging = self.recipe.weight_averaging
+            return averaging is not None and state.clock.fit_seconds >= (1 - averaging.last) * self.recipe.seconds
         return self._steps_taken(state) in self._averaging
 
     def measure(self, steps: int, seconds: float) -> None:

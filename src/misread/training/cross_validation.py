@@ -113,7 +113,7 @@ def _trained(
         train, val = train.view(rest), train.take(carved)
     height, width, channels = train.images.shape[1:]
     shape, recipe = (height, width, channels), recipe.for_images(len(train))
-    network = recipe_network(recipe, shape, n_classes).to(device)
+    network = recipe_network(recipe, shape, n_classes, train.images).to(device)
     networks, state = members(network), TrainState(recipe.member_seed(0))
     examples, val_examples = (Examples.on(device, split.images, split.labels) for split in (train, val))
     events = fit_members(

@@ -42,7 +42,7 @@ def fit(
         while not budget.epoch_over(state):
             before = state.clock.fit_seconds
             with state.clock.fitting():
-                batch = batches.take(state.epoch, state.step, budget.next_steps(state))
+                batch = batches.take(state.epoch, state.step, budget.next_steps(state), budget.image_scale(state))
                 rates = budget.rates(state, -(-len(batch.rows) // batch.size))
                 state.record(*backend.step(batch, rates))
                 if budget.average_due(state):

@@ -27,6 +27,8 @@ class KernelBackend:
         self, network: nn.Module, image_shape: tuple[int, int, int], recipe: Recipe | None = None, seed: int = 0
     ) -> None:
         """Raises UnknownNetwork: the kernels do not support this network or recipe."""
+        if recipe is not None and len(recipe.image_scales) > 1:
+            raise UnknownNetwork("they know images of one size")
         self.network, self.image_shape = network, image_shape
         self._features: Chain | TorchBackend | None = None  # created on first use, with the weights of that time
         if recipe is None:

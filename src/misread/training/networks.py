@@ -1,20 +1,32 @@
 """Builds the network of a recipe: a single network or an ensemble."""
 
+import operator
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import nn
 
+from misread.data.mapped_images import Images
+from misread.errors import RecipeError
 from misread.models.ensemble import Ensemble
-from misread.models.network import build_network
+from misread.models.layers import Whitening
+from misread.models.network import build_network, to_input
 from misread.models.views import MeanOverViews
 from misread.training.backend import Weights
+from misread.training.batches import as_tensor, scaled_size
 from misread.training.recipe import Recipe
 
+WHITENED_IMAGES = 2000  # that a whitening layer is computed from; more change nothing
 
-def recipe_network(recipe: Recipe, image_shape: tuple[int, int, int], n_classes: int) -> nn.Module:
+
+def recipe_network(
+    recipe: Recipe, image_shape: tuple[int, int, int], n_classes: int, train: Images | None = None
+) -> nn.Module:
     """A network with its initial weights, or an `Ensemble` of the recipe's members.
 
+    train: the training images (N, H, W, C) uint8, which the weights of a `Whitening` layer are computed from. Without
+           them these weights are 0, to be loaded.
     Each member has the initial weights of a single network with the member's seed. torch's global generator is not
     changed.
     Raises RecipeError, naming the layer: see `build_network`.
@@ -24,7 +36,33 @@ def recipe_network(recipe: Recipe, image_shape: tuple[int, int, int], n_classes:
         for k in range(recipe.members):
             torch.manual_seed(recipe.member_seed(k))
             networks.append(build_network(recipe.layers, image_shape, n_classes))
+    _check_image_scales(recipe, networks[0], image_shape, n_classes)
+    whitening = [layer for network in networks for layer in network.modules() if isinstance(layer, Whitening)]
+    if whitening and train is not None:
+        whitening[0].fit(to_input(as_tensor(_sample(train), torch.device("cpu"))))
+        for layer in whitening[1:]:
+            layer.load_state_dict(whitening[0].state_dict())
     return joined(networks)
+
+
+def _sample(images: Images) -> np.ndarray:
+    chosen = np.linspace(0, len(images) - 1, min(len(images), WHITENED_IMAGES)).astype(np.int64)
+    return np.asarray(images[chosen])
+
+
+def _check_image_scales(recipe: Recipe, network: nn.Module, image_shape: tuple[int, int, int], n_classes: int) -> None:
+    """Raises RecipeError: the network's weights depend on the size of the images, but the recipe changes it."""
+    for scale in recipe.image_scales:
+        height, width = scaled_size(image_shape, scale)
+        same = network
+        if (height, width) != image_shape[:2]:
+            same = build_network(recipe.layers, (height, width, image_shape[2]), n_classes)
+        shapes = ([(name, t.shape) for name, t in n.state_dict().items()] for n in (network, same))
+        if not operator.eq(*shapes):
+            raise RecipeError(
+                "image_scales: the weights of this network depend on the size of the images. Replace its Flatten layer "
+                "by GlobalAveragePooling2D or GlobalMaxPooling2D, or leave image_scales out."
+            )
 
 
 def joined(networks: Sequence[nn.Module]) -> nn.Module:

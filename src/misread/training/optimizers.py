@@ -18,7 +18,12 @@ from misread.training import recipe as r
 class Stepper(Protocol):
     """Updates weights from their gradients."""
 
-    def step(self, learning_rate: float, number: int) -> None:
+    @property
+    def capturable(self) -> bool:
+        """Whether `step` also takes tensors () on the parameters' device, so that a CUDA graph can record it."""
+        ...
+
+    def step(self, learning_rate: float | Tensor, number: int | Tensor) -> None:
         """Take the step of this number, counted from 1."""
         ...
 
@@ -29,10 +34,13 @@ class Stepper(Protocol):
         ...
 
 
+NEWTON_SCHULZ_STEPS = 3
 MOMENTS = ("means", "squares", "velocities")  # attributes with one tensor per parameter; a rule has some of them
 
 
 class _Weights:
+    capturable = False
+
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
         self.parameters = [p for p in parameters if p.requires_grad]
         self.weights = [p.detach() for p in self.parameters]  # the same memory as the parameters, without autograd
@@ -64,18 +72,24 @@ class AdamStepper(_Weights):
         self.numbers = [
             torch.zeros((), device=w.device) for w in self.weights
         ]  # the fused kernels take a tensor per parameter
+        self.capturable = self.fused
 
-    def step(self, learning_rate: float, number: int) -> None:
+    def step(self, learning_rate: float | Tensor, number: int | Tensor) -> None:
         spec, grads = self.spec, self.grads()
         if self.fused:
-            torch._foreach_zero_(self.numbers)
-            torch._foreach_add_(self.numbers, number)
+            if isinstance(number, Tensor):
+                torch._foreach_copy_(self.numbers, [number] * len(self.numbers))
+            else:
+                torch._foreach_zero_(self.numbers)
+                torch._foreach_add_(self.numbers, number)
             kernel = torch._fused_adamw_ if self.decay else torch._fused_adam_
             kernel(
                 self.weights, grads, self.means, self.squares, [], self.numbers, lr=learning_rate, beta1=spec.beta_1,
                 beta2=spec.beta_2, weight_decay=self.decay, eps=spec.epsilon, amsgrad=False, maximize=False,
             )  # fmt: skip
             return
+        assert isinstance(learning_rate, float)
+        assert isinstance(number, int)
         torch._foreach_mul_(self.weights, 1 - learning_rate * self.decay)
         torch._foreach_lerp_(self.means, grads, 1 - spec.beta_1)
         torch._foreach_mul_(self.squares, spec.beta_2)
@@ -89,19 +103,24 @@ class AdamStepper(_Weights):
 class SGDStepper(_Weights):
     """Gradient descent, with momentum (Polyak 1964) or Nesterov's (Sutskever et al. 2013)."""
 
+    capturable = True
+
     def __init__(self, parameters: Iterable[nn.Parameter], spec: r.SGD) -> None:
         super().__init__(parameters)
         self.spec = spec
         self.velocities = self.zeros() if spec.momentum else []
 
-    def step(self, learning_rate: float, number: int) -> None:
+    def step(self, learning_rate: float | Tensor, number: int | Tensor) -> None:
         grads, momentum = self.grads(), self.spec.momentum
         if momentum:
             torch._foreach_mul_(self.velocities, momentum)
             torch._foreach_add_(self.velocities, grads)
             ahead = torch._foreach_add(grads, self.velocities, alpha=momentum)
             grads = list(ahead) if self.spec.nesterov else self.velocities
-        torch._foreach_add_(self.weights, grads, alpha=-learning_rate)
+        if isinstance(learning_rate, Tensor):
+            torch._foreach_sub_(self.weights, torch._foreach_mul(grads, learning_rate))
+        else:
+            torch._foreach_add_(self.weights, grads, alpha=-learning_rate)
 
 
 class RMSpropStepper(_Weights):
@@ -114,7 +133,8 @@ class RMSpropStepper(_Weights):
         self.means = self.zeros() if spec.centered else []
         self.velocities = self.zeros() if spec.momentum else []
 
-    def step(self, learning_rate: float, number: int) -> None:
+    def step(self, learning_rate: float | Tensor, number: int | Tensor) -> None:
+        assert isinstance(learning_rate, float)
         spec, grads = self.spec, self.grads()
         torch._foreach_mul_(self.squares, spec.rho)
         torch._foreach_addcmul_(self.squares, grads, grads, 1 - spec.rho)
@@ -132,9 +152,73 @@ class RMSpropStepper(_Weights):
         torch._foreach_add_(self.weights, self.velocities, alpha=-learning_rate)
 
 
-def make_stepper(spec: r.Optimizer, parameters: Iterable[nn.Parameter]) -> Stepper:
-    """The optimizer of a recipe for these parameters."""
+class MuonStepper(_Weights):
+    """Muon for the matrices of hidden layers, Adam for all other weights.
+
+    A matrix has a row for each filter or unit. Its norm stays that of rows of length 1. The layer's output is then
+    normalised, so only the direction of the weights matters, and the learning rate is the angle of a step.
+    Source: Jordan et al. 2024 (kellerjordan.github.io/posts/muon), with the constant norm of the same author's
+    cifar10-airbench.
+    """
+
+    capturable = True
+
+    def __init__(self, parameters: Iterable[nn.Parameter], spec: r.Muon, bf16: bool) -> None:
+        trained = [p for p in parameters if p.requires_grad]
+        matrices = [p for p in trained if p.ndim >= 2][:-1]  # the last one gives the logits
+        super().__init__(matrices)
+        hidden = set(matrices)
+        self.spec, self.bf16 = spec, bf16
+        self.velocities = self.zeros()
+        self.others = AdamStepper(
+            [p for p in trained if p not in hidden],
+            r.Adam(beta_1=spec.beta_1, beta_2=spec.beta_2, epsilon=spec.epsilon),
+        )
+
+    def step(self, learning_rate: float | Tensor, number: int | Tensor) -> None:
+        momentum, grads = self.spec.momentum, self.grads()
+        torch._foreach_mul_(self.velocities, momentum)
+        torch._foreach_add_(self.velocities, grads)
+        torch._foreach_add_(grads, self.velocities, alpha=momentum)  # Nesterov's momentum
+        for weight, grad in zip(self.weights, grads, strict=True):
+            rows, columns = weight.shape[0], weight[0].numel()
+            direction = orthogonalised(grad.reshape(rows, columns), self.bf16).reshape(weight.shape)
+            weight.mul_(math.sqrt(rows) / weight.norm())
+            weight.sub_(direction * (learning_rate * math.sqrt(rows / min(rows, columns))))
+        self.others.step(learning_rate * self.spec.adam_learning_rate / self.spec.learning_rate, number)
+
+    def zero_grad(self) -> None:
+        super().zero_grad()
+        self.others.zero_grad()
+
+    def moments(self) -> dict[str, Tensor]:
+        return {**super().moments(), **{f"others.{name}": tensor for name, tensor in self.others.moments().items()}}
+
+
+def orthogonalised(matrix: Tensor, bf16: bool) -> Tensor:
+    """(R, C) -> (R, C) with about the same singular vectors and singular values near 1, float32.
+
+    Three Newton-Schulz iterations with coefficients chosen for a steep slope at 0: singular values end between 0.5 and
+    1.5 or so, and very small ones below. That is exact enough for a step, and bf16 is too.
+    Source: Jordan et al. 2024 (kellerjordan.github.io/posts/muon).
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    x = wide / (wide.norm() + 1e-7)
+    if bf16:
+        x = x.bfloat16()
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        square = x @ x.T
+        x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    x = x.float()
+    return x if wide is matrix else x.T
+
+
+def make_stepper(spec: r.Optimizer, parameters: Iterable[nn.Parameter], bf16: bool = False) -> Stepper:
+    """The optimizer of a recipe for these parameters. bf16: whether matrix products may be computed in bf16."""
     match spec:
+        case r.Muon():
+            return MuonStepper(parameters, spec, bf16)
         case r.Adam() | r.AdamW():
             return AdamStepper(parameters, spec)
         case r.SGD():

@@ -16,6 +16,7 @@ class Purpose(IntEnum):
     ORDER = 1
     AUGMENTATION = 2
     DROPOUT = 3
+    FLIP = 4
 
 
 def random_key(seed: int, purpose: Purpose, *position: int) -> int:

@@ -16,6 +16,7 @@ from misread.training.recipe_problems import problems_in
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+ImageScale = Annotated[float, Field(gt=0, le=1)]
 LearningRate = Annotated[float, Field(gt=0, le=1e6)]  # above it float32 overflows in the first step
 
 
@@ -59,7 +60,23 @@ class RMSprop(Spec):
     centered: bool = False
 
 
-Optimizer = Annotated[Adam | AdamW | SGD | RMSprop, Field(discriminator="name")]
+class Muon(Spec):
+    """Orthogonalised momentum for the weights of hidden layers; Adam for the last layer, biases and normalisation.
+
+    `learning_rate` is the change of a hidden layer's weights in one step, as a share of their norm, which stays
+    constant. So a normalisation must follow each hidden layer. `adam_learning_rate` follows the same schedule.
+    """
+
+    name: Literal["muon"] = "muon"
+    learning_rate: LearningRate = 0.2
+    momentum: Fraction = 0.6
+    adam_learning_rate: LearningRate = 0.01
+    beta_1: Fraction = 0.9
+    beta_2: Fraction = 0.99
+    epsilon: PositiveFloat = 1e-7
+
+
+Optimizer = Annotated[Adam | AdamW | SGD | RMSprop | Muon, Field(discriminator="name")]
 
 
 class Constant(Spec):
@@ -158,6 +175,7 @@ class Recipe(Spec):
     min_steps: Annotated[int, Field(ge=0)] = 0  # with few images, train more epochs to reach this number of steps
     seconds: PositiveFloat | None = None  # of training time, instead of epochs; the schedule follows it
     batch_size: Positive = 32
+    image_scales: Annotated[tuple[ImageScale, ...], Field(min_length=1)] = (1.0,)  # for equal parts of the training
     precision: Literal["float32", "mixed"] = "float32"
     top_k: Positive | None = None  # also report how often the label is among the k most probable classes
     loss: Loss = Loss()
@@ -183,10 +201,8 @@ class Recipe(Spec):
                 )
             if self.members > 1:
                 raise ValueError(f"members: an ensemble cannot stop early; leave {stopping} out, or set members to 1")
-        if self.seconds is not None and (self.members > 1 or self.weight_averaging):
-            raise ValueError(
-                "seconds: members and weight_averaging need a known number of steps; leave them out, or set epochs"
-            )
+        if self.seconds is not None and self.members > 1:
+            raise ValueError("seconds: members need a known number of steps; set members to 1, or set epochs")
 
     def replace(self, **changes: Any) -> "Recipe":
         """A validated copy of this recipe with some fields changed.

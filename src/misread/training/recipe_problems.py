@@ -79,12 +79,15 @@ def _own_tags(model: type[BaseModel]) -> set[Any]:
     return {f.default for n, f in model.model_fields.items() if n in ("type", "name")}
 
 
-def _models_below(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    """The model, and all models nested in it."""
+def _models_below(model: type[BaseModel], seen: set[type[BaseModel]] | None = None) -> Iterator[type[BaseModel]]:
+    """The model, and all models nested in it, each once: a layer may contain layers."""
+    seen = {model} if seen is None else seen
     yield model
     for field in model.model_fields.values():
         for part in _models_in(field.annotation):
-            yield from _models_below(part)
+            if part not in seen:
+                seen.add(part)
+                yield from _models_below(part, seen)
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -6,15 +6,17 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from misread.models.network import network_logits
+from misread.models.network import Network, network_logits
 from misread.training.backend import WEIGHTS, Capabilities, Weights
 from misread.training.batches import Batch
+from misread.training.cuda_graph import GraphedSteps
 from misread.training.losses import cross_entropy, make_targets
 from misread.training.optimizers import make_stepper
 from misread.training.randomness import Purpose, random_key
 from misread.training.recipe import Recipe
 
 PREDICT_BATCH = 128  # for the lesson's CNN twice as fast as 1,000, because the activations stay in the CPU cache
+GPU_PREDICT_BATCH = 2000
 OPTIMIZER = "optimizer/"
 
 
@@ -35,32 +37,53 @@ class TorchBackend:
         if mixed and not self.mixed:
             note += ("; " if note else "") + f"bf16 is not fast on this {device.type}"
         self.capabilities = Capabilities("torch", "mixed" if self.mixed else "float32", str(torch.__version__), note)
-        if recipe is not None:
-            self.loss = recipe.loss
-            self.optimizer = make_stepper(recipe.optimizer, network.parameters())
+        self.draws = not isinstance(network, Network) or any(isinstance(m, nn.Dropout) for m in network.modules())
+        self.predict_batch = PREDICT_BATCH if device.type == "cpu" else GPU_PREDICT_BATCH
+        if device.type == "cuda":  # the images are channels-last as they come
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if recipe is None:
+            return
+        self.loss = recipe.loss
+        self.optimizer = make_stepper(recipe.optimizer, network.parameters(), self.mixed)
+        self.graphed_steps: GraphedSteps | None = None
+        if device.type == "cuda" and self.optimizer.capturable and isinstance(network, Network):
+            resident = recipe.augmentation is None and recipe.image_scales == (1.0,)
+            self.graphed_steps = GraphedSteps(self._take_step, self._seed_step, device, resident)
 
     def step(self, batch: Batch, rates: Sequence[float]) -> tuple[Tensor, Tensor]:
         self.network.train()
+        if self.graphed_steps:
+            return self.graphed_steps.take(batch, rates)
         losses = torch.empty(len(rates), device=self.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        for step, (rows, rate) in enumerate(zip(batch.rows.split(batch.size), rates, strict=True), batch.first_step):
-            # random numbers inside the network, such as dropout, depend only on the step
-            seed_generators(random_key(self.seed, Purpose.DROPOUT, step), self.device)
-            labels = batch.labels[rows]
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
-                logits = network_logits(self.network, batch.images[rows])
-            targets = make_targets(labels, self.loss, logits.shape[1])
-            loss = cross_entropy(logits.float(), targets, self.loss.label_smoothing)
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step(rate, step + 1)
-            losses[step - batch.first_step] = loss.detach()
-            correct += (logits.argmax(dim=1) == labels).sum()
+        for step, (rows, rate) in enumerate(zip(batch.rows.split(batch.size), rates, strict=True)):
+            number = batch.first_step + step
+            self._seed_step(number)
+            losses[step], right = self._take_step(batch.images[rows], batch.labels[rows], rate, number + 1)
+            correct += right
         return losses, correct
+
+    def _seed_step(self, number: int) -> None:
+        """Random numbers inside the network, such as dropout, depend only on the step, counted from 0."""
+        if self.draws:
+            seed_generators(random_key(self.seed, Purpose.DROPOUT, number), self.device)
+
+    def _take_step(
+        self, images: Tensor, labels: Tensor, rate: float | Tensor, number: int | Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """One step on images (B, H, W, C) uint8. number: of the step, counted from 1. Returns loss and correct, ()."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
+            logits = network_logits(self.network, images)
+        targets = make_targets(labels, self.loss, logits.shape[1])
+        loss = cross_entropy(logits.float(), targets, self.loss.label_smoothing)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step(rate, number)
+        return loss.detach(), (logits.argmax(dim=1) == labels).sum()
 
     def logits(self, images: Tensor) -> Tensor:
         with evaluating(self.network):
-            parts = [network_logits(self.network, part) for part in images.split(PREDICT_BATCH)]
+            parts = [network_logits(self.network, part) for part in images.split(self.predict_batch)]
             return torch.cat(parts).float()
 
     def features(self, images: Tensor) -> Tensor:
@@ -70,7 +93,7 @@ class TorchBackend:
         parts = []
         try:
             with evaluating(self.network):
-                for part in images.split(PREDICT_BATCH):
+                for part in images.split(self.predict_batch):
                     logits = network_logits(self.network, part)
                     parts.append((inputs[-1] if layer else logits).float())
                     inputs.clear()
@@ -99,13 +122,19 @@ class TorchBackend:
         return layer if len(inputs) == 2 and outputs == logits.shape else None
 
     def weights(self) -> Weights:
-        return {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+        return {
+            name: tensor.detach().clone(memory_format=torch.contiguous_format)
+            for name, tensor in self.network.state_dict().items()
+        }
 
     def load_weights(self, weights: Weights) -> None:
         self.network.load_state_dict(weights)
 
     def state_dict(self) -> Weights:
-        moments = {OPTIMIZER + name: tensor.clone() for name, tensor in self.optimizer.moments().items()}
+        moments = {
+            OPTIMIZER + name: tensor.clone(memory_format=torch.contiguous_format)
+            for name, tensor in self.optimizer.moments().items()
+        }
         return {**{WEIGHTS + name: tensor for name, tensor in self.weights().items()}, **moments}
 
     def load_state_dict(self, state: Weights) -> None:

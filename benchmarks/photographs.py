@@ -1,0 +1,202 @@
+"""The recipes for photographs: accuracy on carved images, seconds, and the spread over seeds; beside peers if asked.
+
+Run it as `.venv/bin/python benchmarks/photographs.py PICTURES --recipes photo-fast photo --seeds 3 --peers torch`.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import misread
+from bench import OWN_PYTHON, PEERS_PYTHON
+from children import answers_of, say
+from machine import measure_machine
+from misread.analysis.intervals import describe
+from misread.data.image_set import ImageSet, build_image_set
+from misread.data.splits import carve
+from misread.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILLION, Picture, percent, plain_axes
+from misread.training.recipe import load_recipe
+from results_file import RESULTS, write_json
+
+RECIPES = ("photo-fast", "photo", "photo-accurate")
+TEST_FRACTION = 0.1
+SPLIT_SEED = 0  # of the carved test images, the same for all
+PEERS_HERE = Path(__file__).resolve().parent / "peers"
+PEERS: Mapping[str, tuple[Path, str, Mapping[str, str]]] = {
+    "torch": (OWN_PYTHON, "torch_photographs.py", {}),
+    "keras-jax": (PEERS_PYTHON, "keras_photographs.py", {"KERAS_BACKEND": "jax"}),
+    "keras-tensorflow": (PEERS_PYTHON, "keras_photographs.py", {"KERAS_BACKEND": "tensorflow"}),
+}
+COLOURS = {"misread": BLUE, "torch": VERMILLION, "keras-jax": GREEN, "keras-tensorflow": ORANGE}
+
+
+def main() -> int:
+    args = parse_arguments()
+    if args.draw:
+        draw([json.loads(path.read_text(encoding="utf-8")) for path in args.draw]).save(args.picture)
+        return 0
+    if args.data is None:
+        print("Name the pictures: a folder, or an .npz file.", file=sys.stderr)
+        return 2
+    if missing := sorted({str(PEERS[peer][0]) for peer in args.peers if not PEERS[peer][0].exists()}):
+        print(f"{', '.join(missing)} is missing. Make it first: make .venv-peers/done", file=sys.stderr)
+        return 2
+    try:
+        recipes = {name: load_recipe(name) for name in args.recipes}  # reports a bad name before the first training
+        images = carved_images(args.data)
+    except misread.MisreadError as error:
+        print(error, file=sys.stderr)
+        return 2
+    rows: list[dict[str, Any]] = []
+    machine = measure_machine()
+    for seed in range(args.seeds):
+        for name in recipes:
+            rows.append({"who": "misread", "recipe": name, "seed": seed, **train(images, name, seed)})
+            tell(rows[-1])
+            rows += peer_rows(images, args.peers, rows[-1])
+    results = {
+        "date": time.strftime("%Y-%m-%d"),
+        "data": images.name,
+        "n_train": len(images.train),
+        "n_test": len(images.test),
+        "machine": machine,
+        "summary": summary(rows),
+        "rows": rows,
+    }
+    write_json(args.out, results)
+    print(table(results))
+    return 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Accuracy and seconds of the recipes for photographs.")
+    parser.add_argument(
+        "data", nargs="?", help="a folder of pictures or an .npz file; a tenth of it is carved for the test"
+    )
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES), metavar="RECIPE")
+    parser.add_argument("--seeds", type=int, default=3, metavar="K", help="the seeds are 0 to K-1")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=[], metavar="NAME", help=", ".join(PEERS))
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS / f"photographs-{time.strftime('%Y-%m-%d')}.json", metavar="FILE"
+    )
+    parser.add_argument("--draw", type=Path, nargs="+", metavar="FILE", help="measure nothing; draw these results")
+    parser.add_argument("--picture", type=Path, default=Path("docs/images/photographs.png"), metavar="FILE")
+    return parser.parse_args()
+
+
+def carved_images(data: str) -> ImageSet:
+    """All training images of the data, also those that `load` carved for a test, with a tenth carved here."""
+    loaded = misread.load(data)
+    parts = [loaded.train, loaded.test] if loaded.carved_test else [loaded.train]
+    images = np.concatenate([np.asarray(part.images) for part in parts])
+    labels = np.concatenate([part.labels for part in parts])
+    train, test = carve(labels, TEST_FRACTION, SPLIT_SEED)
+    splits = {"train": (images[train], labels[train]), "test": (images[test], labels[test])}
+    return build_image_set(loaded.name, splits, class_names=loaded.class_names)
+
+
+def train(images: ImageSet, recipe: str, seed: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as out:
+        run = misread.train(images, recipe, seed=seed, out=out, progress=False)
+    record = run.record
+    engine = f"{record.engine.name} {record.engine.precision}"
+    return {
+        "accuracy": run.metrics["test"]["accuracy"],
+        "fit_seconds": record.timing.fit_seconds,
+        "evaluate_seconds": record.timing.evaluate_seconds,
+        "note": f"{record.epochs_trained} epochs, {engine}",
+    }
+
+
+def peer_rows(images: ImageSet, peers: Iterable[str], ours: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each peer, trained on the same images for as many seconds as misread took."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "photographs.npz"
+        for peer in peers:
+            if not data.exists():
+                train, test = images.train, images.test
+                np.savez(data, x_train=train.images, y_train=train.labels, x_test=test.images, y_test=test.labels)
+            python, script, variables = PEERS[peer]
+            command = [python, PEERS_HERE / script, "--data", data, "--seed", str(ours["seed"])]
+            answers = answers_of([*command, "--seconds", str(ours["fit_seconds"])], variables)
+            rows.append({"who": peer, "recipe": ours["recipe"], "seed": ours["seed"], **answers})
+            tell(rows[-1])
+    return rows
+
+
+def tell(row: Mapping[str, Any]) -> None:
+    said = row.get("failed") or f"{row['accuracy']:.2%} in {row['fit_seconds']:.1f} s ({row['note']})"
+    say(f"{row['recipe']}, seed {row['seed']}, {row['who']}: {said}")
+
+
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each recipe and contestant the accuracies' mean and spread, and the median of the seconds."""
+    lines = []
+    for recipe, who in dict.fromkeys((row["recipe"], row["who"]) for row in rows):
+        done = [r for r in rows if (r["recipe"], r["who"]) == (recipe, who) and "failed" not in r]
+        if done:
+            accuracies, seconds = [r["accuracy"] for r in done], [r["fit_seconds"] for r in done]
+            spread = describe(accuracies) if len(done) > 1 else {"mean": accuracies[0], "count": 1}
+            lines.append({"recipe": recipe, "who": who, "accuracy": spread, "fit_seconds": statistics.median(seconds)})
+    return lines
+
+
+def table(results: Mapping[str, Any]) -> str:
+    lines = [
+        f"{results['data']}: {results['n_train']:,} images to train, {results['n_test']:,} carved to test",
+        "",
+        "| recipe | | seeds | test accuracy | training, s |",
+        "|---|---|---:|---|---:|",
+    ]
+    for row in results["summary"]:
+        accuracy = row["accuracy"]
+        spread = f" ± {accuracy['standard_deviation']:.2%}" if "standard_deviation" in accuracy else ""
+        cells = [f"`{row['recipe']}`", row["who"], accuracy["count"], f"{accuracy['mean']:.2%}{spread}"]
+        lines.append(f"| {' | '.join(map(str, cells))} | {row['fit_seconds']:.1f} |")
+    return "\n".join(lines)
+
+
+def draw(all_results: list[dict[str, Any]]) -> Picture:
+    """Accuracy against seconds of training, a line for each contestant and a dot for each training."""
+    picture = Picture(7, 4.2, layout="constrained")
+    axes = picture.subplots()
+    rows = [row for results in all_results for row in results["rows"] if "failed" not in row]
+    lines = [line for results in all_results for line in results["summary"]]
+    for who in dict.fromkeys(row["who"] for row in rows):
+        colour = COLOURS.get(who, GREY)
+        dots = [(r["fit_seconds"], r["accuracy"]) for r in rows if r["who"] == who]
+        axes.scatter(*zip(*dots, strict=True), s=14, color=colour, alpha=0.4)
+        means = sorted(
+            (line["fit_seconds"], line["accuracy"]["mean"], line["recipe"]) for line in lines if line["who"] == who
+        )
+        axes.plot([m[0] for m in means], [m[1] for m in means], marker="o", color=colour, label=who)
+        for seconds, mean, recipe in means if who == "misread" else ():
+            axes.annotate(recipe, (seconds, mean), (0, 8), textcoords="offset points", ha="right", color=BLACK)
+    plain_axes(axes)
+    axes.set_xscale("log")
+    axes.set_xlabel("seconds of training, two cores" if _cores(all_results) == 2 else "seconds of training")
+    axes.set_ylabel("accuracy on carved images")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_major_formatter(percent)
+    axes.margins(x=0.15, y=0.12)
+    axes.legend(frameon=False, loc="lower right")
+    return picture
+
+
+def _cores(all_results: list[dict[str, Any]]) -> int | None:
+    """The number of threads, if all results have the same."""
+    threads = {results["machine"]["threads"] for results in all_results}
+    return threads.pop() if len(threads) == 1 else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
