@@ -82,6 +82,7 @@ def result_lines(run: Run) -> list[str]:
         f"{timing.total_seconds:.2f} s) on {record.environment.device}, {threads} thread{'s' if threads > 1 else ''}"
     )
     lines.append(f"Test {accuracy_line(test)}")
+    lines += run.predictions().accuracy_warnings()
     if "test_fixed" in run.metrics:
         lines.append(f"On the fixed labels: {accuracy_line(run.metrics['test_fixed'])}")
     lines += record.label_patch.notes if record.label_patch else ()

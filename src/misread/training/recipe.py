@@ -159,6 +159,7 @@ class Recipe(Spec):
     seconds: PositiveFloat | None = None  # of training time, instead of epochs; the schedule follows it
     batch_size: Positive = 32
     precision: Literal["float32", "mixed"] = "float32"
+    class_balance: Annotated[float, Field(ge=0, le=1)] = 0.0  # 0: classes as frequent as in the data; 1: all equally
     top_k: Positive | None = None  # also report how often the label is among the k most probable classes
     loss: Loss = Loss()
     optimizer: Optimizer = Adam()
