@@ -78,7 +78,9 @@ def test_a_test_split_of_equal_classes_and_enough_images_gets_no_warning(
     assert "The accuracy of" not in trained.out
 
 
-def test_an_unequal_test_split_says_that_a_constant_answer_is_as_good(tmp_path: Path, cli: Callable[..., Result]) -> None:
+def test_an_unequal_test_split_says_that_a_constant_answer_is_as_good(
+    tmp_path: Path, cli: Callable[..., Result]
+) -> None:
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (600, 8, 8), dtype=np.uint8), (np.arange(600) % 20 == 0).astype(int)  # noise
     np.savez(tmp_path / "noise.npz", x_train=images, y_train=labels, x_test=images[:300], y_test=labels[:300])

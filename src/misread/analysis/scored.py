@@ -165,7 +165,7 @@ class Scored:
         return self._with(probs=apply_temperature(self.probs, temperature))
 
     def accuracy_warnings(self) -> list[str]:
-        """Why the accuracy may mislead, a sentence each: frequent classes, or few images. Empty if there is no reason."""
+        """Why the accuracy may mislead, a sentence each; empty if there is no reason."""
         return accuracy_warnings(self.labels, self.predicted, self.class_names)
 
     def metrics(self, top_k: int | None = None) -> dict[str, float | int]:

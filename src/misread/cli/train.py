@@ -24,9 +24,21 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            "--recipe", "-r", help="A recipe's name or a TOML file. [default: tutorial-mlp]", show_default=False
+            "--recipe",
+            "-r",
+            help="A recipe's name or a TOML file. [default: tutorial-mlp; head with a backbone]",
+            show_default=False,
         ),
     ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A pretrained network whose features are classified: timm:NAME, timm:NAME=FILE, or a .pt2 file.",
+            show_default=False,
+        ),
+    ] = None,
+    fine_tune: Annotated[bool, typer.Option("--fine-tune", help="Also train the backbone.")] = False,
     out: options.Out = Path("runs"),
     seed: Annotated[
         int | None, typer.Option(help="Seed of weights, order, augmentation and dropout.", show_default=False)
@@ -73,7 +85,8 @@ def train(
     if resume is not None:
         from misread.runs.train import resume as resume_run
 
-        arguments = {"DATA": data, "--recipe": recipe, "--seed": seed, "--epochs": epochs, "--seconds": seconds,
+        arguments = {"DATA": data, "--recipe": recipe, "--backbone": backbone,
+                 "--seed": seed, "--epochs": epochs, "--seconds": seconds,
                  "--target": target, "--seeds": seeds, "--set": set, "--labels": labels, "--size": size}  # fmt: skip
         _refuse_with_resume([name for name, value in arguments.items() if value is not None])
         folder = find_unfinished_run(resume)
@@ -87,11 +100,12 @@ def train(
     from misread.data.load import load
     from misread.runs.seeds import train_seeds
     from misread.runs.train import train as train_run
-    from misread.training.recipe import load_recipe, parse_settings
+    from misread.training.recipe import backbone_settings, default_recipe, load_recipe, parse_settings
 
     arguments = {"seed": seed, "epochs": epochs, "seconds": seconds, "target_accuracy": target}
     settings = {**parse_settings(set or []), **{key: value for key, value in arguments.items() if value is not None}}
-    loaded = load_recipe(recipe or "tutorial-mlp", settings)  # reports a bad recipe before the data is loaded
+    settings |= backbone_settings(backbone, fine_tune)
+    loaded = load_recipe(recipe or default_recipe(settings), settings)  # reports a bad recipe before the data is loaded
     images = load(data, size=options.parse_size(size), strict=strict, progress=None if quiet else warn)
     warn(*(f"Skipped: {line}" for line in images.skipped))
     common: dict[str, Any] = {

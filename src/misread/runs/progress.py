@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from misread.data.image_set import ImageSet
+from misread.data.load_progress import Lines, to_stderr
 from misread.models.summary import Summary
 from misread.notebook import in_notebook
 from misread.runs.run import Run
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 
 
 class Progress(Callback):
-    """A callback that is also called before the training and with the finished run. This base class shows nothing."""
+    """A callback that is also called before the training and with the finished run. This base class shows nothing.
+
+    lines: called with lines about work before the training.
+    """
+
+    lines: Lines | None = None
 
     def started(
         self, data: ImageSet, recipe: Recipe, summary: Summary, n_train: int, n_val: int, validation: str
@@ -107,6 +113,7 @@ def _target_line(run: Run) -> str:
 class ConsoleProgress(Progress):
     """A line for each epoch, and in a terminal a bar within the epoch."""
 
+    lines = staticmethod(to_stderr)
     before_epoch = ""  # text before the epoch in the bar
 
     def __init__(self, console: "Console") -> None:
@@ -194,6 +201,7 @@ def pick_fold_progress(quiet: bool = False, console: "Console | None" = None) ->
 class NotebookProgress(Progress):
     """HTML below the cell that is updated: a bar, and a table with a row for each epoch."""
 
+    lines = staticmethod(to_stderr)
     COLUMNS = ("epoch", "seconds", "accuracy", "loss", "val_accuracy", "val_loss")
 
     def __init__(self) -> None:

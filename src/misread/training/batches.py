@@ -21,6 +21,8 @@ AUGMENTATION_BLOCK = (
 class Examples:
     """Labelled images on the training device: the `rows` (N,) int64 of images (M, H, W, C) uint8 and labels (M,) int64.
 
+    With a frozen backbone, `images` are features (M, D) float32.
+
     On the CPU, images in a file are not copied: `images` is the complete file, and `rows` selects from it.
     """
 
