@@ -18,8 +18,8 @@ from misread.errors import DataError
 class CacheEntry:
     """One entry of the cache.
 
-    kind:    "decoded" for the pictures of a folder, "decompressed" and "downloaded" for files of a named set, "features"
-             for features of images.
+    kind:    "decoded" for the pictures of a folder, "decompressed" and "downloaded" for files of a named set,
+             "features" for features of images.
     what:    the folder, the named set or the backbone that it belongs to; empty if this is unknown.
     bytes:   its size on disk.
     images:  the number of decoded pictures, else None.
