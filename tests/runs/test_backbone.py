@@ -201,6 +201,13 @@ def test_a_backbone_that_cannot_be_used_is_refused(
     assert message in str(caught.value)
 
 
+def test_layers_for_images_are_refused_with_a_backbone(data: ImageSet, backbone: Path) -> None:
+    with pytest.raises(
+        RecipeError, match=r"Layer 1 \(Conv2D\).*\nWith a backbone the layers get its 24 features instead"
+    ):
+        train(data, backbone, recipe="fast")
+
+
 def test_a_backbone_and_a_network_exclude_each_other(data: ImageSet, backbone: Path) -> None:
     with pytest.raises(RecipeError, match="exclude each other"):
         train(data, backbone, network=nn.Sequential(nn.Flatten(), nn.Linear(64, 4)))

@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from misread.data.image_set import Split
+from misread.errors import RecipeError
 from misread.models.backbone import Backbone, PretrainedNetwork, n_features
 from misread.models.ensemble import Ensemble
 from misread.models.load_backbone import load_backbone
-from misread.models.network import build_network
+from misread.models.network import Network, Shape, build_network
 from misread.models.views import MeanOverViews
 from misread.training.backend import Weights
 from misread.training.batches import Examples, as_tensor
@@ -39,16 +40,26 @@ def recipe_network(
     """
     networks: list[nn.Module] = []
     backbone = backbone or recipe_backbone(recipe)
-    input_shape = (n_features(backbone, image_shape),) if backbone else image_shape
+    input_shape: Shape = (n_features(backbone, image_shape),) if backbone else image_shape
     with torch.random.fork_rng(devices=[]):
         for k in range(recipe.members):
             torch.manual_seed(recipe.member_seed(k))
-            network = build_network(recipe.layers, input_shape, n_classes)
             if backbone and recipe.backbone:
-                networks.append(PretrainedNetwork(backbone, network, frozen=not recipe.backbone.fine_tune))
+                head = _build_head(recipe, input_shape, n_classes)
+                networks.append(PretrainedNetwork(backbone, head, frozen=not recipe.backbone.fine_tune))
             else:
-                networks.append(network)
+                networks.append(build_network(recipe.layers, input_shape, n_classes))
     return joined(networks)
+
+
+def _build_head(recipe: Recipe, input_shape: Shape, n_classes: int) -> Network:
+    try:
+        return build_network(recipe.layers, input_shape, n_classes)
+    except RecipeError as error:
+        raise RecipeError(
+            f"{error}\nWith a backbone the layers get its {input_shape[0]:,} features instead of images. Use the "
+            f"recipe head, or change the layers of the recipe {recipe.name!r}."
+        ) from None
 
 
 def frozen_backbone(network: nn.Module) -> Backbone | None:
