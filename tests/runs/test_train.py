@@ -57,7 +57,9 @@ def test_a_run_folder_can_be_read_without_misread(block_set: ImageSet) -> None:
     }  # fmt: skip
     assert record["environment"]["torch"] == torch.__version__
     test = record["metrics"]["test"]
-    assert set(test) == {"loss", "accuracy", "accuracy_low", "accuracy_high", "n", "misread"}
+    assert set(test) == {
+        "loss", "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1", "n", "misread",
+    }  # fmt: skip
     assert tomllib.loads((folder / "recipe.toml").read_text())["optimizer"]["learning_rate"] == 0.01
     with (folder / "history.csv").open() as file:
         lines = list(csv.reader(file))

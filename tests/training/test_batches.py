@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.utils.class_weight import compute_class_weight
 
 from misread.training import batches as batches_module
 from misread.training.augment import augment
-from misread.training.batches import Batches, Examples, resized
+from misread.training.batches import Batches, Examples, balanced_order, resized
 from misread.training.randomness import Purpose, generator, random_key
 from misread.training.recipe import Augmentation, Recipe
 
@@ -119,6 +120,47 @@ def test_smaller_images_are_those_of_the_full_size_resized(spec: Augmentation | 
     whole = batches_of(images(), spec).take(1, 2, 3)
     assert torch.equal(batch.images[batch.rows], resized(whole.images[whole.rows], 0.5))
     assert torch.equal(batch.labels[batch.rows], whole.labels[whole.rows])
+
+
+def test_balanced_classes_are_drawn_by_scikit_learns_weights_and_their_images_equally_often() -> None:
+    labels = torch.tensor([0] * 600 + [2] * 301 + [3] * 90 + [5] * 8 + [6])[torch.randperm(1000)]  # no 1, no 4
+    order = balanced_order(labels, 1.0, torch.Generator().manual_seed(0))
+    assert len(order) == 1000
+    used = order.bincount(minlength=1000)
+    classes = labels.unique()
+    weights = compute_class_weight("balanced", classes=classes.numpy(), y=labels.numpy())
+    for label, weight in zip(classes, weights, strict=True):
+        of_class = used[labels == label]
+        assert of_class.double().mean() == pytest.approx(weight, abs=1 / len(of_class))
+        assert of_class.max() - of_class.min() <= 1
+
+
+@pytest.mark.parametrize(("balance", "shares"), [(0.0, [0.81, 0.16, 0.03]), (0.5, [9 / 14.7321, 4 / 14.7321])])
+def test_the_balance_sets_how_often_a_class_is_drawn(balance: float, shares: list[float]) -> None:
+    labels = torch.tensor([0] * 810 + [1] * 160 + [2] * 30)  # roots: 28.46, 12.65, 5.48
+    order = balanced_order(labels, balance, torch.Generator().manual_seed(0))
+    found = labels[order].bincount() / 1000
+    roots = np.array([810, 160, 30]) ** (1 - balance)
+    np.testing.assert_allclose(found, roots / roots.sum(), atol=0.001)
+    np.testing.assert_allclose(found[: len(shares)], shares, atol=0.012)
+
+
+@pytest.mark.parametrize("spec", [None, SPEC])
+def test_balanced_epochs_depend_only_on_seed_and_position(spec: Augmentation | None) -> None:
+    data, labels = images(30), torch.tensor([0] * 20 + [1] * 9 + [2])
+    recipe = Recipe(batch_size=SIZE, augmentation=spec, class_balance=1)
+
+    def fresh() -> Batches:
+        rows = torch.arange(2, 30)  # of a file whose first rows belong to another split
+        return Batches(Examples(data, labels, rows), recipe, 3)
+
+    used = fresh()
+    epochs = [seen(used, epoch, [(0, 6)]) for epoch in range(3)]
+    for label, count in ((0, 9), (1, 10), (2, 9)):
+        assert all((shown == label).sum() == count for _, shown in epochs)
+    for ours, whole in zip(seen(fresh(), 2, [(4, 1)]), epochs[2], strict=True):
+        assert torch.equal(ours, whole[20:25])
+    assert not torch.equal(epochs[0][0], epochs[1][0])
 
 
 def test_keys_of_different_purposes_and_positions_differ() -> None:

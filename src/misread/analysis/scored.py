@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from misread.analysis.checks import checked_probs, class_indices
+from misread.analysis.class_means import accuracy_warnings, class_means
 from misread.analysis.intervals import wilson_interval
 from misread.analysis.temperature import apply_temperature
 from misread.data.image_set import checked_images
@@ -163,9 +164,15 @@ class Scored:
         """The same images with their logits divided by a temperature; `calibration` fits one."""
         return self._with(probs=apply_temperature(self.probs, temperature))
 
-    def metrics(self, top_k: int | None = None) -> dict[str, float | int]:
-        """loss, accuracy with its 95% Wilson interval, n and misread, as `run.json` holds them.
+    def accuracy_warnings(self) -> list[str]:
+        """Why the accuracy may mislead, a sentence each; empty if there is no reason."""
+        return accuracy_warnings(self.labels, self.predicted, self.class_names)
 
+    def metrics(self, top_k: int | None = None) -> dict[str, float | int]:
+        """The metrics that `run.json` holds.
+
+        loss, accuracy with its 95% Wilson interval, n, misread; balanced_accuracy: the mean recall of the classes that
+        occur; macro_f1: the mean F1 of the classes that occur or were predicted.
         top_k: adds `top_<k>_accuracy`, the share of images whose label is among the k most probable classes.
         """
         n, misread = len(self), int(self.misread.sum())
@@ -175,6 +182,7 @@ class Scored:
             "accuracy": (n - misread) / n if n else 0.0,
             "accuracy_low": low,
             "accuracy_high": high,
+            **class_means(self.labels, self.predicted, len(self.class_names)),
             "n": n,
             "misread": misread,
         }

@@ -81,6 +81,8 @@ def evaluate(
     if split == "train" and own:
         print_lines("Note: the run was trained on these images; the accuracy says nothing of new ones.")
     _print_headline(result, predictions)
+    if warnings := predictions.accuracy_warnings():
+        print_lines("", *warnings)
     if labels:
         print_lines("", f"On the fixed labels: {accuracy_line(result['fixed'])}", *result["label_patch"]["notes"])
     if per_class:
@@ -100,6 +102,7 @@ def _print_headline(result: dict[str, Any], predictions: "Predictions") -> None:
         f"{interval_text(result['accuracy_low'], result['accuracy_high'])})",
     ]
     lines += [f"Top-{key.split('_')[1]:<8}{value:.2%}" for key, value in result.items() if key.startswith("top_")]
+    lines.append(f"By class    {result['balanced_accuracy']:.2%} balanced accuracy, {result['macro_f1']:.2%} macro F1")
     lines.append(f"Misread     {result['misread']:,} of {result['n']:,}")
     ece = expected_calibration_error(predictions.labels, predictions.probs)
     lines.append(f"Confidence  {predictions.confidence.mean():.2%} on average; calibration error (ECE) {ece:.2%}")

@@ -28,9 +28,18 @@ def train(
             "-r",
             show_default=False,
             help="A recipe's name, a TOML file, or auto: chosen by the images. "
-            "[default: tutorial-mlp for a named data set, else auto]",
+            "[default: tutorial-mlp for a named data set, else auto; with a backbone head]",
         ),
     ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A pretrained network whose features are classified: timm:NAME, timm:NAME=FILE, or a .pt2 file.",
+            show_default=False,
+        ),
+    ] = None,
+    fine_tune: Annotated[bool, typer.Option("--fine-tune", help="Also train the backbone.")] = False,
     out: options.Out = Path("runs"),
     seed: Annotated[
         int | None, typer.Option(help="Seed of weights, order, augmentation and dropout.", show_default=False)
@@ -77,7 +86,8 @@ def train(
     if resume is not None:
         from misread.runs.train import resume as resume_run
 
-        arguments = {"DATA": data, "--recipe": recipe, "--seed": seed, "--epochs": epochs, "--seconds": seconds,
+        arguments = {"DATA": data, "--recipe": recipe, "--backbone": backbone,
+                 "--seed": seed, "--epochs": epochs, "--seconds": seconds,
                  "--target": target, "--seeds": seeds, "--set": set, "--labels": labels, "--size": size}  # fmt: skip
         _refuse_with_resume([name for name, value in arguments.items() if value is not None])
         folder = find_unfinished_run(resume)
@@ -92,10 +102,12 @@ def train(
     from misread.runs.seeds import train_seeds
     from misread.runs.train import train as train_run
     from misread.training.auto_recipe import AUTO
-    from misread.training.recipe import load_recipe, parse_settings
+    from misread.training.recipe import backbone_recipe, backbone_settings, load_recipe, parse_settings
 
     arguments = {"seed": seed, "epochs": epochs, "seconds": seconds, "target_accuracy": target}
     settings = {**parse_settings(set or []), **{key: value for key, value in arguments.items() if value is not None}}
+    settings |= backbone_settings(backbone, fine_tune)
+    recipe = recipe or backbone_recipe(settings)
     if recipe not in (None, AUTO):
         load_recipe(recipe, settings)  # reports a bad recipe before the data is loaded
     images = load(data, size=options.parse_size(size), strict=strict, progress=None if quiet else warn)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from misread.data.download import DECOMPRESSED, cache_folder
+from misread.data.feature_store import FEATURES, NAME
 from misread.data.folder_cache import FOLDERS, RECORD
 from misread.data.named import NAMED
 from misread.errors import DataError
@@ -17,14 +18,15 @@ from misread.errors import DataError
 class CacheEntry:
     """One entry of the cache.
 
-    kind:    "decoded" for the pictures of a folder, "decompressed" and "downloaded" for files of a named set.
-    what:    the folder or the named set that it belongs to; empty if this is unknown.
+    kind:    "decoded" for the pictures of a folder, "decompressed" and "downloaded" for files of a named set,
+             "features" for features of images.
+    what:    the folder, the named set or the backbone that it belongs to; empty if this is unknown.
     bytes:   its size on disk.
     images:  the number of decoded pictures, else None.
     size:    the (H, W) that they were resized to, if any.
     """
 
-    kind: Literal["decoded", "decompressed", "downloaded", "other"]
+    kind: Literal["decoded", "decompressed", "downloaded", "features", "other"]
     what: str
     path: Path
     bytes: int
@@ -34,7 +36,7 @@ class CacheEntry:
     @property
     def is_copy(self) -> bool:
         """Whether it can be recreated from other files on this machine."""
-        return self.kind in ("decoded", "decompressed")
+        return self.kind in ("decoded", "decompressed", "features")
 
     @property
     def orphaned(self) -> bool:
@@ -47,8 +49,9 @@ def cache_entries(data: str | None = None) -> list[CacheEntry]:
     root = cache_folder()
     entries = [_decoded(path) for path in _children(root / FOLDERS)]
     entries += [CacheEntry("decompressed", path.name, path, _bytes(path)) for path in _children(root / DECOMPRESSED)]
+    entries += [CacheEntry("features", _network(path), path, _bytes(path)) for path in _children(root / FEATURES)]
     for path in _children(root):
-        if path.name not in (FOLDERS, DECOMPRESSED):
+        if path.name not in (FOLDERS, DECOMPRESSED, FEATURES):
             entries.append(CacheEntry("downloaded" if path.name in NAMED else "other", path.name, path, _bytes(path)))
     if data is None:
         return entries
@@ -74,6 +77,13 @@ def _decoded(path: Path) -> CacheEntry:
         return CacheEntry("decoded", source["folder"], path, _bytes(path), images, tuple(size) if size else None)
     except (OSError, ValueError, LookupError, TypeError):  # left by a killed process, or damaged
         return CacheEntry("decoded", "", path, _bytes(path))
+
+
+def _network(path: Path) -> str:
+    try:
+        return (path / NAME).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
 
 
 def _children(folder: Path) -> list[Path]:

@@ -22,8 +22,8 @@ def to_input(images: Tensor) -> Tensor:
 
 
 def network_logits(network: nn.Module, images: Tensor) -> Tensor:
-    """Images as loaded, (B, H, W, C) uint8, through a network: logits (B, K)."""
-    x = to_input(images)
+    """Images as loaded, (B, H, W, C) uint8, or features (B, D) float32, through a network: logits (B, K)."""
+    x = to_input(images) if images.dtype == torch.uint8 else images
     if not isinstance(network, Network):  # other modules may use `view`, which needs contiguous memory
         x = x.clone(memory_format=torch.contiguous_format)
     logits: Tensor = network(x)
@@ -42,10 +42,10 @@ class Network(nn.Sequential):
     final_softmax: bool = False
 
 
-def build_network(layer_list: Sequence[specs.LayerSpec], image_shape: tuple[int, int, int], n_classes: int) -> Network:
+def build_network(layer_list: Sequence[specs.LayerSpec], image_shape: Shape, n_classes: int) -> Network:
     """A network with random initial weights from torch's global generator.
 
-    image_shape: (H, W, C).
+    image_shape: (H, W, C); or (D,) for features.
     Raises RecipeError: a layer does not fit the output of the previous one, or the last layer does not give one number
     for each class. The message names the layer.
     """

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from misread.models.backbone import PretrainedNetwork, n_features
 from misread.models.layers import Residual
 from misread.models.network import Network
 from misread.models.views import MeanOverViews
@@ -62,12 +63,16 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 
 def summarise(network: nn.Module, image_shape: tuple[int, int, int]) -> Summary:
-    """The summary of a network for (H, W, C) images. Other modules than `Network` are listed by innermost modules.
+    """The summary of a network for (H, W, C) images.
+
+    A backbone is one line. Other modules than `Network` are listed by innermost modules.
 
     Raises any error of the network for one black image.
     """
     if isinstance(network, MeanOverViews):
         return summarise(network.network, image_shape)
+    if isinstance(network, PretrainedNetwork):
+        return _with_backbone(network)
     if isinstance(network, Network):
         named, shapes = _listed(network)
     else:
@@ -100,6 +105,19 @@ def _listed(chain: Network | Residual) -> tuple[list[tuple[str, nn.Module]], dic
         named.append((name, module))
         shapes[name] = shape
     return named, shapes
+
+
+def _with_backbone(network: PretrainedNetwork) -> Summary:
+    backbone = network.backbone
+    image_shape = (*backbone.size, backbone.channels)
+    features, head, count = n_features(backbone, image_shape), summarise(network.head, image_shape), _count(backbone)
+    row = LayerRow("backbone", backbone.name.partition("=")[0], (features,), count)
+    return Summary(
+        (row, *head.layers),
+        head.parameters + count,
+        head.trainable + (0 if network.frozen else sum(p.numel() for p in backbone.parameters())),
+        head.size_bytes + sum(t.nbytes for t in [*backbone.parameters(), *backbone.buffers()]),
+    )
 
 
 def _count(module: nn.Module) -> int:

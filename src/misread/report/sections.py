@@ -50,6 +50,7 @@ def page_of(content: Content) -> Page:
 
 
 def _add_analysis(page: Page, items: Items, scored: Scored, confidence: Confidence) -> None:
+    page.notes += scored.accuracy_warnings()
     page.data["misreads"] = items.add(scored.misread_positions)
     page.sections |= {
         "headline": scored.metrics(),

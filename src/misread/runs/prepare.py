@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from misread.data.image_set import ImageSet, Split, build_image_set
 from misread.data.label_patch import FixedLabels, LabelPatch, read_patch
 from misread.data.load import load
+from misread.data.load_progress import Lines
 from misread.data.splits import carve
 from misread.errors import DataError, RecipeError
+from misread.models.backbone import Backbone
 from misread.models.network import network_logits
 from misread.training.auto_recipe import LESSON, pick_recipe
 from misread.training.backend import Backend
@@ -20,7 +22,7 @@ from misread.training.batches import Examples, scaled_size
 from misread.training.choose_backend import make_backend
 from misread.training.device import pick_device
 from misread.training.losses import resolve_loss
-from misread.training.networks import members, recipe_network
+from misread.training.networks import examples_for, frozen_backbone, members, recipe_backbone, recipe_network
 from misread.training.recipe import Recipe, load_recipe
 
 
@@ -67,9 +69,15 @@ class Job:
         """The members of an ensemble, or the one network."""
         return [self.network] if self.custom_network else members(self.network)
 
-    def examples(self) -> tuple[Examples, Examples]:
-        """The training and validation images on the device."""
-        train, val = (Examples.on(self.device, s.images, s.labels) for s in (self.splits.train, self.splits.val))
+    def examples(self, lines: Lines | None = None) -> tuple[Examples, Examples]:
+        """The training and validation images on the device; their features if the network has a frozen backbone.
+
+        lines: called with lines about the progress of features.
+        """
+        if backbone := frozen_backbone(self.network):  # also of the test split, where it shows the progress
+            for split in self.data.splits.values():
+                backbone.image_features(split.images, lines)
+        train, val = (examples_for(self.network, self.device, s) for s in (self.splits.train, self.splits.val))
         return train, val
 
     def backend(self, member: int, seed: int) -> Backend:
@@ -98,7 +106,12 @@ def prepare(
     fixed = patch.fix(images) if patch else None
     splits = training_splits(images, resolved, fixed.data if fixed else None)
     resolved = resolved.for_images(len(splits.train))
-    checked = _checked_network(network, images, resolved, splits.train).to(chosen)
+    backbone = recipe_backbone(resolved)
+    if resolved.backbone and backbone:
+        named = resolved.backbone.model_copy(update={"name": backbone.name, "sha256": backbone.sha256})
+        resolved = resolved.model_copy(update={"backbone": named})
+        backbone.to(chosen)
+    checked = _checked_network(network, images, resolved, splits.train, backbone).to(chosen)
     return Job(images, resolved, splits, fixed, checked, network is not None, chosen, why)
 
 
@@ -142,11 +155,15 @@ def training_splits(data: ImageSet, recipe: Recipe, fixed: ImageSet | None = Non
     return TrainingSplits(labelled.train.view(rest), labelled.train.take(carved), validation, True)
 
 
-def _checked_network(network: nn.Module | None, data: ImageSet, recipe: Recipe, train: Split) -> nn.Module:
+def _checked_network(
+    network: nn.Module | None, data: ImageSet, recipe: Recipe, train: Split, backbone: Backbone | None
+) -> nn.Module:
     if network is None:
         if not recipe.layers:
             raise RecipeError(f"The recipe {recipe.name!r} has no layers. Add layers, or pass a network in Python.")
-        return recipe_network(recipe, data.image_shape, data.n_classes, train.images)
+        return recipe_network(recipe, data.image_shape, data.n_classes, train.images, backbone)
+    if backbone:
+        raise RecipeError("A backbone and a network from Python exclude each other. Leave one of them out.")
     if recipe.members > 1:
         raise RecipeError(
             f"The recipe {recipe.name!r} has {recipe.members} members, but a network from Python is a single one.\n"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from misread.data.image_set import ImageSet
+from misread.data.load_progress import Lines, to_stderr
 from misread.models.summary import Summary
 from misread.notebook import in_notebook
 from misread.runs.run import Run
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 
 
 class Progress(Callback):
-    """A callback that is also called before the training and with the finished run. This base class shows nothing."""
+    """A callback that is also called before the training and with the finished run. This base class shows nothing.
+
+    lines: called with lines about work before the training.
+    """
+
+    lines: Lines | None = None
 
     def started(
         self, data: ImageSet, recipe: Recipe, summary: Summary, n_train: int, n_val: int, validation: str
@@ -85,6 +91,7 @@ def result_lines(run: Run) -> list[str]:
         f"{timing.total_seconds:.2f} s) on {record.environment.device}, {threads} thread{'s' if threads > 1 else ''}"
     )
     lines.append(f"Test {accuracy_line(test)}")
+    lines += run.predictions().accuracy_warnings()
     if "test_fixed" in run.metrics:
         lines.append(f"On the fixed labels: {accuracy_line(run.metrics['test_fixed'])}")
     lines += record.label_patch.notes if record.label_patch else ()
@@ -109,6 +116,7 @@ def _target_line(run: Run) -> str:
 class ConsoleProgress(Progress):
     """A line for each epoch, and in a terminal a bar within the epoch."""
 
+    lines = staticmethod(to_stderr)
     before_epoch = ""  # text before the epoch in the bar
 
     def __init__(self, console: "Console") -> None:
@@ -199,6 +207,7 @@ def pick_fold_progress(quiet: bool = False, console: "Console | None" = None) ->
 class NotebookProgress(Progress):
     """HTML below the cell that is updated: a bar, and a table with a row for each epoch."""
 
+    lines = staticmethod(to_stderr)
     COLUMNS = ("epoch", "seconds", "accuracy", "loss", "val_accuracy", "val_loss")
 
     def __init__(self) -> None:

@@ -86,6 +86,9 @@ def _facts(run: StoredRun) -> list[tuple[str, str]]:
                      f"Python {environment.python}; {environment.system}"),
         ("Trained", r.created),
     ]  # fmt: skip
+    if b := run.recipe.backbone:
+        trained = "fine-tuned" if b.fine_tune else "frozen"
+        facts.append(("Backbone", f"{b.name}, {trained}, SHA-256 {b.sha256[:12]}"))
     return facts + ([("Label patch", " ".join(r.label_patch.notes))] if r.label_patch else [])
 
 

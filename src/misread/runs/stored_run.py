@@ -14,13 +14,13 @@ from misread.data.geometry import Geometry, fit_picture
 from misread.data.image_set import ImageSet, Split
 from misread.data.load import load
 from misread.data.picture import read_picture
-from misread.errors import DataError, RunError
+from misread.errors import DataError, RecipeError, RunError
 from misread.models.summary import Summary, summarise
 from misread.runs import run_folder
 from misread.runs.history import History
 from misread.runs.record import RunRecord
 from misread.training.device import pick_device
-from misread.training.networks import predictor_network, recipe_network
+from misread.training.networks import predictor_network, recipe_backbone, recipe_network
 from misread.training.predict import Predictor
 from misread.training.recipe import Recipe, parse_recipe
 
@@ -116,7 +116,7 @@ class StoredRun:
                     f"The network of the run in {self.folder} is a module from Python, {record.model.network}; "
                     "open it with such a module: open_run(folder, network=...)."
                 )
-            network = recipe_network(self.recipe, record.data.image_shape, len(record.data.class_names))
+            network = self._recipe_network()
         try:
             weights = load_weights(self._read(run_folder.WEIGHTS))
             network.load_state_dict(weights)
@@ -126,6 +126,17 @@ class StoredRun:
             problems = "\n  ".join(line.strip() for line in str(error).splitlines()[1:])
             raise RunError(f"{self.folder / run_folder.WEIGHTS} does not fit the network:\n  {problems}") from None
         return predictor_network(network, self.recipe).to(self.device).eval()
+
+    def _recipe_network(self) -> nn.Module:
+        data = self.record.data
+        try:
+            backbone = recipe_backbone(self.recipe, trained=True)
+            return recipe_network(self.recipe, data.image_shape, len(data.class_names), backbone=backbone)
+        except RecipeError as error:
+            raise RunError(
+                f"The network of the run in {self.folder} cannot be built: {error}\n"
+                f"If a file of weights has moved, change backbone.name in {self.folder / run_folder.RECIPE}."
+            ) from None
 
     @cached_property
     def predictor(self) -> Predictor:

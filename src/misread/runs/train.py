@@ -28,7 +28,14 @@ from misread.training.checkpoints import Checkpoints
 from misread.training.device import using_threads
 from misread.training.fit import fit_members
 from misread.training.networks import load_members
-from misread.training.recipe import Recipe, Settings, load_recipe, parse_settings
+from misread.training.recipe import (
+    Recipe,
+    Settings,
+    backbone_recipe,
+    backbone_settings,
+    load_recipe,
+    parse_settings,
+)
 from misread.training.session import TrainState
 
 RUN_SIZE = (
@@ -40,6 +47,8 @@ def train(
     data: Any,
     recipe: str | Path | Recipe | None = None,
     *,
+    backbone: str | None = None,
+    fine_tune: bool = False,
     network: nn.Module | None = None,
     label_patch: str | Path | None = None,
     seed: int | None = None,
@@ -59,7 +68,10 @@ def train(
     data:     an image set; a name or path that `load` takes; `(images, labels)`; or Keras's
               `((x_train, y_train), (x_test, y_test))`. Labels are whole numbers (N,) or one-hot (N, K).
     recipe:   a named recipe, a TOML file, or a Recipe. `auto` chooses one that fits the images. By default it is the
-              lesson's `tutorial-mlp` for a named data set, else `auto`.
+              lesson's `tutorial-mlp` for a named data set, else `auto`; with a backbone `head`, or `fine-tune` if the
+              backbone is trained, too.
+    backbone: a pretrained network whose features the recipe's layers get: `timm:NAME`, `timm:NAME=FILE` or the path of
+              a .pt2 file; `backbone.name` of the recipe. fine_tune: also train it.
     settings: override values of the recipe, for example `{"optimizer.learning_rate": 0.01}`. The arguments `seed`,
               `epochs`, `seconds` and `target` (`target_accuracy`) are settings too.
     network:  any module that maps (B, C, H, W) float32 in [0, 1] to logits (B, K). It is trained in place, instead of
@@ -78,6 +90,8 @@ def train(
     started = time.perf_counter()
     arguments = {"seed": seed, "epochs": epochs, "seconds": seconds, "target_accuracy": target}
     overrides = {**parse_settings(settings), **{key: value for key, value in arguments.items() if value is not None}}
+    overrides |= backbone_settings(backbone, fine_tune)
+    recipe = recipe or backbone_recipe(overrides)
     if recipe not in (None, AUTO):
         load_recipe(recipe, overrides)  # reports a bad recipe before the data is loaded
     images = as_image_set(data, quiet=progress is False)
@@ -152,7 +166,7 @@ def _carry_out(
     )  # fmt: skip
     first, backend = state.member, job.backend(state.member, state.seed)
     write_start(folder, job, backend.capabilities)
-    train, val = job.examples()
+    train, val = job.examples(progress.lines)
     state.clock.fit_seconds += time.perf_counter() - begun
     with _interruptible() as interrupt:
 

@@ -23,6 +23,8 @@ AUGMENTATION_BLOCK = (
 class Examples:
     """Labelled images on the training device: the `rows` (N,) int64 of images (M, H, W, C) uint8 and labels (M,) int64.
 
+    With a frozen backbone, `images` are features (M, D) float32.
+
     On the CPU, images in a file are not copied: `images` is the complete file, and `rows` selects from it.
     """
 
@@ -65,6 +67,7 @@ class Batches:
 
     def __init__(self, examples: Examples, recipe: Recipe, seed: int) -> None:
         self.examples, self.spec, self.size, self.seed = examples, recipe.augmentation, recipe.batch_size, seed
+        self.class_balance = recipe.class_balance
         self.steps_per_epoch = -(-len(examples) // recipe.batch_size)
         self._order: tuple[int, Tensor] | None = None  # an epoch, and the order of its images, as positions
         self._mirrored: Tensor | None = None  # in even epochs; in odd ones it is the other images
@@ -89,10 +92,12 @@ class Batches:
     def _shuffled(self, epoch: int) -> Tensor:
         """(N,) int64 on the CPU: the positions of the epoch's examples, in its order."""
         if self._order is None or self._order[0] != epoch:
-            self._order = (
-                epoch,
-                torch.randperm(len(self.examples), generator=generator(self.seed, Purpose.ORDER, epoch)),
-            )
+            data, draws = self.examples, generator(self.seed, Purpose.ORDER, epoch)
+            if self.class_balance:
+                order = balanced_order(data.labels[data.rows].cpu(), self.class_balance, draws)
+            else:
+                order = torch.randperm(len(data), generator=draws)
+            self._order = epoch, order
         return self._order[1]
 
     def _augmented(self, epoch: int, start: int, stop: int) -> Tensor:
@@ -131,6 +136,25 @@ def resized(images: Tensor, scale: float) -> Tensor:
         pixels = pixels.to(torch.float32)
     smaller = F.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
     return smaller.round().to(torch.uint8).movedim(1, -1)
+
+
+def balanced_order(labels: Tensor, class_balance: float, draws: torch.Generator) -> Tensor:
+    """The N positions of an epoch, in random order. Small classes have more than their own share of them.
+
+    labels: (N,) int64. A class of n images gets a share in proportion to n ** (1 - class_balance): with 1 all classes
+    get the same. The images of a class are used equally often, give or take one.
+    Source: Kang et al. 2020 (arXiv 1910.09217), where q = 1 - class_balance.
+    """
+    counts = labels.bincount()
+    shares = torch.where(counts > 0, counts.double() ** (1 - class_balance), 0.0)
+    ends = (shares.cumsum(0) / shares.sum() * len(labels) + 0.5).floor().long()  # so that the sum is exact
+    drawn = []
+    by_class = labels.argsort(stable=True).split(counts.tolist())
+    for positions, quota in zip(by_class, ends.diff(prepend=ends.new_zeros(1)).tolist(), strict=True):
+        if quota:
+            passes = torch.rand(-(-quota // len(positions)), len(positions), generator=draws).argsort(stable=True)
+            drawn.append(positions[passes.flatten()[:quota]])
+    return torch.cat(drawn)[torch.randperm(len(labels), generator=draws)]
 
 
 def as_tensor(array: np.ndarray, device: torch.device) -> Tensor:

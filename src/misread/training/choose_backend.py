@@ -4,6 +4,8 @@ import torch
 from torch import nn
 
 from misread.engine.chain import UnknownNetwork
+from misread.models.backbone import PretrainedNetwork
+from misread.training.backbone_backend import BackboneBackend
 from misread.training.backend import Backend
 from misread.training.kernel_backend import KernelBackend
 from misread.training.recipe import Recipe
@@ -21,6 +23,8 @@ def make_backend(
 
     image_shape: (H, W, C). recipe: needed for training. seed: of dropout.
     """
+    if isinstance(network, PretrainedNetwork) and network.frozen:
+        return BackboneBackend(network, device, recipe, seed)
     if device.type != "cpu":
         return TorchBackend(network, device, recipe, seed)
     try:

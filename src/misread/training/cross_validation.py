@@ -11,11 +11,10 @@ from misread.data.image_hash import image_hashes
 from misread.data.image_set import Split
 from misread.data.splits import carve
 from misread.errors import DataError
-from misread.training.batches import Examples
 from misread.training.callbacks import Callback, drive, recipe_callbacks
 from misread.training.choose_backend import make_backend
 from misread.training.fit import fit_members
-from misread.training.networks import load_members, members, predictor_network, recipe_network
+from misread.training.networks import examples_for, load_members, members, predictor_network, recipe_network
 from misread.training.predict import Predictor
 from misread.training.recipe import Recipe
 from misread.training.session import TrainState
@@ -115,7 +114,7 @@ def _trained(
     shape, recipe = (height, width, channels), recipe.for_images(len(train))
     network = recipe_network(recipe, shape, n_classes, train.images).to(device)
     networks, state = members(network), TrainState(recipe.member_seed(0))
-    examples, val_examples = (Examples.on(device, split.images, split.labels) for split in (train, val))
+    examples, val_examples = (examples_for(network, device, split) for split in (train, val))
     events = fit_members(
         lambda member, seed: make_backend(networks[member], shape, device, recipe, seed),
         recipe,

@@ -7,36 +7,62 @@ import numpy as np
 import torch
 from torch import nn
 
+from misread.data.image_set import Split
 from misread.data.mapped_images import Images
 from misread.errors import RecipeError
+from misread.models.backbone import Backbone, PretrainedNetwork, n_features
 from misread.models.ensemble import Ensemble
 from misread.models.layers import Whitening
-from misread.models.network import build_network, to_input
+from misread.models.load_backbone import load_backbone
+from misread.models.network import Network, Shape, build_network, to_input
 from misread.models.views import MeanOverViews
 from misread.training.backend import Weights
-from misread.training.batches import as_tensor, scaled_size
+from misread.training.batches import Examples, as_tensor, scaled_size
 from misread.training.recipe import Recipe
 
 WHITENED_IMAGES = 2000  # that a whitening layer is computed from; more change nothing
 
 
+def recipe_backbone(recipe: Recipe, trained: bool = False) -> Backbone | None:
+    """The recipe's backbone, if it has one. trained: its weights do not matter if the recipe trains them.
+
+    Raises RecipeError: it cannot be loaded; see `load_backbone`.
+    """
+    spec = recipe.backbone
+    if spec is None:
+        return None
+    return load_backbone(spec.name, spec.size, spec.sha256, pretrained=not (trained and spec.fine_tune))
+
+
 def recipe_network(
-    recipe: Recipe, image_shape: tuple[int, int, int], n_classes: int, train: Images | None = None
+    recipe: Recipe,
+    image_shape: tuple[int, int, int],
+    n_classes: int,
+    train: Images | None = None,
+    backbone: Backbone | None = None,
 ) -> nn.Module:
     """A network with its initial weights, or an `Ensemble` of the recipe's members.
 
-    train: the training images (N, H, W, C) uint8, which the weights of a `Whitening` layer are computed from. Without
-           them these weights are 0, to be loaded.
+    train:    the training images (N, H, W, C) uint8, which the weights of a `Whitening` layer are computed from.
+              Without them these weights are 0, to be loaded.
+    backbone: the recipe's, if it is loaded already. A frozen one is shared by all members.
     Each member has the initial weights of a single network with the member's seed. torch's global generator is not
     changed.
-    Raises RecipeError, naming the layer: see `build_network`.
+    Raises RecipeError: see `build_network`, which names the layer, and `load_backbone`.
     """
-    networks = []
+    networks: list[nn.Module] = []
+    backbone = backbone or recipe_backbone(recipe)
+    input_shape: Shape = (n_features(backbone, image_shape),) if backbone else image_shape
     with torch.random.fork_rng(devices=[]):
         for k in range(recipe.members):
             torch.manual_seed(recipe.member_seed(k))
-            networks.append(build_network(recipe.layers, image_shape, n_classes))
-    _check_image_scales(recipe, networks[0], image_shape, n_classes)
+            if backbone and recipe.backbone:
+                head = _build_head(recipe, input_shape, n_classes)
+                networks.append(PretrainedNetwork(backbone, head, frozen=not recipe.backbone.fine_tune))
+            else:
+                networks.append(build_network(recipe.layers, input_shape, n_classes))
+    if not backbone:  # which resizes every image to the size that it needs
+        _check_image_scales(recipe, networks[0], image_shape, n_classes)
     whitening = [layer for network in networks for layer in network.modules() if isinstance(layer, Whitening)]
     if whitening and train is not None:
         whitening[0].fit(to_input(as_tensor(_sample(train), torch.device("cpu"))))
@@ -63,6 +89,30 @@ def _check_image_scales(recipe: Recipe, network: nn.Module, image_shape: tuple[i
                 "image_scales: the weights of this network depend on the size of the images. Replace its Flatten layer "
                 "by GlobalAveragePooling2D or GlobalMaxPooling2D, or leave image_scales out."
             )
+
+
+def _build_head(recipe: Recipe, input_shape: Shape, n_classes: int) -> Network:
+    try:
+        return build_network(recipe.layers, input_shape, n_classes)
+    except RecipeError as error:
+        raise RecipeError(
+            f"{error}\nWith a backbone the layers get its {input_shape[0]:,} features instead of images. Use the "
+            f"recipe head, or change the layers of the recipe {recipe.name!r}."
+        ) from None
+
+
+def frozen_backbone(network: nn.Module) -> Backbone | None:
+    """The backbone of a network, or of an ensemble's members, if it has one that never changes."""
+    first = members(network)[0]
+    return first.backbone if isinstance(first, PretrainedNetwork) and first.frozen else None
+
+
+def examples_for(network: nn.Module, device: torch.device, split: Split) -> Examples:
+    """What the network is trained or validated on: the images of a split, or their features by a frozen backbone."""
+    if backbone := frozen_backbone(network):
+        features, labels = backbone.image_features(split.images).to(device), as_tensor(split.labels, device)
+        return Examples(features, labels, torch.arange(len(labels), device=device))
+    return Examples.on(device, split.images, split.labels)
 
 
 def joined(networks: Sequence[nn.Module]) -> nn.Module:

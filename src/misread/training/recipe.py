@@ -165,6 +165,21 @@ class ViewAveraging(Spec):
     flip: bool = False
 
 
+class Backbone(Spec):
+    """A pretrained network in front of the layers, which then get its features instead of images.
+
+    name:      `timm:NAME`, `timm:NAME=FILE` or the path of a .pt2 file; see `load_backbone`.
+    size:      the side that images are resized to; the network's own by default.
+    fine_tune: also train the backbone. Otherwise it never changes, and the features are computed once.
+    sha256:    of the weights; set when a training begins, and checked whenever they are loaded again.
+    """
+
+    name: str
+    size: Positive | None = None
+    fine_tune: bool = False
+    sha256: str = ""
+
+
 class Recipe(Spec):
     """All settings of a training. Fields that are left out have Keras's defaults."""
 
@@ -177,6 +192,7 @@ class Recipe(Spec):
     batch_size: Positive = 32
     image_scales: Annotated[tuple[ImageScale, ...], Field(min_length=1)] = (1.0,)  # for equal parts of the training
     precision: Literal["float32", "mixed"] = "float32"
+    class_balance: Annotated[float, Field(ge=0, le=1)] = 0.0  # 0: classes as frequent as in the data; 1: all equally
     top_k: Positive | None = None  # also report how often the label is among the k most probable classes
     loss: Loss = Loss()
     optimizer: Optimizer = Adam()
@@ -188,6 +204,7 @@ class Recipe(Spec):
     weight_averaging: WeightAveraging | None = None
     test_time_augmentation: ViewAveraging | None = None
     members: Positive = 1  # networks whose probabilities are averaged
+    backbone: Backbone | None = None
     layers: tuple[LayerSpec, ...] = ()
 
     def model_post_init(self, context: Any, /) -> None:
@@ -201,6 +218,13 @@ class Recipe(Spec):
                 )
             if self.members > 1:
                 raise ValueError(f"members: an ensemble cannot stop early; leave {stopping} out, or set members to 1")
+        if self.augmentation and self.backbone and not self.backbone.fine_tune:
+            raise ValueError(
+                "augmentation: the features of a frozen backbone are computed once, from unchanged images; leave "
+                "augmentation out, or set backbone.fine_tune to true"
+            )
+        if self.members > 1 and self.backbone and self.backbone.fine_tune:
+            raise ValueError("members: a backbone is fine-tuned in a single network; set members to 1")
         if self.seconds is not None and self.members > 1:
             raise ValueError("seconds: members need a known number of steps; set members to 1, or set epochs")
 
@@ -256,6 +280,20 @@ def parse_settings(settings: Settings) -> dict[str, Any]:
             raise RecipeError(f"The setting {text!r} is not of the form key=value, like optimizer.learning_rate=0.01.")
         parsed[key.strip()] = _value(value)
     return parsed
+
+
+def backbone_settings(backbone: str | None, fine_tune: bool) -> dict[str, Any]:
+    """The settings for a backbone. Raises RecipeError: there is none to fine-tune."""
+    if fine_tune and not backbone:
+        raise RecipeError("There is no backbone to fine-tune. Name one, for example --backbone timm:resnet18.")
+    return {"backbone.name": backbone, "backbone.fine_tune": fine_tune} if backbone else {}
+
+
+def backbone_recipe(settings: Mapping[str, Any]) -> str | None:
+    """The recipe for the backbone in these settings, if none is named. None without a backbone."""
+    if not settings.get("backbone.name"):
+        return None
+    return "fine-tune" if settings.get("backbone.fine_tune") else "head"
 
 
 def load_recipe(recipe: str | Path | Recipe, settings: Settings = ()) -> Recipe:
