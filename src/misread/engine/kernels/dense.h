@@ -10,6 +10,7 @@
 #include "adam.h"
 #include "arena.h"
 #include "dropout.h"
+#include "full.h"
 #include "input_gradient.h"
 #include "norm.h"
 #include "simd.h"
@@ -20,6 +21,8 @@ struct Dense {
     int64_t inputs, units, batch, threads;
     bool relu, mixed;
     int64_t batch_p;         // the batch in whole vectors
+    int64_t pairs;           // of the batch's images
+    int64_t stride;          // between the rows of x: an odd number of cache lines, so that a column fits the cache
     int64_t vectors, width;  // of a block of units; width = vectors * VL
     int64_t blocks;
     int64_t parts;    // copies of gx
@@ -29,27 +32,33 @@ struct Dense {
     Params biases;    // (blocks, width); not with a normalisation
     Norm norm;        // of blocks * width units
     float *zeros;     // (blocks, width): where a normalised layer's sums begin
-    float *x;         // (batch, inputs), after dropout
+    float *x;         // (batch, stride), after dropout; what fills up a row is zero
     Rows rows;        // of x
     Columns columns;  // of x
+    Pair *x_pairs;    // (batch, stride / 2): x in pairs of inputs, where its blocks are full; only if mixed
+    Pair *x_joined;   // (pairs, stride): x in pairs of images, the same; only if mixed
     float *out;       // (blocks, batch, width): the outputs; of the last layer the logits
     float *raw;       // (blocks, batch, width): the outputs before a normalisation
     float *gout;      // (blocks, batch, width): the gradient of the loss by `out`
     float *gx;        // (parts, inputs, batch_p): by x; the sum of the parts
     float *scratch;   // (threads, MAX_VECTORS * VL, batch_p): one block of gout with units first
+    Pair *g_joined;   // (threads, pairs, MAX_VECTORS * VL): one block of gout in pairs of images; only if mixed
 
     void plan(Arena &arena, const Spec &spec, int64_t batch, int64_t threads, bool trains, bool mixed) {
         inputs = spec.in_c, units = spec.units, relu = spec.relu;
         this->batch = batch, this->threads = threads, this->mixed = mixed;
-        batch_p = round_up(batch, VL);
+        batch_p = round_up(batch, VL), pairs = (batch + 1) / 2;
+        stride = (round_up(inputs, 16) / 16 | 1) * 16;
         vectors = units > 2 * VL * threads ? 4 : units > VL * threads ? 2 : 1;
         width = vectors * VL;
         blocks = (units + width - 1) / width;
         parts = by_blocks() ? threads : 1;
         weights.plan(arena, {blocks, inputs, width}, trains);
-        arena.plan(x, {batch, inputs});
+        arena.plan(x, {batch, stride});
         arena.plan(out, {blocks, batch, width});
-        rows.plan(arena, batch, inputs);
+        rows.plan(arena, batch, inputs, mixed);
+        x_pairs = x_joined = g_joined = nullptr;
+        if (mixed) arena.plan(x_pairs, {batch, stride / 2});
         if (spec.normalised) {
             norm.plan(arena, spec, blocks * width, 1, trains);
             arena.plan(zeros, {blocks, width});
@@ -61,7 +70,10 @@ struct Dense {
         arena.plan(gout, {blocks, batch, width});
         arena.plan(gx, {parts, inputs, batch_p});
         arena.plan(scratch, {threads, MAX_VECTORS * VL, batch_p});
-        columns.plan(arena, batch, inputs);
+        columns.plan(arena, batch, rows, mixed);
+        if (!mixed) return;
+        arena.plan(x_joined, {pairs, stride});
+        arena.plan(g_joined, {threads, pairs, MAX_VECTORS * VL});
     }
 
     // Work is shared by blocks of units where that is even; otherwise by images (forward) or inputs (backward).
@@ -72,6 +84,29 @@ struct Dense {
 
     // The place of an output in `out`, `raw` and `gout`.
     int64_t output(int64_t image, int64_t unit) const { return (unit / width * batch + image) * width + unit % width; }
+
+    // Look for zeros in x, image by image.
+    void list_rows(Range images) const {
+        rows.list(x, stride, images);
+        for (int64_t b = images.from; mixed && b < images.to; b++)
+            for (int64_t block = 0; block < rows.blocks; block++) {
+                if (!rows.full(b, block)) continue;
+                Range these = inputs_of(block, inputs);
+                for (int64_t k = these.from; k < these.to; k += VL)
+                    store_half((Half *)(x_pairs + b * stride / 2) + k, load(x + b * stride + k));
+            }
+    }
+
+    // And then for this thread's inputs, over n images.
+    void list_columns(int thread, int64_t n) const {
+        Range mine = share(rows.blocks, thread, threads);
+        columns.list(rows, n, mine);
+        for (int64_t block = mine.from; mixed && block < mine.to; block++) {
+            if (!columns.full[block]) continue;
+            Range these = inputs_of(block, inputs);
+            join_rows(x + these.from, n, stride, round_up(these.to - these.from, VL), x_joined + these.from);
+        }
+    }
 
     // x * weights + biases for n images, then ReLU unless a normalisation follows. Needs the rows of all of them.
     void forward(int thread, int64_t n, int64_t step) const {
@@ -123,7 +158,7 @@ struct Dense {
     void backward(int thread, int64_t n, bool need_gx, int64_t step, const Adam &adam) const {
         bool whole = by_blocks();
         Range mine = whole ? share(blocks, thread, threads) : Range{0, blocks};
-        Range inputs_mine = whole ? Range{0, inputs} : share(inputs, thread, threads);
+        Range inputs_mine = whole ? Range{0, rows.blocks} : share(rows.blocks, thread, threads);
         auto run = vectors == 4   ? &Dense::backward_block<4>
                    : vectors == 2 ? &Dense::backward_block<2>
                                   : &Dense::backward_block<1>;
@@ -135,7 +170,7 @@ struct Dense {
     // are zero, through ReLU or dropout, pass nothing back.
     void gather_gradient(int64_t b, int64_t k0, int64_t k1, float *to) const {
         float scale = dropout.scale();
-        const float *x_row = x + b * inputs;
+        const float *x_row = x + b * stride;
         for (int64_t k = k0; k < k1; k++) to[k - k0] = gx[k * batch_p + b];
         for (int64_t part = 1; part < parts; part++)
             for (int64_t k = k0; k < k1; k++) to[k - k0] += gx[(part * inputs + k) * batch_p + b];
@@ -151,61 +186,113 @@ struct Dense {
     // NB blocks at once, from `block` on: more sums in registers for each input that is looked up.
     template <int NV, int NB> void forward_blocks(int64_t block, Range images) const {
         const int W = NV * VL;
-        const float *first = norm.on ? zeros : biases.w;
-        const int64_t next_w = inputs * W, next_out = batch * W;
+        const int64_t next_w = inputs * W;
         const float *w = weights.w + block * next_w;
-        float *to = out + block * next_out;
         const int64_t lines = INPUT_BLOCK * W / 16, each = lines / (images.to - images.from + 1) + 1;  // of 64 bytes
-        for (int64_t part = 0; part < rows.blocks; part++)
+        for (int64_t part = 0; part < rows.blocks; part++) {
+            int64_t full[FULL_ROWS], n_full = 0;  // images whose inputs are full here, until there are enough of them
+            Pair joined[HAS_BF16 ? NB * INPUT_BLOCK / 2 * W : 1];  // (NB, INPUT_BLOCK / 2, W): the weights in bf16
+            bool has_joined = false;
             for (int64_t b = images.from; b < images.to; b++) {
                 // the processor does not foresee which weights are read: ask for those of the next part
                 for (int64_t i = (b - images.from) * each, n = 0; n < each && i < lines && part + 1 < rows.blocks;
                      i++, n++)
                     UNROLL(j, NB) __builtin_prefetch(w + j * next_w + (part + 1) * INPUT_BLOCK * W + i * 16);
-                const int32_t *starts = rows.starts + b * (rows.blocks + 1), *at = rows.at + b * inputs;
-                const float *value = rows.value + b * inputs;
-                V sum[NB][NV];
-                UNROLL(i, NB)
-                    UNROLL(j, NV)
-                        sum[i][j] = load(part ? to + i * next_out + b * W + j * VL : first + (block + i) * W + j * VL);
-                for (int64_t k = starts[part]; k < starts[part + 1]; k++) {
-                    const float *row = w + (int64_t)at[k] * W;
-                    V x = splat(value[k]);
-                    UNROLL(i, NB)
-                        UNROLL(j, NV) sum[i][j] += x * load(row + i * next_w + j * VL);
+                if (rows.full(b, part)) {
+                    full[n_full++] = b;
+                    if (mixed && !has_joined) join_weights<NV, NB>(block, part, joined);
+                    has_joined = true;
+                    if (n_full == FULL_ROWS) forward_full<NV, NB, FULL_ROWS>(block, part, full, n_full, joined);
+                    n_full %= FULL_ROWS;
+                } else {
+                    forward_sparse<NV, NB>(block, part, b);
                 }
-                bool rectify = relu && !norm.on && part + 1 == rows.blocks;
-                UNROLL(i, NB)
-                    UNROLL(j, NV) {
-                        V y = sum[i][j];
-                        if (rectify) y = rectified(y);
-                        store(to + i * next_out + b * W + j * VL, y);
-                    }
             }
+            if (n_full) forward_full<NV, NB, FULL_ROWS - 1>(block, part, full, n_full, joined);
+        }
     }
 
-    // For one block of units and some of the inputs.
+    // What one part of image b's inputs adds, zeros left out.
+    template <int NV, int NB> INLINE_METHOD void forward_sparse(int64_t block, int64_t part, int64_t b) const {
+        const int W = NV * VL;
+        const float *w = weights.w + block * inputs * W;
+        const int32_t *starts = rows.starts + b * (rows.blocks + 1), *at = rows.at + b * inputs;
+        const float *value = rows.value + b * inputs;
+        V sums[NB][NV];
+        UNROLL(i, NB) begin_sums(sums[i], block + i, part, b);
+        for (int64_t k = starts[part]; k < starts[part + 1]; k++) {
+            const float *row = w + (int64_t)at[k] * W;
+            V x = splat(value[k]);
+            UNROLL(i, NB)
+                UNROLL(j, NV) sums[i][j] += x * load(row + i * inputs * W + j * VL);
+        }
+        UNROLL(i, NB) end_sums(sums[i], block + i, part, b);
+    }
+
+    // What one part adds for n images, at most N, all values. `joined`: the part's weights in pairs of inputs.
+    template <int NV, int NB, int N>
+    void forward_full(int64_t block, int64_t part, const int64_t *images, int64_t n, const Pair *joined) const {
+        if (n < N) {
+            if constexpr (N > 1) forward_full<NV, NB, N - 1>(block, part, images, n, joined);
+            return;
+        }
+        const int W = NV * VL;
+        Range these = inputs_of(part, inputs);
+        for (int64_t i = 0; i < NB; i++) {
+            V sums[N][NV];
+            UNROLL(r, N) begin_sums(sums[r], block + i, part, images[r]);
+            if (HAS_BF16 && mixed) {
+                const Pair *rows_of[N];
+                UNROLL(r, N) rows_of[r] = x_pairs + (images[r] * stride + these.from) / 2;
+                add_products(sums, rows_of, 1, joined + i * INPUT_BLOCK / 2 * W, (these.to - these.from + 1) / 2);
+            } else {
+                const float *rows_of[N], *w = weights.w + ((block + i) * inputs + these.from) * W;
+                UNROLL(r, N) rows_of[r] = x + images[r] * stride + these.from;
+                add_products(sums, rows_of, 1, w, these.to - these.from);
+            }
+            UNROLL(r, N) end_sums(sums[r], block + i, part, images[r]);
+        }
+    }
+
+    template <int NV, int NB> void join_weights(int64_t block, int64_t part, Pair *joined) const {
+        Range these = inputs_of(part, inputs);
+        for (int64_t i = 0; i < NB; i++)
+            join_rows(weights.w + ((block + i) * inputs + these.from) * NV * VL, these.to - these.from, NV * VL, NV * VL,
+                      joined + i * INPUT_BLOCK / 2 * NV * VL);
+    }
+
+    // The sums of image b and one block of units, as the parts before left them; the first begins with the biases.
+    template <int NV> INLINE_METHOD void begin_sums(V (&sums)[NV], int64_t block, int64_t part, int64_t b) const {
+        const float *first = (norm.on ? zeros : biases.w) + block * NV * VL;
+        const float *from = part ? out + (block * batch + b) * NV * VL : first;
+        UNROLL(j, NV) sums[j] = load(from + j * VL);
+    }
+
+    template <int NV> INLINE_METHOD void end_sums(V (&sums)[NV], int64_t block, int64_t part, int64_t b) const {
+        bool rectify = relu && !norm.on && part + 1 == rows.blocks;
+        UNROLL(j, NV) {
+            V y = sums[j];
+            if (rectify) y = rectified(y);
+            store(out + (block * batch + b) * NV * VL + j * VL, y);
+        }
+    }
+
+    // For one block of units and some blocks of inputs.
     template <int NV>
     void backward_block(int thread, int64_t n, int64_t block, Range mine, bool first, bool need_gx,
                         const Adam &adam) const {
         const int W = NV * VL;
-        const int64_t base = block * inputs * W;
         const float *g = gout + block * batch * W;
-        float *units_first = scratch + thread * MAX_VECTORS * VL * batch_p;
-        float *gx_mine = gx + (parts > 1 ? thread : 0) * inputs * batch_p;
-        if (need_gx) transpose_gradient(g, W, n, batch_p, units_first, mixed);
-        for (int64_t k0 = mine.from; k0 < mine.to; k0 += INPUT_GROUP) {
-            int64_t k1 = k0 + INPUT_GROUP < mine.to ? k0 + INPUT_GROUP : mine.to;
-            const float *w = weights.w + base;
-            if (need_gx && k1 - k0 == INPUT_GROUP)
-                add_input_gradients<INPUT_GROUP>(w + k0 * W, W, units_first, gx_mine + k0 * batch_p, batch_p, first,
-                                                 mixed);
-            else if (need_gx)
-                for (int64_t k = k0; k < k1; k++)
-                    add_input_gradients<1>(w + k * W, W, units_first, gx_mine + k * batch_p, batch_p, first, mixed);
-            for (int64_t k = k0; k < k1; k++) move_weights<NV>(base + k * W, k, g, adam);  // now that they are used
+        if (need_gx) transpose_gradient(g, W, n, batch_p, units_first(thread), mixed);
+        if (mixed) join_rows(g, n, W, W, gradient_pairs(thread));
+        for (int64_t part = mine.from; part < mine.to; part++) {
+            Range these = inputs_of(part, inputs);
+            int64_t k = these.from;
+            for (; k + 12 <= these.to; k += 12) backward_inputs<NV, 12>(thread, n, block, part, k, first, need_gx, adam);
+            for (; k + 4 <= these.to; k += 4) backward_inputs<NV, 4>(thread, n, block, part, k, first, need_gx, adam);
+            for (; k < these.to; k++) backward_inputs<NV, 1>(thread, n, block, part, k, first, need_gx, adam);
         }
-        // The biases belong to the thread with the first inputs. With fewer inputs than threads, empty ranges start at 0 too.
+        // The biases belong to the thread with the first inputs. With fewer parts than threads, empty ranges start at 0 too.
         if (mine.from == 0 && mine.to > 0 && !norm.on)
             for (int64_t j = 0; j < NV; j++) {
                 V sum = {};
@@ -214,26 +301,70 @@ struct Dense {
             }
     }
 
-    // The weights between input k and one block of units, which begin at `from`; g (batch, width) is the block's
-    // gradient.
-    template <int NV>
-    inline __attribute__((always_inline)) void move_weights(int64_t from, int64_t k, const float *g,
-                                                            const Adam &adam) const {
-        const int W = NV * VL, AHEAD = 16;  // inputs between those weights that move and those that are asked for
-        V sum[NV];
-        UNROLL(j, NV) sum[j] = V{};
-        for (int j = 0; j < W; j += 16) {  // needed after the next group's input gradients
-            __builtin_prefetch(weights.w + from + AHEAD * W + j, 1);
-            __builtin_prefetch(weights.m + from + AHEAD * W + j, 1);
-            __builtin_prefetch(weights.v + from + AHEAD * W + j, 1);
+    float *units_first(int thread) const { return scratch + thread * MAX_VECTORS * VL * batch_p; }
+    Pair *gradient_pairs(int thread) const { return g_joined + thread * MAX_VECTORS * VL * pairs; }
+
+    // For one block of units and K inputs from k on.
+    template <int NV, int K>
+    void backward_inputs(int thread, int64_t n, int64_t block, int64_t part, int64_t k, bool first, bool need_gx,
+                         const Adam &adam) const {
+        const int W = NV * VL;
+        const int64_t from = (block * inputs + k) * W;
+        float *gx_mine = gx + ((parts > 1 ? thread : 0) * inputs + k) * batch_p;
+        if (need_gx) add_input_gradients<K>(weights.w + from, W, units_first(thread), gx_mine, batch_p, first, mixed);
+        const int N = K > FULL_ROWS ? FULL_ROWS : K;
+        if (columns.full[part])
+            for (int64_t i = 0; i < K; i += N) move_full<NV, N>(thread, n, block, k + i, adam);
+        else
+            for (int64_t i = 0; i < K; i++) move_sparse<NV>(from + i * W, k + i, gout + block * batch * W, adam);
+    }
+
+    // The weights between N inputs, from k on, and one block of units: from all values.
+    template <int NV, int N>
+    INLINE_METHOD void move_full(int thread, int64_t n, int64_t block, int64_t k, const Adam &adam) const {
+        const int W = NV * VL;
+        const int64_t from = (block * inputs + k) * W;
+        V sums[N][NV];
+        UNROLL(i, N)
+            UNROLL(j, NV) sums[i][j] = V{};
+        ask_for<N * W>(from);
+        if (HAS_BF16 && mixed) {
+            const Pair *columns_of[N];
+            UNROLL(i, N) columns_of[i] = x_joined + k + i;
+            add_products(sums, columns_of, stride, gradient_pairs(thread), (n + 1) / 2);
+        } else {
+            const float *columns_of[N];
+            UNROLL(i, N) columns_of[i] = x + k + i;
+            add_products(sums, columns_of, stride, gout + block * batch * W, n);
         }
+        UNROLL(i, N)
+            UNROLL(j, NV) adam.move(weights, from + i * W + j * VL, sums[i][j]);
+    }
+
+    // The weights between input k and one block of units, which begin at `from`; g (batch, width) is the block's
+    // gradient. Zeros are left out.
+    template <int NV> INLINE_METHOD void move_sparse(int64_t from, int64_t k, const float *g, const Adam &adam) const {
+        const int W = NV * VL;
+        V sums[NV];
+        UNROLL(j, NV) sums[j] = V{};
+        ask_for<W>(from);
         const uint16_t *image = columns.image + k * batch;
         const float *value = columns.value + k * batch;
         for (int64_t i = 0; i < columns.count[k]; i++) {
             const float *row = g + (int64_t)image[i] * W;
             V x = splat(value[i]);
-            UNROLL(j, NV) sum[j] += x * load(row + j * VL);
+            UNROLL(j, NV) sums[j] += x * load(row + j * VL);
         }
-        UNROLL(j, NV) adam.move(weights, from + j * VL, sum[j]);
+        UNROLL(j, NV) adam.move(weights, from + j * VL, sums[j]);
+    }
+
+    // Prefetch N weights and their moments, 16 inputs after those at `from`: needed after the next input gradients.
+    template <int N> INLINE_METHOD void ask_for(int64_t from) const {
+        from += 16 * width;
+        for (int j = 0; j < N; j += 16) {
+            __builtin_prefetch(weights.w + from + j, 1);
+            __builtin_prefetch(weights.m + from + j, 1);
+            __builtin_prefetch(weights.v + from + j, 1);
+        }
     }
 };
