@@ -70,7 +70,7 @@ struct Dense {
         arena.plan(gout, {blocks, batch, width});
         arena.plan(gx, {parts, inputs, batch_p});
         arena.plan(scratch, {threads, MAX_VECTORS * VL, batch_p});
-        columns.plan(arena, batch, rows, mixed);
+        columns.plan(arena, batch, rows);
         if (!mixed) return;
         arena.plan(x_joined, {pairs, stride});
         arena.plan(g_joined, {threads, pairs, MAX_VECTORS * VL});
@@ -90,7 +90,7 @@ struct Dense {
         rows.list(x, stride, images);
         for (int64_t b = images.from; mixed && b < images.to; b++)
             for (int64_t block = 0; block < rows.blocks; block++) {
-                if (!rows.full(b, block)) continue;
+                if (rows.count(b, block) < rows.full_from(block)) continue;
                 Range these = inputs_of(block, inputs);
                 for (int64_t k = these.from; k < these.to; k += VL)
                     store_half((Half *)(x_pairs + b * stride / 2) + k, load(x + b * stride + k));
@@ -183,6 +183,29 @@ struct Dense {
         return step % 2 ? blocks.to - 1 - (i - blocks.from) : i;
     }
 
+    // Where a pass over one part of the inputs finds the sums of some blocks of units, and leaves them.
+    struct Sums {
+        const float *from;           // before the first part the biases, then `to`
+        int64_t from_block, from_image;  // floats to the next
+        float *to;
+        int64_t to_block, to_image;
+        bool rectify;
+
+        template <int NV> INLINE_METHOD void load_to(V (&sums)[NV], int64_t block, int64_t b) const {
+            UNROLL(j, NV) sums[j] = load(from + block * from_block + b * from_image + j * VL);
+        }
+        template <int NV> INLINE_METHOD void store_from(const V (&sums)[NV], int64_t block, int64_t b) const {
+            UNROLL(j, NV) store(to + block * to_block + b * to_image + j * VL, rectify ? rectified(sums[j]) : sums[j]);
+        }
+    };
+
+    Sums sums_of(int64_t block, int64_t part) const {
+        float *to = out + block * batch * width;
+        bool rectify = relu && !norm.on && part + 1 == rows.blocks;
+        if (part) return {to, batch * width, width, to, batch * width, width, rectify};
+        return {(norm.on ? zeros : biases.w) + block * width, width, 0, to, batch * width, width, rectify};
+    }
+
     // NB blocks at once, from `block` on: more sums in registers for each input that is looked up.
     template <int NV, int NB> void forward_blocks(int64_t block, Range images) const {
         const int W = NV * VL;
@@ -190,91 +213,72 @@ struct Dense {
         const float *w = weights.w + block * next_w;
         const int64_t lines = INPUT_BLOCK * W / 16, each = lines / (images.to - images.from + 1) + 1;  // of 64 bytes
         for (int64_t part = 0; part < rows.blocks; part++) {
-            int64_t full[FULL_ROWS], n_full = 0;  // images whose inputs are full here, until there are enough of them
+            const Sums place = sums_of(block, part);
+            const int64_t full_from = rows.full_from(part);
             Pair joined[HAS_BF16 ? NB * INPUT_BLOCK / 2 * W : 1];  // (NB, INPUT_BLOCK / 2, W): the weights in bf16
-            bool has_joined = false;
+            bool is_joined = !mixed;
+            int64_t full[FULL_ROWS], n_full = 0;  // images whose inputs are full here, until there are enough of them
             for (int64_t b = images.from; b < images.to; b++) {
                 // the processor does not foresee which weights are read: ask for those of the next part
                 for (int64_t i = (b - images.from) * each, n = 0; n < each && i < lines && part + 1 < rows.blocks;
                      i++, n++)
                     UNROLL(j, NB) __builtin_prefetch(w + j * next_w + (part + 1) * INPUT_BLOCK * W + i * 16);
-                if (rows.full(b, part)) {
+                const int32_t *starts = rows.starts + b * (rows.blocks + 1) + part, *at = rows.at + b * inputs;
+                if (starts[1] - starts[0] >= full_from) {
+                    if (!is_joined) join_weights<NV, NB>(block, part, joined);
+                    is_joined = true;
                     full[n_full++] = b;
-                    if (mixed && !has_joined) join_weights<NV, NB>(block, part, joined);
-                    has_joined = true;
-                    if (n_full == FULL_ROWS) forward_full<NV, NB, FULL_ROWS>(block, part, full, n_full, joined);
+                    if (n_full == FULL_ROWS) forward_full<NV, NB, FULL_ROWS>(place, block, part, full, n_full, joined);
                     n_full %= FULL_ROWS;
-                } else {
-                    forward_sparse<NV, NB>(block, part, b);
+                    continue;
                 }
+                const float *value = rows.value + b * inputs;
+                V sums[NB][NV];
+                UNROLL(i, NB) place.load_to(sums[i], i, b);
+                for (int64_t k = starts[0]; k < starts[1]; k++) {
+                    const float *row = w + (int64_t)at[k] * W;
+                    V x = splat(value[k]);
+                    UNROLL(i, NB)
+                        UNROLL(j, NV) sums[i][j] += x * load(row + i * next_w + j * VL);
+                }
+                UNROLL(i, NB) place.store_from(sums[i], i, b);
             }
-            if (n_full) forward_full<NV, NB, FULL_ROWS - 1>(block, part, full, n_full, joined);
+            forward_full<NV, NB, FULL_ROWS - 1>(place, block, part, full, n_full, joined);
         }
     }
 
-    // What one part of image b's inputs adds, zeros left out.
-    template <int NV, int NB> INLINE_METHOD void forward_sparse(int64_t block, int64_t part, int64_t b) const {
-        const int W = NV * VL;
-        const float *w = weights.w + block * inputs * W;
-        const int32_t *starts = rows.starts + b * (rows.blocks + 1), *at = rows.at + b * inputs;
-        const float *value = rows.value + b * inputs;
-        V sums[NB][NV];
-        UNROLL(i, NB) begin_sums(sums[i], block + i, part, b);
-        for (int64_t k = starts[part]; k < starts[part + 1]; k++) {
-            const float *row = w + (int64_t)at[k] * W;
-            V x = splat(value[k]);
-            UNROLL(i, NB)
-                UNROLL(j, NV) sums[i][j] += x * load(row + i * inputs * W + j * VL);
-        }
-        UNROLL(i, NB) end_sums(sums[i], block + i, part, b);
-    }
-
-    // What one part adds for n images, at most N, all values. `joined`: the part's weights in pairs of inputs.
+    // For n images, at most N, all inputs of a part. `joined`: the weights in pairs of inputs, if mixed.
     template <int NV, int NB, int N>
-    void forward_full(int64_t block, int64_t part, const int64_t *images, int64_t n, const Pair *joined) const {
+    void forward_full(const Sums &place, int64_t block, int64_t part, const int64_t *images, int64_t n,
+                      const Pair *joined) const {
         if (n < N) {
-            if constexpr (N > 1) forward_full<NV, NB, N - 1>(block, part, images, n, joined);
+            if constexpr (N > 1) forward_full<NV, NB, N - 1>(place, block, part, images, n, joined);
             return;
         }
         const int W = NV * VL;
         Range these = inputs_of(part, inputs);
         for (int64_t i = 0; i < NB; i++) {
             V sums[N][NV];
-            UNROLL(r, N) begin_sums(sums[r], block + i, part, images[r]);
+            UNROLL(r, N) place.load_to(sums[r], i, images[r]);
             if (HAS_BF16 && mixed) {
-                const Pair *rows_of[N];
-                UNROLL(r, N) rows_of[r] = x_pairs + (images[r] * stride + these.from) / 2;
-                add_products(sums, rows_of, 1, joined + i * INPUT_BLOCK / 2 * W, (these.to - these.from + 1) / 2);
+                const Pair *inputs_of[N];
+                UNROLL(r, N) inputs_of[r] = x_pairs + (images[r] * stride + these.from) / 2;
+                add_products(sums, inputs_of, 1, joined + i * INPUT_BLOCK / 2 * W, (these.to - these.from + 1) / 2);
             } else {
-                const float *rows_of[N], *w = weights.w + ((block + i) * inputs + these.from) * W;
-                UNROLL(r, N) rows_of[r] = x + images[r] * stride + these.from;
-                add_products(sums, rows_of, 1, w, these.to - these.from);
+                const float *inputs_of[N], *w = weights.w + ((block + i) * inputs + these.from) * W;
+                UNROLL(r, N) inputs_of[r] = x + images[r] * stride + these.from;
+                add_products(sums, inputs_of, 1, w, these.to - these.from);
             }
-            UNROLL(r, N) end_sums(sums[r], block + i, part, images[r]);
+            UNROLL(r, N) place.store_from(sums[r], i, images[r]);
         }
     }
 
     template <int NV, int NB> void join_weights(int64_t block, int64_t part, Pair *joined) const {
+        const int W = NV * VL;
         Range these = inputs_of(part, inputs);
         for (int64_t i = 0; i < NB; i++)
-            join_rows(weights.w + ((block + i) * inputs + these.from) * NV * VL, these.to - these.from, NV * VL, NV * VL,
-                      joined + i * INPUT_BLOCK / 2 * NV * VL);
-    }
-
-    // The sums of image b and one block of units, as the parts before left them; the first begins with the biases.
-    template <int NV> INLINE_METHOD void begin_sums(V (&sums)[NV], int64_t block, int64_t part, int64_t b) const {
-        const float *first = (norm.on ? zeros : biases.w) + block * NV * VL;
-        const float *from = part ? out + (block * batch + b) * NV * VL : first;
-        UNROLL(j, NV) sums[j] = load(from + j * VL);
-    }
-
-    template <int NV> INLINE_METHOD void end_sums(V (&sums)[NV], int64_t block, int64_t part, int64_t b) const {
-        bool rectify = relu && !norm.on && part + 1 == rows.blocks;
-        UNROLL(j, NV) {
-            V y = sums[j];
-            if (rectify) y = rectified(y);
-            store(out + (block * batch + b) * NV * VL + j * VL, y);
-        }
+            join_rows(weights.w + ((block + i) * inputs + these.from) * W, these.to - these.from, W, W,
+                      joined + i * INPUT_BLOCK / 2 * W);
     }
 
     // For one block of units and some blocks of inputs.
@@ -327,7 +331,6 @@ struct Dense {
         V sums[N][NV];
         UNROLL(i, N)
             UNROLL(j, NV) sums[i][j] = V{};
-        ask_for<N * W>(from);
         if (HAS_BF16 && mixed) {
             const Pair *columns_of[N];
             UNROLL(i, N) columns_of[i] = x_joined + k + i;
@@ -338,7 +341,10 @@ struct Dense {
             add_products(sums, columns_of, stride, gout + block * batch * W, n);
         }
         UNROLL(i, N)
-            UNROLL(j, NV) adam.move(weights, from + i * W + j * VL, sums[i][j]);
+            UNROLL(j, NV) {
+                ask_for<VL>(from + i * W + j * VL);
+                adam.move(weights, from + i * W + j * VL, sums[i][j]);
+            }
     }
 
     // The weights between input k and one block of units, which begin at `from`; g (batch, width) is the block's

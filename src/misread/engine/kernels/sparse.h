@@ -20,14 +20,14 @@ INLINE Range inputs_of(int64_t block, int64_t inputs) {
 // For each image, its inputs that are not zero, in order.
 struct Rows {
     int64_t inputs, blocks;  // blocks of INPUT_BLOCK inputs
-    int64_t full_from;       // of 64 inputs, as many as must not be zero for a block to be full
+    bool mixed;
     int32_t *at;             // (batch, inputs): which inputs; the first starts[blocks] are in use
     float *value;            // (batch, inputs)
     int32_t *starts;         // (batch, blocks + 1): where each block of inputs begins in `at`
 
     void plan(Arena &arena, int64_t batch, int64_t inputs, bool mixed) {
         this->inputs = inputs, blocks = (inputs + INPUT_BLOCK - 1) / INPUT_BLOCK;
-        full_from = mixed ? 24 : 46;
+        this->mixed = mixed;
         arena.plan(at, {batch, inputs});
         arena.plan(value, {batch, inputs});
         arena.plan(starts, {batch, blocks + 1});
@@ -39,10 +39,11 @@ struct Rows {
         return start[1] - start[0];
     }
 
-    // Whether so few of a block's inputs are zero that the forward pass takes them all. This depends on the image alone.
-    bool full(int64_t b, int64_t block) const {
+    // From how many on the forward pass takes all inputs of a block: the block is full. An image's own counts decide, so
+    // its logits do not depend on the images beside it.
+    int64_t full_from(int64_t block) const {
         Range these = inputs_of(block, inputs);
-        return count(b, block) * 64 >= full_from * (these.to - these.from);
+        return (these.to - these.from) * (mixed ? 24 : 46) / 64;
     }
 
     // x (batch, stride)
@@ -70,14 +71,13 @@ struct Rows {
 // For each input, the images in which it is not zero, in order. A full block has no such lists.
 struct Columns {
     int64_t batch;
-    int64_t full_from;  // of 64 values, as many as must not be zero for a block to be full
-    uint16_t *image;    // (inputs, batch); the first count[input] are in use
-    float *value;       // (inputs, batch)
-    int32_t *count;     // (inputs)
-    uint8_t *full;      // (blocks): whether so few of a block's values are zero that the gradient takes them all
+    uint16_t *image;  // (inputs, batch); the first count[input] are in use
+    float *value;     // (inputs, batch)
+    int32_t *count;   // (inputs)
+    uint8_t *full;    // (blocks): whether so few of a block's values are zero that the gradient takes them all
 
-    void plan(Arena &arena, int64_t batch, const Rows &rows, bool mixed) {
-        this->batch = batch, full_from = mixed ? 14 : 30;
+    void plan(Arena &arena, int64_t batch, const Rows &rows) {
+        this->batch = batch;
         arena.plan(image, {rows.inputs, batch});
         arena.plan(value, {rows.inputs, batch});
         arena.plan(count, {rows.inputs});
@@ -90,7 +90,7 @@ struct Columns {
             Range these = inputs_of(block, rows.inputs);
             int64_t sum = 0;
             for (int64_t b = 0; b < n; b++) sum += rows.count(b, block);
-            full[block] = sum * 64 >= full_from * n * (these.to - these.from);
+            full[block] = sum * 64 >= n * (these.to - these.from) * (rows.mixed ? 14 : 30);
             if (full[block]) continue;
             for (int64_t k = these.from; k < these.to; k++) count[k] = 0;
             for (int64_t b = 0; b < n; b++) {
