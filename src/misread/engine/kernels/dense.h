@@ -331,20 +331,19 @@ struct Dense {
         V sums[N][NV];
         UNROLL(i, N)
             UNROLL(j, NV) sums[i][j] = V{};
-        if (HAS_BF16 && mixed) {
-            const Pair *columns_of[N];
-            UNROLL(i, N) columns_of[i] = x_joined + k + i;
-            add_products(sums, columns_of, stride, gradient_pairs(thread), (n + 1) / 2);
-        } else {
-            const float *columns_of[N];
-            UNROLL(i, N) columns_of[i] = x + k + i;
-            add_products(sums, columns_of, stride, gout + block * batch * W, n);
-        }
-        UNROLL(i, N)
-            UNROLL(j, NV) {
-                ask_for<VL>(from + i * W + j * VL);
-                adam.move(weights, from + i * W + j * VL, sums[i][j]);
+        auto add = [&](const auto *columns, const auto *g, int64_t images) {
+            for (int part = 0; part < N; part++) {
+                Range these = share(images, part, N);
+                decltype(columns) column[N];
+                UNROLL(i, N) column[i] = columns + these.from * stride + k + i;
+                add_products(sums, column, stride, g + these.from * W, these.to - these.from);
+                ask_for<W>(from + part * W);  // in parts: many at once would wait for one another
             }
+        };
+        if (HAS_BF16 && mixed) add(x_joined, gradient_pairs(thread), (n + 1) / 2);
+        else add(x, gout + block * batch * W, n);
+        UNROLL(i, N)
+            UNROLL(j, NV) adam.move(weights, from + i * W + j * VL, sums[i][j]);
     }
 
     // The weights between input k and one block of units, which begin at `from`; g (batch, width) is the block's
