@@ -185,8 +185,8 @@ struct Dense {
 
     // Where a pass over one part of the inputs finds the sums of some blocks of units, and leaves them.
     struct Sums {
-        const float *from;           // before the first part the biases, then `to`
-        int64_t from_block, from_image;  // floats to the next
+        const float *from;               // the biases for the first part, then `to`
+        int64_t from_block, from_image;  // floats to the next one
         float *to;
         int64_t to_block, to_image;
         bool rectify;
@@ -215,7 +215,7 @@ struct Dense {
         for (int64_t part = 0; part < rows.blocks; part++) {
             const Sums place = sums_of(block, part);
             const int64_t full_from = rows.full_from(part);
-            Pair joined[HAS_BF16 ? NB * INPUT_BLOCK / 2 * W : 1];  // (NB, INPUT_BLOCK / 2, W): the weights in bf16
+            Pair joined[NB * INPUT_BLOCK / 2 * W];  // (NB, INPUT_BLOCK / 2, W): the weights in bf16; only if mixed
             bool is_joined = !mixed;
             int64_t full[FULL_ROWS], n_full = 0;  // images whose inputs are full here, until there are enough of them
             for (int64_t b = images.from; b < images.to; b++) {
@@ -225,7 +225,7 @@ struct Dense {
                     UNROLL(j, NB) __builtin_prefetch(w + j * next_w + (part + 1) * INPUT_BLOCK * W + i * 16);
                 const int32_t *starts = rows.starts + b * (rows.blocks + 1) + part, *at = rows.at + b * inputs;
                 if (starts[1] - starts[0] >= full_from) {
-                    if (!is_joined) join_weights<NV, NB>(block, part, joined);
+                    if (HAS_BF16 && !is_joined) join_weights<NV, NB>(block, part, joined);
                     is_joined = true;
                     full[n_full++] = b;
                     if (n_full == FULL_ROWS) forward_full<NV, NB, FULL_ROWS>(place, block, part, full, n_full, joined);
@@ -261,13 +261,13 @@ struct Dense {
             V sums[N][NV];
             UNROLL(r, N) place.load_to(sums[r], i, images[r]);
             if (HAS_BF16 && mixed) {
-                const Pair *inputs_of[N];
-                UNROLL(r, N) inputs_of[r] = x_pairs + (images[r] * stride + these.from) / 2;
-                add_products(sums, inputs_of, 1, joined + i * INPUT_BLOCK / 2 * W, (these.to - these.from + 1) / 2);
+                const Pair *row[N];
+                UNROLL(r, N) row[r] = x_pairs + (images[r] * stride + these.from) / 2;
+                add_products(sums, row, 1, joined + i * INPUT_BLOCK / 2 * W, (these.to - these.from + 1) / 2);
             } else {
-                const float *inputs_of[N], *w = weights.w + ((block + i) * inputs + these.from) * W;
-                UNROLL(r, N) inputs_of[r] = x + images[r] * stride + these.from;
-                add_products(sums, inputs_of, 1, w, these.to - these.from);
+                const float *row[N], *w = weights.w + ((block + i) * inputs + these.from) * W;
+                UNROLL(r, N) row[r] = x + images[r] * stride + these.from;
+                add_products(sums, row, 1, w, these.to - these.from);
             }
             UNROLL(r, N) place.store_from(sums[r], i, images[r]);
         }
@@ -288,7 +288,7 @@ struct Dense {
         const int W = NV * VL;
         const float *g = gout + block * batch * W;
         if (need_gx) transpose_gradient(g, W, n, batch_p, units_first(thread), mixed);
-        if (mixed) join_rows(g, n, W, W, gradient_pairs(thread));
+        if (HAS_BF16 && mixed) join_rows(g, n, W, W, gradient_pairs(thread));
         for (int64_t part = mine.from; part < mine.to; part++) {
             Range these = inputs_of(part, inputs);
             int64_t k = these.from;
@@ -316,7 +316,8 @@ struct Dense {
         const int64_t from = (block * inputs + k) * W;
         float *gx_mine = gx + ((parts > 1 ? thread : 0) * inputs + k) * batch_p;
         if (need_gx) add_input_gradients<K>(weights.w + from, W, units_first(thread), gx_mine, batch_p, first, mixed);
-        const int N = K > FULL_ROWS ? FULL_ROWS : K;
+        const int N = K % FULL_ROWS == 0 ? FULL_ROWS : K <= FULL_ROWS ? K : 2;
+        static_assert(K % N == 0);
         if (columns.full[part])
             for (int64_t i = 0; i < K; i += N) move_full<NV, N>(thread, n, block, k + i, adam);
         else

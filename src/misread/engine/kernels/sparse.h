@@ -43,7 +43,7 @@ struct Rows {
     // its logits do not depend on the images beside it.
     int64_t full_from(int64_t block) const {
         Range these = inputs_of(block, inputs);
-        return (these.to - these.from) * (mixed ? 20 : 38) / 64;
+        return (these.to - these.from) * (mixed ? 24 : 38) / 64;
     }
 
     // x (batch, stride)
