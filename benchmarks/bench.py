@@ -98,6 +98,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--recipes", nargs="+", choices=LESSONS, default=list(LESSONS), metavar="RECIPE")
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--epochs", type=positive, help="of each run")
+    parser.add_argument("--data", type=Path, metavar="FILE", help="an .npz with Keras's keys, instead of MNIST")
     parser.add_argument("--out", type=Path, default=RESULTS / f"{time.strftime('%Y-%m-%d')}.json", metavar="FILE")
     parser.add_argument("--readme", action="store_true", help="put the tables into README.md, between its markers")
     parser.add_argument("--table-of", type=Path, metavar="FILE", help="measure nothing; show an earlier results file")
@@ -112,15 +113,19 @@ def positive(text: str) -> int:
 
 
 def measure_all(args: argparse.Namespace) -> dict[str, Any]:
-    """Everything that a results file holds. Raises MisreadError: MNIST cannot be had."""
+    """Everything that a results file holds. Start-up and whole commands are measured with MNIST only.
+
+    Raises MisreadError: the data cannot be had.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        data = write_data(Path(folder) / "mnist.npz")
+        data = args.data or write_data(Path(folder) / "mnist.npz")
         return {
             "date": time.strftime("%Y-%m-%d"),
+            "data": data.name,
             "machine": said_by("the machine", "machine.py"),
-            "work": said_by("the work of an epoch", "limit.py", *args.recipes),
-            "start_up": measure_start_up(),
-            "whole_commands": measure_whole_commands(),
+            "work": said_by("the work of an epoch", "limit.py", *args.recipes, "--data", str(data)),
+            "start_up": {} if args.data else measure_start_up(),
+            "whole_commands": [] if args.data else measure_whole_commands(),
             "measurements": list(measure_lessons(args, data)),
         }
 

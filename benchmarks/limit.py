@@ -3,11 +3,14 @@
 Run as a script it prints the work of an epoch of each recipe that is named, as JSON.
 """
 
+import argparse
 import json
 import math
-import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 STATES = {"adam": 2, "adamw": 2, "sgd": 0, "rmsprop": 1}  # tensors that an optimizer keeps beside the weights
 MNIST = {"image_shape": (28, 28, 1), "n_classes": 10, "n_train": 60_000}
@@ -81,6 +84,18 @@ def check_by_hand() -> None:
     assert cnn == Work(1875 * (2 * first + 3 * sum(others)), 1875 * parameters * 28, parameters, 1875), cnn
 
 
+def geometry(data: Path) -> dict[str, Any]:
+    """The arguments of `epoch_work` from an .npz with Keras's keys."""
+    with np.load(data) as arrays:
+        shape, labels = arrays["x_train"].shape, arrays["y_train"]
+    return {"image_shape": (*shape[1:], 1)[:3], "n_classes": int(labels.max()) + 1, "n_train": shape[0]}
+
+
 if __name__ == "__main__":
     check_by_hand()
-    print(json.dumps({name: asdict(epoch_work(name, **MNIST)) for name in sys.argv[1:]}))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipes", nargs="+", metavar="RECIPE")
+    parser.add_argument("--data", type=Path, required=True, metavar="FILE")
+    args = parser.parse_args()
+    sizes = geometry(args.data)
+    print(json.dumps({name: asdict(epoch_work(name, **sizes)) for name in args.recipes}))

@@ -20,7 +20,7 @@ def markdown(results: Results) -> str:
     measurements = results["measurements"]
     recipes = list(dict.fromkeys(m["recipe"] for m in measurements))
     parts = [recipe_tables(r, [m for m in measurements if m["recipe"] == r], results) for r in recipes]
-    return "\n\n".join([conditions(results), *parts, *commands(results)])
+    return "\n\n".join([conditions(results), *parts, *(commands(results) if results["start_up"] else [])])
 
 
 def conditions(results: Results) -> str:

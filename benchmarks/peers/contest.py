@@ -32,7 +32,7 @@ class Lesson:
 
     recipe:   a recipe's TOML file.
     settings: "key=value", laid over the recipe; only misread knows them.
-    data:     an .npz with Keras's keys, images uint8 (N, H, W).
+    data:     an .npz with Keras's keys, images uint8 (N, H, W) or (N, H, W, C).
     """
 
     recipe: Path
@@ -122,7 +122,7 @@ def read_recipe(lesson: Lesson) -> dict[str, Any]:
 
 
 def read_data(lesson: Lesson) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Train images, train labels, test images, test labels: float32 (N, H, W, 1) in [0, 1] and int64 (N,)."""
+    """Train images, train labels, test images, test labels: float32 (N, H, W, C) in [0, 1] and int64 (N,)."""
     with np.load(lesson.data) as arrays:
         return (
             as_input(arrays["x_train"]),
@@ -133,7 +133,8 @@ def read_data(lesson: Lesson) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
 
 
 def as_input(images: np.ndarray) -> np.ndarray:
-    return images[..., np.newaxis].astype(np.float32) / 255
+    """Images without channels get one."""
+    return images.reshape(*images.shape, *[1] * (4 - images.ndim)).astype(np.float32) / 255
 
 
 def hide(*packages: str) -> None:

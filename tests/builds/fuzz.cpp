@@ -267,6 +267,9 @@ static void check_mixed(const Case &c, double loss) {
         finals.push_back(state_of(engine, c.weights));
     }
     if (!(finals[0] == finals[1])) fail("the same training in bf16 gives other bits", 0, 0, 0);
+    Engine one(c.specs, c.batch, c.threads, true, nullptr, 0), other(c.specs, c.batch % 7 + 1, 3, true, nullptr, 0);
+    one.load(c.weights), other.load(c.weights);
+    if (one.predict(c.images) != other.predict(c.images)) fail("predictions in bf16 depend on batch or threads", 0, 0, 0);
 }
 
 static void check_refusals(Case c, Random &r) {

@@ -90,6 +90,14 @@ def pictures(n: int, shape: Shape, seed: int = 0) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(images), torch.from_numpy(rng.integers(0, CLASSES, n))
 
 
+def photographs(n: int, shape: Shape, zeros: float = 0.01) -> tuple[Tensor, Tensor]:
+    """Noise with this share of black values."""
+    rng = np.random.default_rng(1)
+    images = rng.integers(1, 256, (n, *shape), dtype=np.uint8)
+    images[rng.random(images.shape) < zeros] = 0
+    return torch.from_numpy(images), torch.from_numpy(rng.integers(0, CLASSES, n))
+
+
 def training_chain(network: nn.Module, shape: Shape, hyper: Hyper = ADAM, **settings: object) -> Chain:
     return Chain(network, shape, batch_size=BATCH, training=hyper, **settings)  # type: ignore[arg-type]
 

@@ -10,6 +10,7 @@
 #include "adam.h"
 #include "arena.h"
 #include "dropout.h"
+#include "full.h"
 #include "input_gradient.h"
 #include "norm.h"
 #include "simd.h"
@@ -20,6 +21,8 @@ struct Dense {
     int64_t inputs, units, batch, threads;
     bool relu, mixed;
     int64_t batch_p;         // the batch in whole vectors
+    int64_t pairs;           // of the batch's images
+    int64_t stride;          // between the rows of x: an odd number of cache lines, so that a column fits the cache
     int64_t vectors, width;  // of a block of units; width = vectors * VL
     int64_t blocks;
     int64_t parts;    // copies of gx
@@ -29,27 +32,33 @@ struct Dense {
     Params biases;    // (blocks, width); not with a normalisation
     Norm norm;        // of blocks * width units
     float *zeros;     // (blocks, width): where a normalised layer's sums begin
-    float *x;         // (batch, inputs), after dropout
+    float *x;         // (batch, stride), after dropout; what fills up a row is zero
     Rows rows;        // of x
     Columns columns;  // of x
+    Pair *x_pairs;    // (batch, stride / 2): x in pairs of inputs, where its blocks are full; only if mixed
+    Pair *x_joined;   // (pairs, stride): x in pairs of images, the same; only if mixed
     float *out;       // (blocks, batch, width): the outputs; of the last layer the logits
     float *raw;       // (blocks, batch, width): the outputs before a normalisation
     float *gout;      // (blocks, batch, width): the gradient of the loss by `out`
     float *gx;        // (parts, inputs, batch_p): by x; the sum of the parts
     float *scratch;   // (threads, MAX_VECTORS * VL, batch_p): one block of gout with units first
+    Pair *g_joined;   // (threads, pairs, MAX_VECTORS * VL): one block of gout in pairs of images; only if mixed
 
     void plan(Arena &arena, const Spec &spec, int64_t batch, int64_t threads, bool trains, bool mixed) {
         inputs = spec.in_c, units = spec.units, relu = spec.relu;
         this->batch = batch, this->threads = threads, this->mixed = mixed;
-        batch_p = round_up(batch, VL);
+        batch_p = round_up(batch, VL), pairs = (batch + 1) / 2;
+        stride = (round_up(inputs, 16) / 16 | 1) * 16;
         vectors = units > 2 * VL * threads ? 4 : units > VL * threads ? 2 : 1;
         width = vectors * VL;
         blocks = (units + width - 1) / width;
         parts = by_blocks() ? threads : 1;
         weights.plan(arena, {blocks, inputs, width}, trains);
-        arena.plan(x, {batch, inputs});
+        arena.plan(x, {batch, stride});
         arena.plan(out, {blocks, batch, width});
-        rows.plan(arena, batch, inputs);
+        rows.plan(arena, batch, inputs, mixed);
+        x_pairs = x_joined = g_joined = nullptr;
+        if (mixed) arena.plan(x_pairs, {batch, stride / 2});
         if (spec.normalised) {
             norm.plan(arena, spec, blocks * width, 1, trains);
             arena.plan(zeros, {blocks, width});
@@ -61,7 +70,10 @@ struct Dense {
         arena.plan(gout, {blocks, batch, width});
         arena.plan(gx, {parts, inputs, batch_p});
         arena.plan(scratch, {threads, MAX_VECTORS * VL, batch_p});
-        columns.plan(arena, batch, inputs);
+        columns.plan(arena, batch, rows);
+        if (!mixed) return;
+        arena.plan(x_joined, {pairs, stride});
+        arena.plan(g_joined, {threads, pairs, MAX_VECTORS * VL});
     }
 
     // Work is shared by blocks of units where that is even; otherwise by images (forward) or inputs (backward).
@@ -72,6 +84,29 @@ struct Dense {
 
     // The place of an output in `out`, `raw` and `gout`.
     int64_t output(int64_t image, int64_t unit) const { return (unit / width * batch + image) * width + unit % width; }
+
+    // Look for zeros in x, image by image.
+    void list_rows(Range images) const {
+        rows.list(x, stride, images);
+        for (int64_t b = images.from; mixed && b < images.to; b++)
+            for (int64_t block = 0; block < rows.blocks; block++) {
+                if (rows.count(b, block) < rows.full_from(block)) continue;
+                Range these = inputs_of(block, inputs);
+                for (int64_t k = these.from; k < these.to; k += VL)
+                    store_half((Half *)(x_pairs + b * stride / 2) + k, load(x + b * stride + k));
+            }
+    }
+
+    // And then for this thread's inputs, over n images.
+    void list_columns(int thread, int64_t n) const {
+        Range mine = share(rows.blocks, thread, threads);
+        columns.list(rows, n, mine);
+        for (int64_t block = mine.from; mixed && block < mine.to; block++) {
+            if (!columns.full[block]) continue;
+            Range these = inputs_of(block, inputs);
+            join_rows(x + these.from, n, stride, round_up(these.to - these.from, VL), x_joined + these.from);
+        }
+    }
 
     // x * weights + biases for n images, then ReLU unless a normalisation follows. Needs the rows of all of them.
     void forward(int thread, int64_t n, int64_t step) const {
@@ -123,7 +158,7 @@ struct Dense {
     void backward(int thread, int64_t n, bool need_gx, int64_t step, const Adam &adam) const {
         bool whole = by_blocks();
         Range mine = whole ? share(blocks, thread, threads) : Range{0, blocks};
-        Range inputs_mine = whole ? Range{0, inputs} : share(inputs, thread, threads);
+        Range inputs_mine = whole ? Range{0, rows.blocks} : share(rows.blocks, thread, threads);
         auto run = vectors == 4   ? &Dense::backward_block<4>
                    : vectors == 2 ? &Dense::backward_block<2>
                                   : &Dense::backward_block<1>;
@@ -135,7 +170,7 @@ struct Dense {
     // are zero, through ReLU or dropout, pass nothing back.
     void gather_gradient(int64_t b, int64_t k0, int64_t k1, float *to) const {
         float scale = dropout.scale();
-        const float *x_row = x + b * inputs;
+        const float *x_row = x + b * stride;
         for (int64_t k = k0; k < k1; k++) to[k - k0] = gx[k * batch_p + b];
         for (int64_t part = 1; part < parts; part++)
             for (int64_t k = k0; k < k1; k++) to[k - k0] += gx[(part * inputs + k) * batch_p + b];
@@ -148,64 +183,120 @@ struct Dense {
         return step % 2 ? blocks.to - 1 - (i - blocks.from) : i;
     }
 
+    // Where a pass over one part of the inputs finds the sums of some blocks of units, and leaves them.
+    struct Sums {
+        const float *from;               // the biases for the first part, then `to`
+        int64_t from_block, from_image;  // floats to the next one
+        float *to;
+        int64_t to_block, to_image;
+        bool rectify;
+
+        template <int NV> INLINE_METHOD void load_to(V (&sums)[NV], int64_t block, int64_t b) const {
+            UNROLL(j, NV) sums[j] = load(from + block * from_block + b * from_image + j * VL);
+        }
+        template <int NV> INLINE_METHOD void store_from(const V (&sums)[NV], int64_t block, int64_t b) const {
+            UNROLL(j, NV) store(to + block * to_block + b * to_image + j * VL, rectify ? rectified(sums[j]) : sums[j]);
+        }
+    };
+
+    Sums sums_of(int64_t block, int64_t part) const {
+        float *to = out + block * batch * width;
+        bool rectify = relu && !norm.on && part + 1 == rows.blocks;
+        if (part) return {to, batch * width, width, to, batch * width, width, rectify};
+        return {(norm.on ? zeros : biases.w) + block * width, width, 0, to, batch * width, width, rectify};
+    }
+
     // NB blocks at once, from `block` on: more sums in registers for each input that is looked up.
     template <int NV, int NB> void forward_blocks(int64_t block, Range images) const {
         const int W = NV * VL;
-        const float *first = norm.on ? zeros : biases.w;
-        const int64_t next_w = inputs * W, next_out = batch * W;
+        const int64_t next_w = inputs * W;
         const float *w = weights.w + block * next_w;
-        float *to = out + block * next_out;
         const int64_t lines = INPUT_BLOCK * W / 16, each = lines / (images.to - images.from + 1) + 1;  // of 64 bytes
-        for (int64_t part = 0; part < rows.blocks; part++)
+        for (int64_t part = 0; part < rows.blocks; part++) {
+            const Sums place = sums_of(block, part);
+            const int64_t full_from = rows.full_from(part);
+            Pair joined[NB * INPUT_BLOCK / 2 * W];  // (NB, INPUT_BLOCK / 2, W): the weights in bf16; only if mixed
+            bool is_joined = !mixed;
+            int64_t full[FULL_ROWS], n_full = 0;  // images whose inputs are full here, until there are enough of them
             for (int64_t b = images.from; b < images.to; b++) {
                 // the processor does not foresee which weights are read: ask for those of the next part
                 for (int64_t i = (b - images.from) * each, n = 0; n < each && i < lines && part + 1 < rows.blocks;
                      i++, n++)
                     UNROLL(j, NB) __builtin_prefetch(w + j * next_w + (part + 1) * INPUT_BLOCK * W + i * 16);
-                const int32_t *starts = rows.starts + b * (rows.blocks + 1), *at = rows.at + b * inputs;
+                const int32_t *starts = rows.starts + b * (rows.blocks + 1) + part, *at = rows.at + b * inputs;
+                if (starts[1] - starts[0] >= full_from) {
+                    if (HAS_BF16 && !is_joined) join_weights<NV, NB>(block, part, joined);
+                    is_joined = true;
+                    full[n_full++] = b;
+                    if (n_full == FULL_ROWS) forward_full<NV, NB, FULL_ROWS>(place, block, part, full, n_full, joined);
+                    n_full %= FULL_ROWS;
+                    continue;
+                }
                 const float *value = rows.value + b * inputs;
-                V sum[NB][NV];
-                UNROLL(i, NB)
-                    UNROLL(j, NV)
-                        sum[i][j] = load(part ? to + i * next_out + b * W + j * VL : first + (block + i) * W + j * VL);
-                for (int64_t k = starts[part]; k < starts[part + 1]; k++) {
+                V sums[NB][NV];
+                UNROLL(i, NB) place.load_to(sums[i], i, b);
+                for (int64_t k = starts[0]; k < starts[1]; k++) {
                     const float *row = w + (int64_t)at[k] * W;
                     V x = splat(value[k]);
                     UNROLL(i, NB)
-                        UNROLL(j, NV) sum[i][j] += x * load(row + i * next_w + j * VL);
+                        UNROLL(j, NV) sums[i][j] += x * load(row + i * next_w + j * VL);
                 }
-                bool rectify = relu && !norm.on && part + 1 == rows.blocks;
-                UNROLL(i, NB)
-                    UNROLL(j, NV) {
-                        V y = sum[i][j];
-                        if (rectify) y = rectified(y);
-                        store(to + i * next_out + b * W + j * VL, y);
-                    }
+                UNROLL(i, NB) place.store_from(sums[i], i, b);
             }
+            forward_full<NV, NB, FULL_ROWS - 1>(place, block, part, full, n_full, joined);
+        }
     }
 
-    // For one block of units and some of the inputs.
+    // For n images, at most N, all inputs of a part. `joined`: the weights in pairs of inputs, if mixed.
+    template <int NV, int NB, int N>
+    void forward_full(const Sums &place, int64_t block, int64_t part, const int64_t *images, int64_t n,
+                      const Pair *joined) const {
+        if (n < N) {
+            if constexpr (N > 1) forward_full<NV, NB, N - 1>(place, block, part, images, n, joined);
+            return;
+        }
+        const int W = NV * VL;
+        Range these = inputs_of(part, inputs);
+        for (int64_t i = 0; i < NB; i++) {
+            V sums[N][NV];
+            UNROLL(r, N) place.load_to(sums[r], i, images[r]);
+            if (HAS_BF16 && mixed) {
+                const Pair *row[N];
+                UNROLL(r, N) row[r] = x_pairs + (images[r] * stride + these.from) / 2;
+                add_products(sums, row, 1, joined + i * INPUT_BLOCK / 2 * W, (these.to - these.from + 1) / 2);
+            } else {
+                const float *row[N], *w = weights.w + ((block + i) * inputs + these.from) * W;
+                UNROLL(r, N) row[r] = x + images[r] * stride + these.from;
+                add_products(sums, row, 1, w, these.to - these.from);
+            }
+            UNROLL(r, N) place.store_from(sums[r], i, images[r]);
+        }
+    }
+
+    template <int NV, int NB> void join_weights(int64_t block, int64_t part, Pair *joined) const {
+        const int W = NV * VL;
+        Range these = inputs_of(part, inputs);
+        for (int64_t i = 0; i < NB; i++)
+            join_rows(weights.w + ((block + i) * inputs + these.from) * W, these.to - these.from, W, W,
+                      joined + i * INPUT_BLOCK / 2 * W);
+    }
+
+    // For one block of units and some blocks of inputs.
     template <int NV>
     void backward_block(int thread, int64_t n, int64_t block, Range mine, bool first, bool need_gx,
                         const Adam &adam) const {
         const int W = NV * VL;
-        const int64_t base = block * inputs * W;
         const float *g = gout + block * batch * W;
-        float *units_first = scratch + thread * MAX_VECTORS * VL * batch_p;
-        float *gx_mine = gx + (parts > 1 ? thread : 0) * inputs * batch_p;
-        if (need_gx) transpose_gradient(g, W, n, batch_p, units_first, mixed);
-        for (int64_t k0 = mine.from; k0 < mine.to; k0 += INPUT_GROUP) {
-            int64_t k1 = k0 + INPUT_GROUP < mine.to ? k0 + INPUT_GROUP : mine.to;
-            const float *w = weights.w + base;
-            if (need_gx && k1 - k0 == INPUT_GROUP)
-                add_input_gradients<INPUT_GROUP>(w + k0 * W, W, units_first, gx_mine + k0 * batch_p, batch_p, first,
-                                                 mixed);
-            else if (need_gx)
-                for (int64_t k = k0; k < k1; k++)
-                    add_input_gradients<1>(w + k * W, W, units_first, gx_mine + k * batch_p, batch_p, first, mixed);
-            for (int64_t k = k0; k < k1; k++) move_weights<NV>(base + k * W, k, g, adam);  // now that they are used
+        if (need_gx) transpose_gradient(g, W, n, batch_p, units_first(thread), mixed);
+        if (HAS_BF16 && mixed) join_rows(g, n, W, W, gradient_pairs(thread));
+        for (int64_t part = mine.from; part < mine.to; part++) {
+            Range these = inputs_of(part, inputs);
+            int64_t k = these.from;
+            for (; k + 12 <= these.to; k += 12) backward_inputs<NV, 12>(thread, n, block, part, k, first, need_gx, adam);
+            for (; k + 4 <= these.to; k += 4) backward_inputs<NV, 4>(thread, n, block, part, k, first, need_gx, adam);
+            for (; k < these.to; k++) backward_inputs<NV, 1>(thread, n, block, part, k, first, need_gx, adam);
         }
-        // The biases belong to the thread with the first inputs. With fewer inputs than threads, empty ranges start at 0 too.
+        // The biases belong to the thread with the first inputs. With fewer parts than threads, empty ranges start at 0 too.
         if (mine.from == 0 && mine.to > 0 && !norm.on)
             for (int64_t j = 0; j < NV; j++) {
                 V sum = {};
@@ -214,26 +305,72 @@ struct Dense {
             }
     }
 
+    float *units_first(int thread) const { return scratch + thread * MAX_VECTORS * VL * batch_p; }
+    Pair *gradient_pairs(int thread) const { return g_joined + thread * MAX_VECTORS * VL * pairs; }
+
+    // For one block of units and K inputs from k on.
+    template <int NV, int K>
+    void backward_inputs(int thread, int64_t n, int64_t block, int64_t part, int64_t k, bool first, bool need_gx,
+                         const Adam &adam) const {
+        const int W = NV * VL;
+        const int64_t from = (block * inputs + k) * W;
+        float *gx_mine = gx + ((parts > 1 ? thread : 0) * inputs + k) * batch_p;
+        if (need_gx) add_input_gradients<K>(weights.w + from, W, units_first(thread), gx_mine, batch_p, first, mixed);
+        const int N = K % FULL_ROWS == 0 ? FULL_ROWS : K <= FULL_ROWS ? K : 2;
+        static_assert(K % N == 0);
+        if (columns.full[part])
+            for (int64_t i = 0; i < K; i += N) move_full<NV, N>(thread, n, block, k + i, adam);
+        else
+            for (int64_t i = 0; i < K; i++) move_sparse<NV>(from + i * W, k + i, gout + block * batch * W, adam);
+    }
+
+    // The weights between N inputs, from k on, and one block of units: from all values.
+    template <int NV, int N>
+    INLINE_METHOD void move_full(int thread, int64_t n, int64_t block, int64_t k, const Adam &adam) const {
+        const int W = NV * VL;
+        const int64_t from = (block * inputs + k) * W;
+        V sums[N][NV];
+        UNROLL(i, N)
+            UNROLL(j, NV) sums[i][j] = V{};
+        auto add = [&](const auto *columns, const auto *g, int64_t images) {
+            for (int part = 0; part < N; part++) {
+                Range these = share(images, part, N);
+                decltype(columns) column[N];
+                UNROLL(i, N) column[i] = columns + these.from * stride + k + i;
+                add_products(sums, column, stride, g + these.from * W, these.to - these.from);
+                ask_for<W>(from + part * W);  // in parts: many at once would wait for one another
+            }
+        };
+        if (HAS_BF16 && mixed) add(x_joined, gradient_pairs(thread), (n + 1) / 2);
+        else add(x, gout + block * batch * W, n);
+        UNROLL(i, N)
+            UNROLL(j, NV) adam.move(weights, from + i * W + j * VL, sums[i][j]);
+    }
+
     // The weights between input k and one block of units, which begin at `from`; g (batch, width) is the block's
-    // gradient.
-    template <int NV>
-    inline __attribute__((always_inline)) void move_weights(int64_t from, int64_t k, const float *g,
-                                                            const Adam &adam) const {
-        const int W = NV * VL, AHEAD = 16;  // inputs between those weights that move and those that are asked for
-        V sum[NV];
-        UNROLL(j, NV) sum[j] = V{};
-        for (int j = 0; j < W; j += 16) {  // needed after the next group's input gradients
-            __builtin_prefetch(weights.w + from + AHEAD * W + j, 1);
-            __builtin_prefetch(weights.m + from + AHEAD * W + j, 1);
-            __builtin_prefetch(weights.v + from + AHEAD * W + j, 1);
-        }
+    // gradient. Zeros are left out.
+    template <int NV> INLINE_METHOD void move_sparse(int64_t from, int64_t k, const float *g, const Adam &adam) const {
+        const int W = NV * VL;
+        V sums[NV];
+        UNROLL(j, NV) sums[j] = V{};
+        ask_for<W>(from);
         const uint16_t *image = columns.image + k * batch;
         const float *value = columns.value + k * batch;
         for (int64_t i = 0; i < columns.count[k]; i++) {
             const float *row = g + (int64_t)image[i] * W;
             V x = splat(value[i]);
-            UNROLL(j, NV) sum[j] += x * load(row + j * VL);
+            UNROLL(j, NV) sums[j] += x * load(row + j * VL);
         }
-        UNROLL(j, NV) adam.move(weights, from + j * VL, sum[j]);
+        UNROLL(j, NV) adam.move(weights, from + j * VL, sums[j]);
+    }
+
+    // Prefetch N weights and their moments, 16 inputs after those at `from`: needed after the next input gradients.
+    template <int N> INLINE_METHOD void ask_for(int64_t from) const {
+        from += 16 * width;
+        for (int j = 0; j < N; j += 16) {
+            __builtin_prefetch(weights.w + from + j, 1);
+            __builtin_prefetch(weights.m + from + j, 1);
+            __builtin_prefetch(weights.v + from + j, 1);
+        }
     }
 };

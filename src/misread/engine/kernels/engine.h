@@ -156,10 +156,10 @@ struct Engine {
             const Dense &layer = dense[i];
             if (i)
                 for (int64_t b = mine.from; b < mine.to; b++) take_dense(layer, dense[i - 1], b, step);
-            layer.rows.list(layer.x, mine);
+            layer.list_rows(mine);
             team.barrier();  // the rows, by images, before any thread multiplies by those of all images
             layer.forward(thread, step.n, step.number);
-            if (step.train) layer.columns.list(layer.rows, step.n, share(layer.rows.blocks, thread, threads));
+            if (step.train) layer.list_columns(thread, step.n);
             team.barrier();  // the outputs, by units, before they are read by images; the columns, for later
             if (!layer.norm.on) continue;
             layer.normalise(thread, step.n, step.train);
@@ -217,14 +217,14 @@ struct Engine {
     // From one layer to the next, image by image
 
     static void take_image(const Dense &layer, const uint8_t *image, int64_t b) {
-        float *x = layer.x + b * layer.inputs;
+        float *x = layer.x + b * layer.stride;
         for (int64_t i = 0; i < layer.inputs; i++) x[i] = image[i] * (1.0f / 255);
     }
 
     // The last convolution's outputs, without what pads their channels, as the first dense layer's inputs.
     void take_conv(int thread, int64_t b, const Step &step) const {
         const Conv &from = convs.back();
-        float *x = dense[0].x + b * dense[0].inputs;
+        float *x = dense[0].x + b * dense[0].stride;
         const float *y = from.output(thread, b);
         for (int64_t cell = 0; cell < from.cells; cell++)
             memcpy(x + cell * from.units, y + cell * from.units_p, from.units * sizeof(float));
@@ -232,7 +232,7 @@ struct Engine {
     }
 
     void take_dense(const Dense &layer, const Dense &from, int64_t b, const Step &step) const {
-        float *x = layer.x + b * layer.inputs;
+        float *x = layer.x + b * layer.stride;
         for (int64_t u = 0; u < from.units; u += from.width) {
             int64_t n = from.units - u < from.width ? from.units - u : from.width;
             memcpy(x + u, from.out + from.output(b, u), n * sizeof(float));
@@ -241,7 +241,7 @@ struct Engine {
     }
 
     void drop(const Dense &layer, int64_t b, const Step &step) const {
-        if (step.train) layer.dropout.apply(layer.x + b * layer.inputs, layer.inputs, dropout_key, step.number, b);
+        if (step.train) layer.dropout.apply(layer.x + b * layer.stride, layer.inputs, dropout_key, step.number, b);
     }
 
     static void pass_to_dense(const Dense &layer, const Dense &before, Range images) {

@@ -19,23 +19,32 @@
 #else
 #define VL 4  // SSE, NEON, or whatever the compiler makes of it
 #endif
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define REGISTERS 32  // vectors that the processor holds at once
+#else
+#define REGISTERS 16
+#endif
 #if defined(__AVX512BF16__)
 #define HAS_BF16 1
 #else
 #define HAS_BF16 0
 #endif
 #define INLINE static inline __attribute__((always_inline))
+#define INLINE_METHOD inline __attribute__((always_inline))
 #define UNROLL(i, n) _Pragma("GCC unroll 64") for (int i = 0; i < (n); i++)
 
 typedef float V __attribute__((vector_size(4 * VL), aligned(4), may_alias));
 typedef int32_t VI __attribute__((vector_size(4 * VL), aligned(4), may_alias));
 typedef uint8_t VB __attribute__((vector_size(VL), aligned(1), may_alias));
 typedef uint16_t Half;  // a bf16: the upper half of a float's bits
+typedef uint32_t Pair;  // two of them, the first in the lower half
 
 INLINE int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 INLINE V load(const float *p) { return *(const V *)p; }
+INLINE V load(const Pair *p) { return *(const V *)p; }
 INLINE void store(float *p, V x) { *(V *)p = x; }
+INLINE void store(Pair *p, V x) { *(V *)p = x; }
 INLINE V splat(float x) { return x - V{}; }
 
 INLINE V square_root(V x) {
@@ -96,21 +105,34 @@ INLINE Half to_half(float x) {
     return x != x ? 0x7fc0 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
 }
 
-// Products of bf16 numbers. A vector of V's size holds VL pairs; `pair_product` adds both products of each pair.
-// Without the instructions an engine is never mixed, and these are never called.
+// Products of bf16 numbers. A vector of V's size holds VL pairs; `pair_product` adds both products of each pair, and
+// `join_pairs` makes the pairs (x[i], y[i]). Without the instructions an engine is never mixed, and these are never
+// called.
 #if HAS_BF16
 INLINE V pair_product(V sum, V x, V y) { return (V)_mm512_dpbf16_ps((__m512)sum, (__m512bh)x, (__m512bh)y); }
 INLINE void store_half(Half *p, V x) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh((__m512)x)); }
-INLINE V splat_pair(const Half *p) {
-    int32_t pair;
-    memcpy(&pair, p, 4);
-    return (V)_mm512_set1_epi32(pair);
+INLINE V splat(Pair x) { return (V)_mm512_set1_epi32(x); }
+INLINE V join_pairs(V x, V y) {
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    return (V)_mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh((__m512)y, (__m512)x));
 }
 #else
 INLINE V pair_product(V sum, V, V) { return sum; }
 INLINE void store_half(Half *, V) {}
-INLINE V splat_pair(const Half *) { return V{}; }
+INLINE V splat(Pair) { return V{}; }
+INLINE V join_pairs(V, V) { return V{}; }
 #endif
+
+INLINE V splat_pair(const Half *p) {
+    Pair pair;
+    memcpy(&pair, p, sizeof pair);
+    return splat(pair);
+}
+
+// sum + x * y, of floats or of pairs
+INLINE V add_product(V sum, float x, V y) { return sum + splat(x) * y; }
+INLINE V add_product(V sum, Pair x, V y) { return pair_product(sum, splat(x), y); }
 
 // While one of these lives, this thread takes numbers too small for a float's full precision as zero. On x86 such a
 // number costs a hundred times a normal one.

@@ -11,31 +11,53 @@
 
 const int INPUT_BLOCK = 64;  // inputs whose weights, for one block of units, fit the first-level cache
 
+// The inputs of a block, from `from` up to, not including, `to`.
+INLINE Range inputs_of(int64_t block, int64_t inputs) {
+    int64_t from = block * INPUT_BLOCK;
+    return {from, from + INPUT_BLOCK < inputs ? from + INPUT_BLOCK : inputs};
+}
+
 // For each image, its inputs that are not zero, in order.
 struct Rows {
     int64_t inputs, blocks;  // blocks of INPUT_BLOCK inputs
+    bool mixed;
     int32_t *at;             // (batch, inputs): which inputs; the first starts[blocks] are in use
     float *value;            // (batch, inputs)
     int32_t *starts;         // (batch, blocks + 1): where each block of inputs begins in `at`
 
-    void plan(Arena &arena, int64_t batch, int64_t inputs) {
+    void plan(Arena &arena, int64_t batch, int64_t inputs, bool mixed) {
         this->inputs = inputs, blocks = (inputs + INPUT_BLOCK - 1) / INPUT_BLOCK;
+        this->mixed = mixed;
         arena.plan(at, {batch, inputs});
         arena.plan(value, {batch, inputs});
         arena.plan(starts, {batch, blocks + 1});
     }
 
-    // x (batch, inputs)
-    void list(const float *x, Range images) const {
+    // How many of a block's inputs are not zero.
+    int64_t count(int64_t b, int64_t block) const {
+        const int32_t *start = starts + b * (blocks + 1) + block;
+        return start[1] - start[0];
+    }
+
+    // From how many on the forward pass takes all inputs of a block: the block is full. An image's own counts decide, so
+    // its logits do not depend on the images beside it.
+    int64_t full_from(int64_t block) const {
+        Range these = inputs_of(block, inputs);
+        return (these.to - these.from) * (mixed ? 24 : 38) / 64;
+    }
+
+    // x (batch, stride)
+    void list(const float *x, int64_t stride, Range images) const {
         for (int64_t b = images.from; b < images.to; b++) {
-            const float *row = x + b * inputs;
+            const float *row = x + b * stride;
             int32_t *at_row = at + b * inputs, *starts_row = starts + b * (blocks + 1), n = 0;
             float *value_row = value + b * inputs;
             for (int64_t block = 0; block < blocks; block++) {
                 starts_row[block] = n;
-                int64_t k = block * INPUT_BLOCK, to = k + INPUT_BLOCK < inputs ? k + INPUT_BLOCK : inputs;
-                for (; k + VL <= to; k += VL) n += append_nonzero(row + k, k, value_row + n, at_row + n);
-                for (; k < to; k++) {
+                Range these = inputs_of(block, inputs);
+                int64_t k = these.from;
+                for (; k + VL <= these.to; k += VL) n += append_nonzero(row + k, k, value_row + n, at_row + n);
+                for (; k < these.to; k++) {
                     at_row[n] = k;
                     value_row[n] = row[k];
                     n += row[k] != 0;
@@ -46,31 +68,39 @@ struct Rows {
     }
 };
 
-// For each input, the images in which it is not zero, in order.
+// For each input, the images in which it is not zero, in order. A full block has no such lists.
 struct Columns {
     int64_t batch;
     uint16_t *image;  // (inputs, batch); the first count[input] are in use
     float *value;     // (inputs, batch)
     int32_t *count;   // (inputs)
+    uint8_t *full;    // (blocks): whether so few of a block's values are zero that the gradient takes them all
 
-    void plan(Arena &arena, int64_t batch, int64_t inputs) {
+    void plan(Arena &arena, int64_t batch, const Rows &rows) {
         this->batch = batch;
-        arena.plan(image, {inputs, batch});
-        arena.plan(value, {inputs, batch});
-        arena.plan(count, {inputs});
+        arena.plan(image, {rows.inputs, batch});
+        arena.plan(value, {rows.inputs, batch});
+        arena.plan(count, {rows.inputs});
+        arena.plan(full, {rows.blocks});
     }
 
     // From the rows of n images, for some of the blocks of inputs.
     void list(const Rows &rows, int64_t n, Range blocks) const {
-        int64_t first = blocks.from * INPUT_BLOCK, end = blocks.to * INPUT_BLOCK;
-        for (int64_t k = first; k < end && k < rows.inputs; k++) count[k] = 0;
-        for (int64_t b = 0; b < n; b++) {
-            const int32_t *starts = rows.starts + b * (rows.blocks + 1), *at = rows.at + b * rows.inputs;
-            const float *values = rows.value + b * rows.inputs;
-            for (int64_t i = starts[blocks.from]; i < starts[blocks.to]; i++) {
-                int64_t to = at[i] * batch + count[at[i]]++;
-                image[to] = b;
-                value[to] = values[i];
+        for (int64_t block = blocks.from; block < blocks.to; block++) {
+            Range these = inputs_of(block, rows.inputs);
+            int64_t sum = 0;
+            for (int64_t b = 0; b < n; b++) sum += rows.count(b, block);
+            full[block] = sum * 64 >= n * (these.to - these.from) * (rows.mixed ? 14 : 30);
+            if (full[block]) continue;
+            for (int64_t k = these.from; k < these.to; k++) count[k] = 0;
+            for (int64_t b = 0; b < n; b++) {
+                const int32_t *starts = rows.starts + b * (rows.blocks + 1), *at = rows.at + b * rows.inputs;
+                const float *values = rows.value + b * rows.inputs;
+                for (int64_t i = starts[block]; i < starts[block + 1]; i++) {
+                    int64_t to = at[i] * batch + count[at[i]]++;
+                    image[to] = b;
+                    value[to] = values[i];
+                }
             }
         }
     }
