@@ -9,7 +9,7 @@ from misread.analysis.explanation import Explanation
 from misread.analysis.scored import Scored
 from misread.data.image_hash import image_hashes
 from misread.data.mapped_images import Images
-from misread.report.pictures import encoded_pictures
+from misread.report.pictures import MISREAD, TRAINING, encoded_pictures
 
 TOP = 3  # classes whose probabilities are shown
 
@@ -46,7 +46,7 @@ class Items:
                   there are images; b (margin, top, shares) if there is another model. If there is an explanation: cause
                   (place in `causes`, or -1), evidence, and near (lines of `training`, the nearest first).
         training: the nearest training images: label, and file or index.
-        pictures: `encoded_pictures` of items, then of training images.
+        pictures: `encoded_pictures` of items and of training.
         """
         positions = np.array(list(self._places), dtype=np.int64)
         few = self._scored.take(positions)
@@ -56,17 +56,16 @@ class Items:
         items |= _scores(few) | {"loss": _short(few.losses)}
         if self._other is not None:
             items["b"] = _scores(self._other.take(positions))
-        sources = []
-        if self._images is not None and len(positions):
+        data: dict[str, Any] = {"items": items, "pictures": {}}
+        if self._images is not None:
             pixels = self._images
             items["hash"] = image_hashes(pixels[positions])
-            sources.append((lambda rows: np.asarray(pixels[rows]), positions))
-        data: dict[str, Any] = {"items": items}
+            data["pictures"]["items"] = encoded_pictures(lambda rows: np.asarray(pixels[rows]), positions, MISREAD)
         if self._explanation is not None:
             data |= _explained(items, self._explanation, self._scored)
             rows = self._explanation.neighbours["training_index"].drop_duplicates().to_numpy(dtype=np.int64)
-            sources.append((self._explanation.training_images_of, rows))
-        return data | {"pictures": encoded_pictures(sources) if self._images is not None else {}}
+            data["pictures"]["training"] = encoded_pictures(self._explanation.training_images_of, rows, TRAINING)
+        return data
 
 
 def _scores(few: Scored) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import io
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,22 @@ from PIL import Image
 
 SIDES = (128, 96, 64, 48, 32)  # pixels of the longer side at most: tiles and enlargements need no more than the first
 QUALITIES = tuple(range(95, 55, -5))  # of JPEG, as Pillow counts them
-GOOD = 5_000_000  # characters of all pictures: quality is given up to stay below
-MOST = 24_000_000  # characters of all pictures: size is given up to stay below, since a much larger page opens slowly
-EXACT = 1.5  # times the room of the worst JPEG that exact pictures may always take
-SAMPLE = 256  # pictures that the room is estimated from
+EXACT = 1.5  # times what the worst JPEG takes may always be taken by exact pictures
+SAMPLE = 256  # images that sizes are estimated from
 BLOCK = 500  # pictures in a JPEG strip, which may be 65,500 pixels high
 
-Read = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Room:
+    """Characters that pictures may take. To stay below `good` they lose quality, to stay below `most` also size."""
+
+    good: int
+    most: int
+
+
+MISREAD = Room(1_600_000, 10_000_000)
+TRAINING = Room(3_000_000, 14_000_000)  # five for each misread image, and shown small
 
 
 @dataclass(frozen=True)
@@ -40,8 +49,8 @@ class Encoding:
         head, bodies = _jpegs(small, self.quality)
         return _base64(head), [_base64(body) for body in bodies]
 
-    def room(self, images: np.ndarray) -> float:
-        """Characters that an image takes on average."""
+    def characters(self, images: np.ndarray) -> float:
+        """What a picture of these images takes on average."""
         return sum(len(body) + 3 for body in self.encode(images)[1]) / len(images)  # two quotes and a comma
 
     def describe(self, shape: Sequence[int]) -> str:
@@ -52,19 +61,18 @@ class Encoding:
         return " and ".join(filter(None, (reduced, lossy)))
 
 
-def encoded_pictures(sources: Sequence[tuple[Read, np.ndarray]]) -> dict[str, Any]:
-    """All pictures of a page. sources: functions from rows to images (n, H, W, 1 or 3) uint8, and the rows (N,) int64.
+def encoded_pictures(read: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, room: Room) -> dict[str, Any]:
+    """Pictures, as the page's script reads them.
 
+    read: from rows to images (n, H, W, 1 or 3) uint8. rows: (N,) int64, of the images wanted.
     Returns type (a media type), heads and bodies (base64 text: a picture is the head of its block of `block` pictures,
     then its body), and `changed`: what the pictures differ from the images in. Empty if there are no rows.
     """
-    sources = [(read, rows) for read, rows in sources if len(rows)]
-    if not sources:
+    if not len(rows):
         return {}
-    read, rows = sources[0]
     sample = read(rows[np.linspace(0, len(rows) - 1, min(len(rows), SAMPLE)).astype(np.int64)])
-    encoding = choose_encoding(sample, sum(len(rows) for _, rows in sources))
-    blocks = [encoding.encode(block) for block in _blocks(sources)]
+    encoding = choose_encoding(sample, len(rows), room)
+    blocks = [encoding.encode(read(rows[start : start + BLOCK])) for start in range(0, len(rows), BLOCK)]
     return {
         "type": encoding.media_type,
         "block": BLOCK,
@@ -74,35 +82,19 @@ def encoded_pictures(sources: Sequence[tuple[Read, np.ndarray]]) -> dict[str, An
     }
 
 
-def choose_encoding(sample: np.ndarray, count: int) -> Encoding:
-    """The encoding for `count` pictures like those of the sample (n, H, W, 1 or 3) uint8.
+def choose_encoding(sample: np.ndarray, count: int, room: Room) -> Encoding:
+    """The encoding for `count` pictures of images like those of the sample (n, H, W, 1 or 3) uint8.
 
-    The side is the largest whose pictures take at most `MOST` characters at the lowest quality. Pictures are exact if
-    they take at most `GOOD` characters, or hardly more than the worst JPEG; digits do. Otherwise the quality is the
-    highest at which they take at most `GOOD`, or the lowest.
+    The side is the largest whose pictures fit into `room.most` at the lowest quality, or the smallest. Pictures are
+    exact if they fit into `room.good`, or take hardly more than the worst JPEG; digits do. Otherwise the quality is the
+    highest that fits into `room.good`, or the lowest. So all are there, and with too many the page is larger.
     """
-    worst = QUALITIES[-1]
-    side = next((side for side in SIDES if count * Encoding(side, worst).room(sample) <= MOST), SIDES[-1])
+    each, worst = room.good / count, QUALITIES[-1]
+    side = next((side for side in SIDES if count * Encoding(side, worst).characters(sample) <= room.most), SIDES[-1])
     exact = Encoding(side, None)
-    if exact.room(sample) <= max(GOOD / count, EXACT * Encoding(side, worst).room(sample)):
+    if exact.characters(sample) <= max(each, EXACT * Encoding(side, worst).characters(sample)):
         return exact
-    quality = next((q for q in QUALITIES if count * Encoding(side, q).room(sample) <= GOOD), worst)
-    return Encoding(side, quality)
-
-
-def _blocks(sources: Sequence[tuple[Read, np.ndarray]]) -> Iterator[np.ndarray]:
-    """The images of all sources in order, `BLOCK` at a time."""
-    waiting: list[np.ndarray] = []
-    for read, rows in sources:
-        while len(rows):
-            room = BLOCK - sum(map(len, waiting))
-            waiting.append(read(rows[:room]))
-            rows = rows[room:]
-            if sum(map(len, waiting)) == BLOCK:
-                yield np.concatenate(waiting)
-                waiting = []
-    if waiting:
-        yield np.concatenate(waiting)
+    return Encoding(side, next((q for q in QUALITIES if Encoding(side, q).characters(sample) <= each), worst))
 
 
 def _jpegs(images: np.ndarray, quality: int) -> tuple[bytes, list[bytes]]:

@@ -39,8 +39,10 @@ def page_of(content: Content) -> Page:
     page.sections["training"] = _training(content.training) if content.training else None
     data = items.data()
     page.sections |= {
-        "facts": content.facts, "files": "file" in data["items"], "changed": data["pictures"].get("changed"),
-    }  # fmt: skip
+        "facts": content.facts,
+        "files": "file" in data["items"],
+        "changed": {name: pictures.get("changed") for name, pictures in data["pictures"].items()},
+    }
     page.data |= {"classes": list(content.scored.class_names), **data}
     return page
 

@@ -11,8 +11,8 @@ export class Items {
     this.classes = data.classes;
     this.columns = data.items;
     this.length = data.items.index.length;
-    this.hasPictures = Boolean(data.pictures.type);
-    this.changed = data.pictures.changed;
+    this.hasPictures = Boolean(data.pictures.items);
+    this.changed = data.pictures.items?.changed;
     this.data = data;
     this.width = data.items.top.length / this.length || 1;
     this.prediction = firsts(data.items.top, this.width);
@@ -44,13 +44,13 @@ export class Items {
     for (let i = place * this.width; i < (place + 1) * this.width; i++) pairs.push([top[i], shares[i]]);
     return { top: pairs, prediction: pairs[0][0], confidence: pairs[0][1], margin: margin[place] };
   }
-  /** The nearest training images of an image, the nearest first: label, name, and where the picture is. */
+  /** The nearest training images of an image, the nearest first: label, name and line. */
   near(place) {
     const { training } = this.data;
     return (this.columns.near?.[place] ?? []).map((line) => ({
       label: training.label[line],
       name: training.file?.[line] || number(training.index?.[line] ?? line),
-      picture: this.length + line,
+      line,
     }));
   }
   /** How an image is called: by its file, or by its row. */
@@ -61,11 +61,15 @@ export class Items {
   find(index) {
     return this.columns.index.indexOf(index);
   }
-  /** An img element, or null if the page has no pictures. Places of training images follow those of items. */
-  picture(place, description) {
-    if (!this.hasPictures) return null;
-    const { type, block, heads, bodies } = this.data.pictures;
+  /** An img element, or null if the page has no pictures. */
+  picture(place, description, of = "items") {
+    const pictures = this.data.pictures[of];
+    if (!pictures) return null;
+    const { type, block, heads, bodies } = pictures;
     const source = `data:${type};base64,${heads[Math.floor(place / block)]}${bodies[place]}`;
     return make("img", { class: "picture", src: source, alt: description });
+  }
+  trainingPicture(line, description) {
+    return this.picture(line, description, "training");
   }
 }

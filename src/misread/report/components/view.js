@@ -104,11 +104,11 @@ export class View {
   #neighbours(place) {
     const near = this.items.near(place);
     if (!near.length) return [];
-    const list = near.map(({ label, name, picture }) =>
+    const list = near.map(({ label, name, line }) =>
       make(
         "li",
         {},
-        this.items.picture(picture, `training image ${name}, labelled ${this.items.className(label)}`),
+        this.items.trainingPicture(line, `training image ${name}, labelled ${this.items.className(label)}`),
         make("b", { class: "clip" }, this.items.className(label)),
         make("span", { class: "quiet clip" }, name),
       ),
