@@ -49,18 +49,18 @@ export class Gallery {
     );
     this.restore(readAddress());
   }
-  /** A list of the values that misread images have, with how many have each. */
+  /** A list of the values that misread images have, with how many have each. numbers: of the option of each image. */
   #facet(id, of, name) {
     const select = byId(`by-${id}`);
+    const values = select ? this.misreads.map(of) : [];
     const counts = new Map();
-    for (const value of select ? this.misreads.map(of) : []) counts.set(value, (counts.get(value) ?? 0) + 1);
+    for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
     const byCount = id === "pair" ? ([, n], [, m]) => m - n : ([a], [b]) => (a < b ? -1 : 1);
-    const options = new Map();
-    for (const [value] of [...counts].sort(byCount)) {
-      options.set(value, make("option", { value, "data-name": name(value) }));
-      select.append(options.get(value));
-    }
-    return { id, of, select, options };
+    const sorted = [...counts].sort(byCount).map(([value]) => value);
+    const options = sorted.map((value) => make("option", { value, "data-name": name(value) }));
+    const numberOf = new Map(sorted.map((value, number) => [value, number]));
+    select?.append(...options);
+    return { id, select, options, numbers: values.map((value) => numberOf.get(value)) };
   }
   /** Whether each filter keeps an image. A pair is a choice of label and prediction, so it is no filter of its own. */
   #tests() {
@@ -77,14 +77,16 @@ export class Gallery {
   }
   /** Every option with the number of images that choosing it would show. */
   #count(tests) {
-    for (const { id, of, select, options } of this.facets) {
-      const given = id === "pair" ? ["cause", "text"] : ["label", "prediction", "cause", "text"].filter((name) => name !== id);
-      const others = given.map((name) => tests[name]).filter(Boolean);
-      const counts = new Map();
-      for (const place of this.misreads) {
-        if (others.every((test) => test(place))) counts.set(of(place), (counts.get(of(place)) ?? 0) + 1);
-      }
-      for (const [value, option] of options) option.textContent = `${option.dataset.name} (${number(counts.get(value) ?? 0)})`;
+    for (const { id, options, numbers } of this.facets) {
+      const own = id === "pair" ? ["label", "prediction"] : [id];
+      const others = Object.keys(tests).filter((name) => tests[name] && !own.includes(name));
+      const counts = options.map(() => 0);
+      this.misreads.forEach((place, i) => {
+        if (others.every((name) => tests[name](place))) counts[numbers[i]] += 1;
+      });
+      options.forEach((option, i) => {
+        option.textContent = `${option.dataset.name} (${number(counts[i])})`;
+      });
     }
   }
   update() {
