@@ -84,7 +84,7 @@ def _explained(items: dict[str, Any], explanation: Explanation, scored: Scored) 
     near = explanation.neighbours
     once = near.drop_duplicates("training_index")
     lines = pd.Series(range(len(once)), index=once["training_index"])
-    nearest = lines[near["training_index"]].groupby(near["index"].to_numpy()).agg(list)
+    nearest = lines.loc[near["training_index"]].groupby(near["index"].to_numpy()).agg(list)
     items |= {
         "cause": causes.tolist(),
         "evidence": reasons["evidence"].fillna("").tolist(),

@@ -17,7 +17,6 @@ SAMPLE = 256  # images that sizes are estimated from
 BLOCK = 500  # pictures in a JPEG strip, which may be 65,500 pixels high
 
 
-
 @dataclass(frozen=True)
 class Room:
     """Characters that pictures may take. To stay below `good` they lose quality, to stay below `most` also size."""

@@ -38,7 +38,8 @@ function openFrom(state) {
 
 const linked = readAddress();
 if (linked.size) {
-  byId(linked.has("change") || !gallery ? "comparison" : "gallery")?.scrollIntoView();
+  const onlyChange = linked.has("change") && linked.size === 1;
+  ((!onlyChange && byId("gallery")) || byId("comparison"))?.scrollIntoView();
   openFrom(linked);
 }
 onAddress((state) => {
