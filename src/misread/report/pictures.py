@@ -13,7 +13,7 @@ from PIL import Image
 SIDES = (128, 96, 64, 48, 32)  # pixels of the longer side at most: tiles and enlargements need no more than the first
 QUALITIES = tuple(range(95, 55, -5))  # of JPEG, as Pillow counts them
 EXACT = 1.5  # times what the worst JPEG takes may always be taken by exact pictures
-SAMPLE = 256  # images that sizes are estimated from
+SAMPLE = 64  # images that sizes are estimated from
 BLOCK = 500  # pictures in a JPEG strip, which may be 65,500 pixels high
 
 

@@ -29,7 +29,7 @@ export function tile(items, place, open, moreSaid) {
     items.picture(place, ""),
     fromTo(items, item.label, item.prediction),
     make("span", { class: "detail" }, more),
-    items.hasPictures ? null : make("span", { class: "detail clip" }, name),
+    items.hasPictures ? null : make("span", { class: items.columns.file ? "detail clip" : "detail" }, name),
   );
   button.addEventListener("click", () => open(place));
   return button;
