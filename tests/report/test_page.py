@@ -1,131 +1,22 @@
 """The report as its readers meet it: in a real browser, against numbers that are worked out here from the arrays."""
 
-import base64
-import io
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_fscore_support
 
 import misread
-from misread import Predictions, Run
+from misread import Run
+from pages import NAMES, foreign, pixels, tiles
 from samples import Result, blocks
 
 Open = Callable[..., Any]
 Cli = Callable[..., Result]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-NAMES = ["<script>alert(1)</script>", '</script><b>"x"', "it's & more", "plain"]
-SETTINGS = ['layers=[{type="Flatten"}, {type="Dense", units=12, activation="relu"}, {type="Dense", units="classes"}]']
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Headless Chromium, closed with the module: its event loop would be in the way of other tests'."""
-    if CHROMIUM is None:
-        message = "the report's page is tested in Chromium, and there is none: apt-get install chromium"
-        (pytest.fail if os.environ.get("MISREAD_CI") else pytest.skip)(message)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
-@pytest.fixture
-def visit(browser: Any) -> Iterator[Open]:
-    """Opens a page. No test ends well whose page asked the network for anything, or said something to the console."""
-    contexts, faults = [], []
-
-    def open_page(path: Path, width: int = 1280, theme: str = "light", script: str = "") -> Any:
-        # without motion: a click waits until nothing moves
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce"
-        )
-        contexts.append(context)
-        context.set_default_timeout(60_000)
-        context.set_default_navigation_timeout(300_000)  # where other work holds the machine
-        page = context.new_page()
-        if script:
-            page.add_init_script(script)
-        page.on("console", lambda message: faults.append(message.text))
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("dialog", lambda dialog: (faults.append(f"a dialog opened: {dialog.message}"), dialog.dismiss()))
-        page.on("request", lambda request: request.url == path.as_uri() or faults.append(request.url[:80]))
-        page.goto(path.as_uri())
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert [fault for fault in faults if not fault.startswith(("data:", "blob:"))] == []
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("report")
-
-
-@pytest.fixture(scope="module")
-def data(folder: Path) -> Path:
-    """Blocks whose classes have dangerous names, every fifth test label and some training labels wrong."""
-    (images, labels), (test_images, test_labels) = blocks(320), blocks(160, seed=1)
-    test_labels[::5] = (test_labels[::5] + 1 + np.arange(32) % 3) % 4
-    labels[:8] = (labels[:8] + 1) % 4
-    path = folder / "signs.npz"
-    arrays = {"x_train": images, "y_train": labels, "x_test": test_images, "y_test": test_labels}
-    np.savez(path, **arrays, class_names=np.array(NAMES))
-    return path
-
-
-@pytest.fixture(scope="module")
-def runs(data: Path, folder: Path) -> tuple[Run, Run]:
-    """One that learnt the blocks, and one that was stopped early."""
-    first, second = (
-        misread.train(str(data), "tutorial-mlp", epochs=n, seed=n, settings=SETTINGS, out=folder, progress=False)
-        for n in (12, 1)
-    )
-    return first, second
-
-
-@pytest.fixture(scope="module")
-def whole(runs: tuple[Run, Run]) -> Path:
-    """The report of the first run, with its comparison to the second."""
-    return runs[0].report(compare=runs[1])
-
-
-@pytest.fixture(scope="module")
-def many(folder: Path) -> Path:
-    """The report of 1,000 colour images, not square, more of them misread than are drawn at a time."""
-    return foreign(1000, 10, shape=(12, 20, 3)).report(folder / "many.html")
-
-
-def foreign(n: int, classes: int, margin: float = 1.0, shape: tuple[int, ...] | None = None) -> Predictions:
-    """Predictions by no network of ours."""
-    rng = np.random.default_rng(0)
-    labels = np.arange(n) % classes
-    powers = np.exp(rng.normal(0, 1, (n, classes)) + margin * np.eye(classes)[labels])
-    images = None if shape is None else rng.integers(0, 256, (n, *shape), dtype=np.uint8)
-    return Predictions(labels, powers / powers.sum(axis=1, keepdims=True), images=images, name="elsewhere")
-
-
-def tiles(page: Any, where: str = "#tiles") -> list[int]:
-    """The rows in the source of the images shown, in their order."""
-    script = f"""() => {{ const items = JSON.parse(document.getElementById("data").textContent).items;
-        return [...document.querySelectorAll("{where} [data-item]")].map(tile => items[tile.dataset.item].index) }}"""
-    return page.evaluate(script)
-
-
-def pixels(src: str) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(src.partition(",")[2]))))
 
 
 def test_numbers_at_the_top_are_those_of_the_arrays(visit: Open, whole: Path, runs: tuple[Run, Run]) -> None:
@@ -140,57 +31,6 @@ def test_numbers_at_the_top_are_those_of_the_arrays(visit: Open, whole: Path, ru
     for said in ("320 training", "12 epochs", runs[0].record.environment.torch, "8 × 8, grey; 4 classes"):
         assert said in rests_on
     assert page.locator("#training svg").count() == 2
-
-
-def test_gallery_shows_every_misread_image_and_its_pixels(visit: Open, whole: Path, runs: tuple[Run, Run]) -> None:
-    found = runs[0].predictions()
-    page = visit(whole)
-    shown = tiles(page)
-    assert sorted(shown) == np.flatnonzero(found.probs.argmax(axis=1) != found.labels).tolist()
-    sources = page.eval_on_selector_all("#tiles img", "images => images.map(image => image.src)")
-    images = blocks(160, seed=1)[0]
-    for row, source in zip(shown, sources, strict=True):
-        assert np.array_equal(pixels(source), images[row, ..., 0])
-
-
-def test_filters_keep_exactly_the_images_asked_for(visit: Open, whole: Path, runs: tuple[Run, Run]) -> None:
-    found = runs[0].predictions()
-    labels, predicted = found.labels, found.probs.argmax(axis=1)
-    page = visit(whole)
-    for k in range(4):
-        for j in range(4):
-            expected = np.flatnonzero((labels == k) & (predicted == j) & (labels != predicted)).tolist()
-            offered = [page.locator(f"#by-{name} option[value='{v}']").count()
-                       for name, v in (("label", k), ("prediction", j))]  # fmt: skip
-            if offered == [1, 1]:
-                page.select_option("#by-label", str(k))
-                page.select_option("#by-prediction", str(j))
-                assert sorted(tiles(page)) == expected
-                assert page.inner_text("#count").startswith(f"{len(expected)} of ")
-            else:
-                assert expected == []
-    page.click("#all")
-    page.evaluate("() => new Promise(done => setTimeout(done, 20))")  # a form resets its fields after the event
-    assert sorted(tiles(page)) == np.flatnonzero(labels != predicted).tolist()
-    causes = runs[0].misreads.explain().table
-    for cause, group in causes.groupby("cause"):
-        page.select_option("#by-cause", str(cause))
-        assert sorted(tiles(page)) == sorted(group["index"])
-        page.click(f"#cause-list [data-cause='{cause}']")  # the same from the top of the page
-        assert sorted(tiles(page)) == sorted(group["index"])
-
-
-@pytest.mark.parametrize("key", ["confidence", "loss", "margin"])
-def test_sorting_is_by_what_it_says(visit: Open, whole: Path, runs: tuple[Run, Run], key: str) -> None:
-    probs, labels = runs[0].predictions().probs.astype(float), runs[0].predictions().labels
-    of_label = probs[np.arange(160), labels]
-    values = {"confidence": probs.max(axis=1), "loss": -np.log(of_label), "margin": probs.max(axis=1) - of_label}[key]
-    page = visit(whole)
-    for order, sign in ((key, -1), (f"{key}-up", 1)):
-        page.select_option("#sort", order)
-        assert (np.diff(sign * values[tiles(page)]) >= -1e-5).all()
-    page.select_option("#sort", "index")
-    assert tiles(page) == sorted(tiles(page))
 
 
 def test_cells_of_the_matrix_count_and_open_their_images(visit: Open, whole: Path, runs: tuple[Run, Run]) -> None:
@@ -298,7 +138,10 @@ def test_decisions_become_a_patch_that_misread_accepts(
     page = visit(whole)
     assert page.locator("#save").is_disabled()
     items = json.loads(page.locator("#data").text_content())
-    first, second, third = (items["items"][doubt["item"]] for doubt in items["doubtful"][:3])
+    first, second, third = (
+        {name: items["items"][name][doubt["item"]] for name in ("index", "label", "hash")}
+        for doubt in items["doubtful"][:3]
+    )
     cards = page.locator("#doubts > li")
     page.fill("#by", "Ada")
     cards.nth(0).locator("button[data-decide]").first.click()  # the suggestion
@@ -391,19 +234,6 @@ def test_classes_sort_by_their_numbers(visit: Open, many: Path) -> None:
             assert (np.diff(sign * values[[int(k) for k in shown]]) >= 0).all()
     assert page.locator("#per-class thead [aria-sort]").count() == 1
     assert set(page.locator("#per-class tbody td:nth-child(2)").all_inner_texts()) == {str(support[0])}
-
-
-def test_thousands_are_drawn_a_page_at_a_time(visit: Open, many: Path) -> None:
-    found = foreign(1000, 10)
-    wrong = np.flatnonzero(found.probs.argmax(axis=1) != found.labels)
-    assert len(wrong) > 240
-    page = visit(many)
-    assert len(tiles(page)) == 120
-    while page.locator("#more").is_visible():
-        before = len(tiles(page))
-        page.click("#more")
-        assert page.evaluate(f"document.activeElement === document.querySelectorAll('#tiles button')[{before}]")
-    assert sorted(tiles(page)) == wrong.tolist()
 
 
 def test_comparison_counts_and_shows_what_changed(visit: Open, whole: Path, runs: tuple[Run, Run]) -> None:

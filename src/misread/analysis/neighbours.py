@@ -45,22 +45,20 @@ def nearest(
     than the rounding error may be in any order.
     """
     asked = torch.as_tensor(queries)
-    squares = asked.new_full((len(asked), k), torch.inf)
+    squares = asked.new_full((len(asked), k), torch.inf)  # less |q|², which is the same for all points
     found = torch.full((len(asked), k), -1, device=asked.device)
     start = 0
     for block in [points] if isinstance(points, np.ndarray | Tensor) else points:
         for piece in torch.as_tensor(block).to(asked.device).split(BLOCK):
+            point_squares = piece.square().sum(dim=1)
             for first in range(0, len(asked), BLOCK):
                 rows = slice(first, first + BLOCK)
-                better, where = _squared_distances(asked[rows], piece).topk(min(k, len(piece)), largest=False)
+                compared = torch.addmm(point_squares, asked[rows], piece.T, alpha=-2)
+                better, where = compared.topk(min(k, len(piece)), largest=False)
                 merged = torch.cat([squares[rows], better], dim=1)
                 squares[rows], order = merged.topk(k, largest=False)
                 found[rows] = torch.cat([found[rows], where + start], dim=1).gather(1, order)
             start += len(piece)
     k = min(k, start)
-    return Neighbours(found[:, :k].cpu().numpy(), squares[:, :k].clamp(min=0).sqrt().float().cpu().numpy())
-
-
-def _squared_distances(queries: Tensor, points: Tensor) -> Tensor:
-    products = torch.addmm(points.square().sum(dim=1), queries, points.T, alpha=-2)
-    return products.add_(queries.square().sum(dim=1, keepdim=True))
+    squares = squares[:, :k] + asked.square().sum(dim=1, keepdim=True)
+    return Neighbours(found[:, :k].cpu().numpy(), squares.clamp(min=0).sqrt().float().cpu().numpy())

@@ -3,93 +3,99 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from misread.analysis.explanation import Explanation
-from misread.analysis.records import records
 from misread.analysis.scored import Scored
 from misread.data.image_hash import image_hashes
 from misread.data.mapped_images import Images
-from misread.report.pictures import Pictures
+from misread.report.pictures import MISREAD, TRAINING, encoded_pictures
 
 TOP = 3  # classes whose probabilities are shown
 
 
 class Items:
-    """Every image that a page shows, once. Classes are indices into the page's class names.
+    """Every image that a page shows, once. Its place is its line in the columns of `data`.
 
     scored: the images. other: a second model's scores of the same images, or None.
     images: (N, H, W, C) uint8 of the scored images, or None if the page has no pictures.
-    Each of `lines` has index (row in the source), file, label, prediction, confidence, margin, loss, top (pairs of
-    class and probability); also picture (place in `pictures`) and hash if there are images; b (prediction, confidence,
-    margin, top) if there is another model; cause, evidence and neighbours if it is explained.
     """
 
     def __init__(self, scored: Scored, images: Images | None, other: Scored | None = None) -> None:
-        self.lines: list[dict[str, Any]] = []
-        self.pictures = Pictures()
         self._scored, self._images, self._other = scored, images, other
         self._places: dict[int, int] = {}
+        self._explanation: Explanation | None = None
 
     @property
     def have_images(self) -> bool:
         return self._images is not None
 
     def add(self, positions: np.ndarray) -> list[int]:
-        """Places in `lines` of the images at these positions of the scored images."""
-        new = np.array([p for p in positions.tolist() if p not in self._places], dtype=np.int64)
-        lines = _lines(self._scored, new)
-        if self._other is not None:
-            for line, theirs in zip(lines, _lines(self._other, new), strict=True):
-                line["b"] = {key: theirs[key] for key in ("prediction", "confidence", "margin", "top")}
-        if self._images is not None and len(new):
-            pixels = np.asarray(self._images[new])
-            for line, image, name in zip(lines, pixels, image_hashes(pixels), strict=True):
-                line |= {"picture": self.pictures.add(image), "hash": name}
-        self._places |= {int(p): len(self.lines) + i for i, p in enumerate(new)}
-        self.lines += lines
-        return [self._places[p] for p in positions.tolist()]
+        """Places of the images at these positions of the scored images."""
+        return [self._places.setdefault(p, len(self._places)) for p in positions.tolist()]
 
     def explain(self, explanation: Explanation) -> None:
-        """Add cause, evidence and nearest training images to the lines of the explained images."""
-        classes = {name: k for k, name in enumerate(self._scored.class_names)}
-        of_row = {line["index"]: line for line in self.lines}
-        for reason in records(explanation.reasons):
-            of_row[reason.pop("index")] |= {**reason, "neighbours": []}
-        if not len(explanation.neighbours):
-            return
-        pixels = explanation.training_images_of(explanation.neighbours["training_index"].to_numpy())
-        for near, image in zip(records(explanation.neighbours), pixels, strict=True):
-            of_row[near["index"]]["neighbours"].append(
-                {
-                    "index": near["training_index"],
-                    "file": near["training_file"],
-                    "label": classes[near["training_label"]],
-                    "distance": round(near["distance"], 4),
-                    "picture": self.pictures.add(image),
-                }
-            )
+        """Add cause, evidence and nearest training images of the explained images."""
+        self._explanation = explanation
+
+    def data(self) -> dict[str, Any]:
+        """Columns of values, and pictures. Classes are indices into the page's class names.
+
+        items:    a value an image: index (row in the source), label, margin, loss; file if there are files; top and
+                  shares, the most probable classes and their probabilities, a fixed number of values an image; hash if
+                  there are images; b (margin, top, shares) if there is another model. If there is an explanation: cause
+                  (place in `causes`, or -1), evidence, and near (lines of `training`, the nearest first).
+        training: the nearest training images: label, and file or index.
+        pictures: `encoded_pictures` of items and of training.
+        """
+        positions = np.array(list(self._places), dtype=np.int64)
+        few = self._scored.take(positions)
+        items: dict[str, Any] = {"index": few.rows.tolist(), "label": few.labels.tolist()}
+        if few.files is not None:
+            items["file"] = list(few.files)
+        items |= _scores(few) | {"loss": _short(few.losses)}
+        if self._other is not None:
+            items["b"] = _scores(self._other.take(positions))
+        data: dict[str, Any] = {"items": items, "pictures": {}}
+        if self._images is not None:
+            pixels = self._images
+            items["hash"] = image_hashes(pixels[positions])
+            data["pictures"]["items"] = encoded_pictures(lambda rows: np.asarray(pixels[rows]), positions, MISREAD)
+        if self._explanation is not None:
+            data |= _explained(items, self._explanation, self._scored)
+            rows = self._explanation.neighbours["training_index"].drop_duplicates().to_numpy(dtype=np.int64)
+            data["pictures"]["training"] = encoded_pictures(self._explanation.training_images_of, rows, TRAINING)
+        return data
 
 
-def _lines(scored: Scored, positions: np.ndarray) -> list[dict[str, Any]]:
-    few = scored.take(positions)
+def _scores(few: Scored) -> dict[str, Any]:
     order = np.argsort(-few.probs, axis=1, kind="stable")[:, :TOP]
-    top = np.take_along_axis(few.probs, order, axis=1)
-    margin, losses = few.margin, few.losses
-    return [
-        {
-            "index": int(few.rows[i]),
-            "file": few.files[i] if few.files is not None else "",
-            "label": int(few.labels[i]),
-            "prediction": int(order[i, 0]),
-            "confidence": _short(top[i, 0]),
-            "margin": _short(margin[i]),
-            "loss": _short(losses[i]),
-            "top": [[int(k), _short(p)] for k, p in zip(order[i], top[i], strict=True)],
-        }
-        for i in range(len(few))
-    ]
+    return {
+        "margin": _short(few.margin),
+        "top": order.ravel().tolist(),
+        "shares": _short(np.take_along_axis(few.probs, order, axis=1)),
+    }
 
 
-def _short(value: Any) -> float:
+def _explained(items: dict[str, Any], explanation: Explanation, scored: Scored) -> dict[str, Any]:
+    """Adds the columns of the explanation to `items`; returns `causes` and the columns of `training`."""
+    reasons = explanation.reasons.set_index("index").reindex(items["index"])
+    causes, names = pd.factorize(reasons["cause"])
+    near = explanation.neighbours
+    once = near.drop_duplicates("training_index")
+    lines = pd.Series(range(len(once)), index=once["training_index"])
+    nearest = lines.loc[near["training_index"]].groupby(near["index"].to_numpy()).agg(list)
+    items |= {
+        "cause": causes.tolist(),
+        "evidence": reasons["evidence"].fillna("").tolist(),
+        "near": [nearest.get(row, []) for row in items["index"]],
+    }
+    classes = {name: k for k, name in enumerate(scored.class_names)}
+    name = "file" if once["training_file"].any() else "index"
+    training = {"label": once["training_label"].map(classes).tolist(), name: once[f"training_{name}"].tolist()}
+    return {"causes": list(names), "training": training}
+
+
+def _short(values: np.ndarray) -> list[float]:
     """Six digits: more than the page shows or sorts by, and a page that is a third smaller."""
-    return float(f"{float(value):.6g}")
+    return [float(f"{value:.6g}") for value in values.ravel().tolist()]

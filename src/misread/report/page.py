@@ -1,6 +1,7 @@
 """The page: template, style, script and data in one file."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -16,7 +17,11 @@ from misread.version import __version__
 
 SECTIONS = (
     "headline", "causes", "confusion", "gallery", "comparison", "doubtful", "classes", "confidence", "training",
-    "facts",
+    "facts", "files", "changed",
+)  # fmt: skip
+COMPONENTS = (
+    "elements", "theme", "address", "items", "tiles", "view", "labels", "gallery", "changes", "matrix", "tables",
+    "coverage", "page",
 )  # fmt: skip
 
 
@@ -48,7 +53,7 @@ class Page:
             made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             version=__version__,
             style=Markup((own / "page.css").read_text(encoding="utf-8")),
-            script=Markup((own / "page.js").read_text(encoding="utf-8")),
+            script=Markup(script()),
             data=Markup(as_json(self.data)),
             **dict.fromkeys(SECTIONS) | self.sections,
         )
@@ -60,6 +65,16 @@ class Page:
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}.") from None
         return path
+
+
+def script() -> str:
+    """The components as one ES module. Each imports only from those before it, and no two export the same name.
+
+    A page opened from a file may not load modules from other files, so their imports and exports are dropped.
+    """
+    folder = files("misread.report") / "components"
+    modules = [(folder / f"{name}.js").read_text(encoding="utf-8") for name in COMPONENTS]
+    return re.sub(r"^import [^;]*;\n|^export (?=\w)", "", "\n".join(modules), flags=re.MULTILINE)
 
 
 def as_json(value: Any) -> str:

@@ -37,15 +37,13 @@ def page_of(content: Content) -> Page:
     if second:
         _add_comparison(page, items, second)
     page.sections["training"] = _training(content.training) if content.training else None
-    page.sections["facts"] = content.facts
-    if items.pictures.left_out:
-        page.notes.append(
-            f"{items.pictures.left_out:,} pictures were left out, those of the nearest training images first, so that "
-            "the page opens fast."
-        )
-    page.data |= {
-        "classes": list(content.scored.class_names), "items": items.lines, "pictures": items.pictures.encoded,
-    }  # fmt: skip
+    data = items.data()
+    page.sections |= {
+        "facts": content.facts,
+        "files": "file" in data["items"],
+        "changed": {name: pictures.get("changed") for name, pictures in data["pictures"].items()},
+    }
+    page.data |= {"classes": list(content.scored.class_names), **data}
     return page
 
 

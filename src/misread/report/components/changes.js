@@ -1,0 +1,42 @@
+// What changed between two models.
+
+import { readAddress, writeAddress } from "./address.js";
+import { byId, counted } from "./elements.js";
+import { Tiles, fromTo, tile } from "./tiles.js";
+
+const MEANINGS = {
+  broken: ": A read them right, B misreads them.",
+  fixed: ": A misread them, B reads them right.",
+  both: ": misread by both.",
+};
+
+export class Changes {
+  /** changes: places by the names in `MEANINGS`. open: enlarges an image. */
+  constructor(items, changes, open) {
+    Object.assign(this, { changes, buttons: [...byId("changes-choice").children] });
+    this.tiles = new Tiles(byId("changes-tiles"), (place) => {
+      const { label, prediction, b } = items.at(place);
+      const made = tile(items, place, (p) => open(this.shown, p, this.back), `label ${items.className(label)}`);
+      made.querySelector(".caption").replaceWith(fromTo(items, prediction, b.prediction));
+      const [first, second] = [prediction, b.prediction].map((k) => items.className(k));
+      made.setAttribute("aria-label", `Labelled ${items.className(label)}; A read ${first}, B ${second}. Enlarge.`);
+      return made;
+    });
+    this.back = (place) => this.tiles.focus(place);
+    for (const button of this.buttons) button.addEventListener("click", () => this.show(button.dataset.change));
+    this.restore(readAddress());
+  }
+  show(name) {
+    this.shown = this.changes[name];
+    for (const button of this.buttons) button.setAttribute("aria-pressed", String(button.dataset.change === name));
+    byId("changes-count").textContent =
+      counted(this.shown.length, "image") +
+      MEANINGS[name] +
+      (this.shown.length ? " Below each: what A read → what B reads." : "");
+    this.tiles.show(this.shown);
+    writeAddress({ change: name === "broken" ? "" : name });
+  }
+  restore(state) {
+    this.show(state.get("change") in MEANINGS ? state.get("change") : "broken");
+  }
+}

@@ -1,0 +1,34 @@
+// Elements, texts and the browser's storage: what every component uses.
+
+export const byId = (id) => document.getElementById(id);
+export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}%`;
+export const number = (n) => n.toLocaleString("en");
+export const counted = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : many}`;
+
+/** An element with attributes and children. Text is only ever set as text: names from files are not trusted. */
+export function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== null && value !== undefined) element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child !== null));
+  return element;
+}
+
+/** The browser's storage for this page. It may refuse it to a page opened from a file. */
+export const storage = {
+  read(name) {
+    try {
+      return JSON.parse(localStorage.getItem(name));
+    } catch {
+      return null;
+    }
+  },
+  write(name, value) {
+    try {
+      localStorage.setItem(name, JSON.stringify(value));
+    } catch {
+      // the page works without
+    }
+  },
+};

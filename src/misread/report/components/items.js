@@ -1,0 +1,75 @@
+// The images of the page: columns of values, and pictures.
+
+import { make, number } from "./elements.js";
+
+/** Every `width`-th value of a column, from the first. */
+const firsts = (column, width) => column.filter((_, i) => i % width === 0);
+
+/** The images of a page. A place is a line in the columns of `data.items`; see items.py. */
+export class Items {
+  constructor(data) {
+    this.classes = data.classes;
+    this.columns = data.items;
+    this.length = data.items.index.length;
+    this.hasPictures = Boolean(data.pictures.items);
+    this.changed = data.pictures.items?.changed;
+    this.data = data;
+    this.width = data.items.top.length / this.length || 1;
+    this.prediction = firsts(data.items.top, this.width);
+    this.confidence = firsts(data.items.shares, this.width);
+  }
+  className(k) {
+    return this.classes[k];
+  }
+  cause(place) {
+    return this.data.causes?.[this.columns.cause[place]] ?? null;
+  }
+  /** All values of one image. */
+  at(place) {
+    const { columns } = this;
+    return {
+      index: columns.index[place],
+      file: columns.file?.[place] ?? "",
+      label: columns.label[place],
+      loss: columns.loss[place],
+      hash: columns.hash?.[place],
+      cause: this.cause(place),
+      evidence: columns.evidence?.[place],
+      ...this.#reading(columns, place),
+      b: columns.b ? this.#reading(columns.b, place) : null,
+    };
+  }
+  #reading({ top, shares, margin }, place) {
+    const pairs = [];
+    for (let i = place * this.width; i < (place + 1) * this.width; i++) pairs.push([top[i], shares[i]]);
+    return { top: pairs, prediction: pairs[0][0], confidence: pairs[0][1], margin: margin[place] };
+  }
+  /** The nearest training images of an image, the nearest first: label, name and line. */
+  near(place) {
+    const { training } = this.data;
+    return (this.columns.near?.[place] ?? []).map((line) => ({
+      label: training.label[line],
+      name: training.file?.[line] || number(training.index?.[line] ?? line),
+      line,
+    }));
+  }
+  /** How an image is called: by its file, or by its row. */
+  name(place) {
+    return this.columns.file?.[place] || `index ${number(this.columns.index[place])}`;
+  }
+  /** The place of the image with this row in the source, or -1. */
+  find(index) {
+    return this.columns.index.indexOf(index);
+  }
+  /** An img element, or null if the page has no pictures. */
+  picture(place, description, of = "items") {
+    const pictures = this.data.pictures[of];
+    if (!pictures) return null;
+    const { type, block, heads, bodies } = pictures;
+    const source = `data:${type};base64,${heads[Math.floor(place / block)]}${bodies[place]}`;
+    return make("img", { class: "picture", src: source, alt: description });
+  }
+  trainingPicture(line, description) {
+    return this.picture(line, description, "training");
+  }
+}

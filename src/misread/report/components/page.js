@@ -1,0 +1,49 @@
+// The page: reads its data and starts the components that have a section.
+
+import { onAddress, readAddress } from "./address.js";
+import { Changes } from "./changes.js";
+import { startCoverage } from "./coverage.js";
+import { byId } from "./elements.js";
+import { Gallery } from "./gallery.js";
+import { Items } from "./items.js";
+import { Labels, startDoubtful } from "./labels.js";
+import { startMatrix } from "./matrix.js";
+import { startSorting } from "./tables.js";
+import { startTheme } from "./theme.js";
+import { View } from "./view.js";
+
+const data = JSON.parse(byId("data").textContent);
+const items = new Items(data);
+const labels = byId("doubtful") ? new Labels(items) : null;
+const view = new View(items, data.names, labels && ((place, suggested) => labels.decision(place, suggested)));
+const open = (places, place, focus) => view.open(places, place, focus);
+
+// a row of tiles has one height: names on a line below each other, unless they are as short as digits
+document.body.classList.toggle("long-names", Math.max(...items.classes.map((name) => name.length)) > 2);
+startTheme(byId("theme"));
+if (byId("matrix")) startMatrix(byId("matrix"));
+for (const table of document.querySelectorAll(".sortable")) startSorting(table);
+if (byId("left")) startCoverage(byId("left"), data.coverage);
+const gallery = byId("gallery") ? new Gallery(items, data.misreads, open) : null;
+const changes = data.changes ? new Changes(items, data.changes, open) : null;
+if (labels) startDoubtful(labels, data.doubtful, open);
+
+/** Enlarges the image that the address names, in the list where it is shown. */
+function openFrom(state) {
+  const place = state.has("image") ? items.find(Number(state.get("image"))) : -1;
+  if (place < 0) return view.dialog.close();
+  const list = [gallery, changes].find((one) => one?.shown.includes(place));
+  open(list ? list.shown : [place], place, list ? list.back : () => {});
+}
+
+const linked = readAddress();
+if (linked.size) {
+  const onlyChange = linked.has("change") && linked.size === 1;
+  ((!onlyChange && byId("gallery")) || byId("comparison"))?.scrollIntoView();
+  openFrom(linked);
+}
+onAddress((state) => {
+  gallery?.restore(state);
+  changes?.restore(state);
+  openFrom(state);
+});

@@ -1,0 +1,142 @@
+// Tiles: an image with its reading, and lists of them of which only those in sight are drawn.
+
+import { make, percent } from "./elements.js";
+
+const BEYOND = 600; // pixels above and below the window that are drawn as well
+
+export function fromTo(items, from, to) {
+  return make(
+    "span",
+    { class: "caption" },
+    make("span", {}, items.className(from)),
+    make("span", {}, `→ ${items.className(to)}`),
+  );
+}
+
+const reading = (items, { label, prediction }) =>
+  label === prediction
+    ? `${items.className(label)}, read right`
+    : `${items.className(label)} read as ${items.className(prediction)}`;
+
+/** A button that shows an image and enlarges it. open: called with the place. moreSaid: instead of its confidence. */
+export function tile(items, place, open, moreSaid) {
+  const item = items.at(place);
+  const more = moreSaid ?? percent(item.confidence, 2);
+  const name = items.name(place);
+  const button = make(
+    "button",
+    { type: "button", class: "tile", "data-item": place, "aria-label": `${reading(items, item)}, ${more}, ${name}. Enlarge.` },
+    items.picture(place, ""),
+    fromTo(items, item.label, item.prediction),
+    make("span", { class: "detail" }, more),
+    items.hasPictures ? null : make("span", { class: items.columns.file ? "detail clip" : "detail" }, name),
+  );
+  button.addEventListener("click", () => open(place));
+  return button;
+}
+
+/**
+ * A list of any length whose tiles exist only near the window. All have the same height, so the rows that are missing
+ * above and below are padding. A tile with the focus stays. To print, all are drawn.
+ * list: an empty ul in a grid of equal columns. build: makes the button of a place.
+ */
+export class Tiles {
+  constructor(list, build) {
+    Object.assign(this, { list, build, places: [], drawn: new Map(), all: false });
+    list.addEventListener("keydown", (event) => this.#move(event));
+    addEventListener("scroll", () => this.draw(), { passive: true });
+    addEventListener("resize", () => this.draw());
+    new ResizeObserver(() => list.clientWidth !== this.width && this.#layout()).observe(list); // also when it is shown
+    for (const [name, all] of [["beforeprint", true], ["afterprint", false]]) {
+      addEventListener(name, () => {
+        this.all = all;
+        this.draw();
+      });
+    }
+  }
+  show(places) {
+    this.places = places;
+    this.drawn.clear();
+    this.list.replaceChildren();
+    this.height = 0;
+    this.#layout();
+  }
+  /** Focuses the tile of a place, and scrolls to it; false if it is not in the list. */
+  focus(place, options) {
+    const at = this.places.indexOf(place);
+    if (at < 0) return false;
+    if (!this.drawn.has(place)) {
+      const top = scrollY + this.list.getBoundingClientRect().top + Math.floor(at / this.columns) * this.height;
+      scrollTo({ top: top - innerHeight / 2, behavior: "instant" });
+      this.draw();
+    }
+    this.drawn.get(place).firstElementChild.focus(options);
+    return true;
+  }
+  /** Counts the columns and measures a row; the width of the list may have changed. */
+  #layout() {
+    if (this.all || !this.places.length) return this.draw();
+    const style = getComputedStyle(this.list);
+    const width = this.list.clientWidth;
+    if (this.height && this.width === width) return this.draw();
+    this.width = width;
+    this.columns = style.gridTemplateColumns.split(" ").length;
+    this.list.style.gridAutoRows = "";
+    if (!this.list.firstElementChild) this.list.append(this.#line(0));
+    const height = Math.ceil(this.list.firstElementChild.getBoundingClientRect().height);
+    this.height = height + (Number.parseFloat(style.rowGap) || 0);
+    this.list.style.gridAutoRows = `${height}px`;
+    this.draw();
+  }
+  #line(at) {
+    const place = this.places[at];
+    let line = this.drawn.get(place);
+    if (!line) {
+      line = make("li", { "aria-setsize": this.places.length, "aria-posinset": at + 1 }, this.build(place));
+      this.drawn.set(place, line);
+    }
+    return line;
+  }
+  /** Draws the rows near the window, and removes the others. */
+  draw() {
+    const { list, places } = this;
+    const rows = Math.ceil(places.length / this.columns) || 0;
+    let [first, last] = [0, rows];
+    if (!this.all && rows) {
+      const top = -list.getBoundingClientRect().top;
+      const few = Math.ceil((innerHeight + BEYOND) / this.height); // drawn even where the list is out of sight
+      first = Math.max(0, Math.min(Math.floor((top - BEYOND) / this.height), rows - few));
+      last = Math.min(rows, Math.max(Math.ceil((top + innerHeight + BEYOND) / this.height), first + few));
+    }
+    list.style.paddingTop = `${first * this.height || 0}px`;
+    list.style.paddingBottom = `${(rows - last) * this.height || 0}px`;
+    const [from, to] = [first * this.columns || 0, Math.min(last * this.columns || 0, places.length)];
+    const wanted = new Set(places.slice(from, to));
+    for (const [place, line] of this.drawn) {
+      const stays = wanted.has(place);
+      const focused = !stays && line.contains(document.activeElement);
+      line.classList.toggle("away", focused);
+      if (stays || focused) continue;
+      line.remove();
+      this.drawn.delete(place);
+    }
+    let next = list.firstElementChild;
+    for (let at = from; at < to; at++) {
+      while (next?.classList.contains("away")) next = next.nextElementSibling;
+      const line = this.#line(at);
+      if (line === next) next = next.nextElementSibling;
+      else list.insertBefore(line, next);
+    }
+  }
+  /** Arrow keys, Home and End move between tiles. */
+  #move(event) {
+    const button = event.target.closest("[data-item]");
+    const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.columns, ArrowDown: this.columns }[event.key];
+    const end = { Home: 0, End: this.places.length - 1 }[event.key];
+    if (!button || (by === undefined && end === undefined) || event.ctrlKey || event.altKey || event.metaKey) return;
+    const to = end ?? this.places.indexOf(Number(button.dataset.item)) + by;
+    if (to < 0 || to >= this.places.length) return;
+    event.preventDefault();
+    this.focus(this.places[to]);
+  }
+}
