@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from misread.analysis.label_issues import (
     confident_classes,
     confident_joint,
     flagged_issues,
+    geometric_mean,
     label_issues,
     margins,
     self_confidence,
@@ -33,6 +36,9 @@ def test_the_worked_example() -> None:
     assert self_confidence(LABELS, PROBS).tolist() == [0.9, 0.8, 0.1, 0.9, 0.7, 0.35]
     assert margins(LABELS, PROBS) == pytest.approx([-0.8, -0.6, 0.8, -0.8, -0.4, 0.3])
     assert label_issues(LABELS, PROBS).tolist() == [2, 5, 4, 1, 0, 3]
+    assert np.flatnonzero(flagged_issues(LABELS, PROBS, at_most=1)).tolist() == [2]
+    assert np.flatnonzero(flagged_issues(LABELS, PROBS, at_most=5)).tolist() == [2, 5]
+    assert not flagged_issues(LABELS, PROBS, at_most=0).any()
 
 
 def test_a_class_wins_by_its_own_threshold_not_by_the_highest_probability() -> None:
@@ -117,14 +123,23 @@ def test_planted_wrong_labels_rank_first(method: str) -> None:
     assert flagged[is_planted].mean() > 0.75  # it flags only what reaches the class's mean confidence
 
 
-def test_an_ensemble_counts_by_its_mean() -> None:
+def test_an_ensemble_counts_by_its_geometric_mean() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 50)
     several = rng.dirichlet(np.ones(3), (4, 50))
-    mean = sum(several[i] for i in range(4)) / 4
+    plain = np.array([[math.prod(several[m][i][k] for m in range(4)) ** 0.25 for k in range(3)] for i in range(50)])
+    plain /= plain.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(geometric_mean(several), plain, rtol=1e-12)
+    np.testing.assert_allclose(geometric_mean(several[[2, 0, 3, 1]]), plain, rtol=1e-12)  # in any order
     for given_as in (several, list(several), tuple(several)):
-        assert label_issues(labels, given_as).tolist() == label_issues(labels, mean).tolist()
+        assert label_issues(labels, given_as).tolist() == label_issues(labels, plain).tolist()
     assert label_issues(labels, several[:1]).tolist() == label_issues(labels, several[0]).tolist()
+
+
+def test_a_probability_of_zero_leaves_the_geometric_mean_finite() -> None:
+    certain, unsure = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[0.5, 0.5], [1.0, 0.0]])
+    mean = geometric_mean([certain, unsure])
+    np.testing.assert_allclose(mean, [[1, 0], [0.5, 0.5]], atol=1e-15)
 
 
 def test_a_class_without_images_is_never_confident() -> None:

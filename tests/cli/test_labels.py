@@ -19,7 +19,7 @@ Cli = Callable[..., Result]
 PLANTED = {3: 0, 50: 1, 77: 3, 128: 1, 200: 2, 301: 0}  # row of train: its wrong label
 LAYERS = 'layers=[{type="Flatten"}, {type="Dense", units="classes"}]'
 SETTINGS = (LAYERS, "epochs=12", "batch_size=16", "optimizer.learning_rate=0.01")
-QUICK = tuple(argument for setting in SETTINGS for argument in ("--set", setting))
+QUICK = ("--recipe", "fast", "--seeds", "2", *(argument for setting in SETTINGS for argument in ("--set", setting)))
 
 
 @pytest.fixture(scope="session")
@@ -47,13 +47,17 @@ def test_planted_wrong_labels_are_found_suggested_and_drawn(cli: Cli, flawed: Pa
     assert done.code == 0, done.err
     lines = done.out.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("index"))
-    assert [line.split(",")[0] for line in lines[:start]] == [f"training {i}/15" for i in range(1, 16)]
+    assert [line.split(", ")[:2] for line in lines[:start]] == [
+        [f"seed {s}/2", f"training {i}/15"] for s in (1, 2) for i in range(1, 16)
+    ]
     assert lines[start].split() == ["index", "label", "suggested", "self_confidence", "margin", "flagged", "hash"]
     told = [line.split() for line in lines[start + 1 : start + 7]]
     assert {int(t[0]): int(t[1]) for t in told} == PLANTED
     assert all(t[2] == truth(int(t[0])) and t[5] == "yes" for t in told)
-    assert "The 6 most doubtful of 320 labels (fast on signs, held out, train, self-confidence)" in done.out
-    assert "Predictions in held-out/signs-train-fast-seed0; " in done.out
+    assert "The 6 most doubtful of 320 labels (fast on signs, held out, train, normalised-margin)" in done.out
+    assert "About 6 of 320 labels are wrong (" in done.out
+    assert "); 6 are flagged, of which about 100% are wrong" in done.out
+    assert "Predictions in held-out/signs-train-fast-seed0 and of 1 more seed; " in done.out
     with Path("out.csv").open() as file:
         rows = list(csv.DictReader(file))
     hashes = image_hashes(misread.load(flawed).train.images)
@@ -65,7 +69,7 @@ def test_planted_wrong_labels_are_found_suggested_and_drawn(cli: Cli, flawed: Pa
         assert picture.width > 400
 
     again = cli("labels", flawed, *QUICK, "--top", 6, "--method", "confident-learning")
-    assert "Predictions from held-out/signs-train-fast-seed0; " in again.out
+    assert "Predictions from held-out/signs-train-fast-seed0 and of 1 more seed; " in again.out
     assert "training" not in again.out
 
 
