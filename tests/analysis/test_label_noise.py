@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from misread.analysis.label_issues import flagged_issues, geometric_mean
-from misread.analysis.label_noise import estimate_noise, looks_wrong, pair_agreement, wrong_share
+from misread.analysis.label_noise import estimate_noise, flagged_precision, looks_wrong, pair_agreement, wrong_share
 
 N, K = 20_000, 10
 
@@ -38,7 +38,7 @@ def planted(truth: np.ndarray, share: float, seed: int = 0) -> np.ndarray:
     return np.where(wrong, (truth + rng.integers(1, K, N)) % K, truth)
 
 
-@pytest.mark.parametrize(("share", "seed"), itertools.product([0, 0.01, 0.05, 0.2], range(3)))
+@pytest.mark.parametrize(("share", "seed"), [*itertools.product([0, 0.01, 0.05, 0.2], range(3))])
 def test_the_interval_has_the_planted_number_with_good_networks(share: float, seed: int) -> None:
     truth, members = world(0.01, 3, seed)
     labels = planted(truth, share, seed)
@@ -60,3 +60,38 @@ def test_errors_of_weak_networks_are_not_taken_for_wrong_labels(share: float) ->
     assert noise.low <= wrong.sum() <= noise.high
     assert noise.count == pytest.approx(wrong.sum(), abs=0.02 * N)
     assert noise.flagged <= noise.count < (members[0].argmax(axis=1) != labels).sum() - 0.2 * N
+
+
+def test_no_more_labels_are_left_out_of_training_than_are_estimated_wrong() -> None:
+    truth, members = world(0.3, 3)
+    labels = planted(truth, 0.05)
+    dropped = looks_wrong(labels, members[0], members[1:])
+    wrong = wrong_share(
+        float((members[1].argmax(axis=1) == members[2].argmax(axis=1)).mean()),
+        float((members[0].argmax(axis=1) == labels).mean()),
+        K,
+    )
+    assert dropped.sum() == round(wrong * N) < flagged_issues(labels, members[0]).sum() / 2
+    assert (dropped <= flagged_issues(labels, members[0])).all()
+
+
+def test_agreement_counts_the_pairs() -> None:
+    votes = np.random.default_rng(0).integers(0, 3, (5, 40))
+    plain = [np.mean([a == b for a, b in itertools.combinations(image, 2)]) for image in votes.T]
+    np.testing.assert_allclose(pair_agreement(votes, 3), plain)
+
+
+def test_the_share_of_wrong_labels_by_hand() -> None:
+    """A network right on 9 of 10 images predicts a wrong label, one of nine classes, for 1 image in 90."""
+    assert wrong_share(0.9, 0.9, 10) == 0
+    assert wrong_share(0.9, 0.95, 10) == 0
+    assert wrong_share(0.9, 0.9 * 0.8 + 0.2 * 0.1 / 9, 10) == pytest.approx(0.2)
+    assert wrong_share(0.5, 0.0, 2) == 1
+
+
+def test_precision_of_no_flags_is_unknown_and_null_in_json() -> None:
+    truth, members = world(0.01, 2)
+    assert np.isnan(flagged_precision(truth, members, np.zeros(N, bool), 0))
+    noise = estimate_noise(truth, members)
+    assert (noise.flagged, noise.to_dict()["precision"]) == (0, None)
+    assert str(noise).endswith("; none are flagged")

@@ -105,9 +105,7 @@ def test_no_network_predicts_an_image_that_it_trained_on_with_filtering(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pool, spy = with_copies(), Spy(monkeypatch)
-    probs_of(
-        pool, stratified_folds(pool.labels, 4, seed=0), looks_wrong=lambda labels, *_: np.arange(len(labels)) < 9
-    )
+    probs_of(pool, stratified_folds(pool.labels, 4, seed=0), looks_wrong=lambda labels, *_: np.arange(len(labels)) < 9)
     assert len(spy.shown) == 10
     for number, (shown, asked) in enumerate(zip(spy.shown, spy.asked, strict=True)):
         assert not shown & asked

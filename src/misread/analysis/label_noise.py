@@ -1,9 +1,9 @@
 """How many labels are wrong, by several networks none of which trained on the images.
 
-A network that disagrees with a label may be wrong itself. How often it is, the networks tell without any labels: two
-networks of one recipe disagree with each other about as often as each of them disagrees with the right labels. They
-disagree more often with labels some of which are wrong, and the difference is the share of wrong labels. In the same way
-the predictions of one network stand for right labels, to see how many of those the others would flag.
+A network that disagrees with a label may be wrong itself. How often it is, several networks tell without any labels:
+two networks of one recipe disagree with each other about as often as each of them disagrees with the right labels. They
+disagree more often with labels of which some are wrong; the difference gives the share of wrong labels. In the same
+way, what one network predicts stands for right labels, to see how many of those the others would flag.
 In all functions:
 labels:  (N,) int64 class indices 0..K-1, as stored in the data.
 members: S arrays (N, K) of probabilities, one for each network or set of networks, as `label_issues` takes them.

@@ -139,10 +139,9 @@ def _refuse_for_a_run(run: str, arguments: list[str]) -> None:
 def _of_seeds(held_out: "HeldOut") -> list[str]:
     first, count = held_out.members[0], len(held_out.members)
     where = "from" if held_out.reused else "in"
-    lines = [
-        f"Predictions {where} {first.folder}" + (f" and of {count - 1} more seed{'s' * (count > 2)}" if count > 1 else "")
-        + f"; {held_out.metrics['accuracy']:.2%} of the held-out images were predicted as labelled"
-    ]  # fmt: skip
+    more = f" and of {count - 1} more seed{'s' * (count > 2)}" if count > 1 else ""
+    accuracy = f"{held_out.metrics['accuracy']:.2%} of the held-out images were predicted as labelled"
+    lines = [f"Predictions {where} {first.folder}{more}; {accuracy}"]
     if held_out.reason:
         lines.insert(0, f"Recipe {held_out.recipe.name}: {held_out.reason}")
     if held_out.noise is None:
@@ -155,8 +154,9 @@ def _of_run(run: str, split: str | None, method: str, device: str) -> tuple["Lab
 
     opened = open_run(find_run(Path(run)), device=device)
     found = opened.label_issues(split or "test", method)
+    flagged = f"{int(found['flagged'].sum()):,} are flagged"
     return found, [
-        f"{int(found['flagged'].sum()):,} are flagged by the network of {opened.folder}, which did not train on these images",
+        f"{flagged} by the network of {opened.folder}, which did not train on these images",
         "One network cannot tell how many labels are wrong: use misread labels DATA.",
     ]
 

@@ -182,7 +182,7 @@ class Run(StoredRun):
         if split not in ("test", "val"):
             raise RunError(
                 f"The run in {self.folder} trained on its {split} images and repeats their labels, also wrong ones.\n"
-                "Use `misread labels DATA` (misread.cross_val_predict in Python): its networks did not see these images."
+                "Use `misread labels DATA` (misread.cross_val_predict in Python): its networks did not see the image."
             )
         return self.predictions(split).label_issues(method)
 
