@@ -17,6 +17,7 @@ from misread.errors import DataError, RecipeError, TrainingError
 from misread.runs.held_out import HeldOut, cross_val_predict
 from misread.runs.progress import FoldProgress
 from misread.runs.train import train
+from misread.training.auto_recipe import choose_recipe
 from samples import blocks
 
 LAYERS = 'layers=[{type="Flatten"}, {type="Dense", units=16, activation="relu"}, {type="Dense", units="classes"}]'
@@ -115,6 +116,52 @@ def test_stored_predictions_are_reused(block_set: ImageSet, monkeypatch: pytest.
     assert not held_out(changed, split="all").reused
 
 
+def test_several_seeds_count_by_the_geometric_mean_of_each_seed_alone(block_set: ImageSet) -> None:
+    together = held_out(block_set, seeds=3, seed=5)
+    alone = [held_out(block_set, seed=seed, out="alone") for seed in (7, 5, 6)]
+    plain = np.prod([one.predictions.probs.astype(float) ** (1 / 3) for one in alone], axis=0)
+    plain /= plain.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(together.predictions.probs, plain, rtol=1e-5)
+    assert [member.record.seed for member in together.members] == [5, 6, 7]
+    folds = [member.folds_of for member in together.members]
+    assert not np.array_equal(folds[0], folds[1])  # each seed draws its own
+    assert together.metrics["n"] == 320
+
+
+def test_more_seeds_train_only_what_is_not_stored(block_set: ImageSet, capsys: pytest.CaptureFixture[str]) -> None:
+    first = held_out(block_set, seeds=2, split="test")
+    more = held_out(block_set, seeds=3, split="test", progress=True)
+    assert [member.reused for member in more.members] == [True, True, False]
+    assert [line.split(",")[:2] for line in capsys.readouterr().out.splitlines()] == [["seed 3/3", " training 1/1"]]
+    assert more.members[0].folder == first.members[0].folder
+    assert not more.reused
+    again = held_out(block_set, seeds=3, split="test")
+    assert again.reused
+    np.testing.assert_array_equal(again.predictions.probs, more.predictions.probs)
+
+
+def test_the_default_number_of_seeds_fits_the_time(block_set: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(held_out(block_set, split="test", seeds=None).members) == 10  # each takes well under 6 s
+    monkeypatch.setattr("misread.runs.held_out.SECONDS", 0)
+    assert len(held_out(block_set, split="test", seeds=None).members) == 2
+
+
+def test_no_more_labels_are_flagged_than_are_estimated_wrong(block_set: ImageSet) -> None:
+    assert held_out(block_set).noise is None  # it takes two to tell errors of networks from wrong labels
+    result = held_out(block_set, seeds=2)
+    noise = result.noise
+    assert noise is not None
+    assert noise.low <= noise.count <= noise.high
+    assert result.label_issues()["flagged"].sum() == noise.flagged <= noise.count
+
+
+def test_the_default_recipe_fits_the_data(block_set: ImageSet) -> None:
+    name, reason = choose_recipe(block_set)
+    result = cross_val_predict(block_set, settings=FEW, split="test", seeds=1, progress=False)
+    assert (result.members[0].record.recipe, result.reason) == (name, reason)
+    assert held_out(block_set, split="test").reason == ""
+
+
 def test_damaged_folders_are_ignored(block_set: ImageSet) -> None:
     first = held_out(block_set)
     (first.members[0].folder / "held-out.json").write_text("{")
@@ -164,6 +211,7 @@ def test_a_failed_or_interrupted_cross_validation_leaves_no_folder(block_set: Im
             "Filtering labels holds out two folds at a time, which is impossible with 2. Use 3 or more",
         ),
         ({"folds": 0, "filter_labels": False}, DataError, "0 folds leave no images to train on or none to predict"),
+        ({"seeds": 0}, DataError, "0 seeds train nothing. Use 1 or more."),
         ({"more": ("layers=[]",)}, RecipeError, "has no layers"),
     ],
 )

@@ -157,7 +157,7 @@ def _of_run(run: str, split: str | None, method: str, device: str) -> tuple["Lab
     flagged = f"{int(found['flagged'].sum()):,} are flagged"
     return found, [
         f"{flagged} by the network of {opened.folder}, which did not train on these images",
-        "One network cannot tell how many labels are wrong: use misread labels DATA.",
+        "One network cannot tell how many labels are wrong: misread labels DATA estimates it from several.",
     ]
 
 

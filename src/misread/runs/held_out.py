@@ -28,7 +28,7 @@ from misread.training.recipe import Recipe, Settings, load_recipe, parse_setting
 
 HELD_OUT = ("train", "test", "all")
 AUTO = "auto"
-MOST_SEEDS, SECONDS = 10, 60  # by default: as many seeds as train in about this time, but no more
+FEWEST_SEEDS, MOST_SEEDS, SECONDS = 2, 10, 60  # by default: as many as train in about this time, within these bounds
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def cross_val_predict(
     data, settings, device, threads: as in `train`. recipe: likewise; `auto` is what `choose_recipe` finds for the data.
     split:  `train`: stratified folds over train. `all`: over all splits together. `test`: one training on train.
     seeds:  how many times, each with its own folds, weights and order. The seeds are `seed`, `seed` + 1, and so on.
-            By default as many as train in about `SECONDS`, by the time of the first; at least 1, at most `MOST_SEEDS`.
+            By default as many as train in about `SECONDS`, by the time that the first took; from 2 to `MOST_SEEDS`.
     filter_labels: do not train on labels that look wrong to other networks; see `predict_folds` and `looks_wrong`.
             It needs F (F + 1) / 2 trainings for F folds instead of F, and finds far more systematic label errors.
             `test` is never filtered.
@@ -131,7 +131,7 @@ def cross_val_predict(
 
 
 def _seeds_in_time(first: HeldOutRecord) -> int:
-    return int(min(max(SECONDS // first.total_seconds, 1), MOST_SEEDS))
+    return int(min(max(SECONDS // first.total_seconds, FEWEST_SEEDS), MOST_SEEDS))
 
 
 class _Task:
