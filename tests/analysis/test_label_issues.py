@@ -29,7 +29,7 @@ PROBS = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.1, 0.9], [0.3, 0.7], [0
 
 def test_the_worked_example() -> None:
     assert class_thresholds(LABELS, PROBS) == pytest.approx([0.6, 0.65])
-    assert confident_classes(LABELS, PROBS).tolist() == [0, 0, 1, 1, 1, 0]
+    assert confident_classes(class_thresholds(LABELS, PROBS), PROBS).tolist() == [0, 0, 1, 1, 1, 0]
     assert confident_joint(LABELS, PROBS).tolist() == [[2, 1], [1, 2]]
     assert np.flatnonzero(flagged_issues(LABELS, PROBS)).tolist() == [2, 5]
     assert suggested_labels(LABELS, PROBS).tolist() == [0, 0, 1, 1, 1, 0]
@@ -45,7 +45,7 @@ def test_a_class_wins_by_its_own_threshold_not_by_the_highest_probability() -> N
     """Images of class 1 are seldom seen with confidence, so that 0.45 is much for it, and 0.55 little for class 0."""
     labels = np.array([0, 0, 0, 1, 1])
     probs = np.array([[0.95, 0.05], [0.95, 0.05], [0.55, 0.45], [0.6, 0.4], [0.6, 0.4]])
-    assert confident_classes(labels, probs).tolist() == [0, 0, 1, 1, 1]
+    assert confident_classes(class_thresholds(labels, probs), probs).tolist() == [0, 0, 1, 1, 1]
     assert flagged_issues(labels, probs).tolist() == [False, False, True, False, False]
     assert suggested_labels(labels, probs).tolist() == [0, 0, 1, 0, 0]
     assert label_issues(labels, probs, "normalised-margin").tolist() == [3, 4, 2, 0, 1]
@@ -81,7 +81,7 @@ def test_it_agrees_with_the_definitions_image_by_image(n: int, k: int, seed: int
     probs = counts / counts.sum(axis=1, keepdims=True)
     labels = rng.integers(0, k, n)
     plain = plainly(labels.tolist(), probs.tolist())
-    assert confident_classes(labels, probs).tolist() == plain["confident"]
+    assert confident_classes(class_thresholds(labels, probs), probs).tolist() == plain["confident"]
     assert confident_joint(labels, probs).tolist() == plain["joint"]
     assert self_confidence(labels, probs).tolist() == plain["self_confidence"]
     assert margins(labels, probs) == pytest.approx(plain["margin"])
@@ -145,7 +145,7 @@ def test_a_probability_of_zero_leaves_the_geometric_mean_finite() -> None:
 def test_a_class_without_images_is_never_confident() -> None:
     probs = np.array([[0.1, 0.9, 0.0], [0.2, 0.7, 0.1], [0.0, 0.1, 0.9]])
     assert class_thresholds(np.array([0, 0, 2]), probs)[1] == np.inf
-    assert 1 not in confident_classes(np.array([0, 0, 2]), probs)
+    assert 1 not in confident_classes(class_thresholds(np.array([0, 0, 2]), probs), probs)
 
 
 @pytest.mark.parametrize(

@@ -102,9 +102,12 @@ def class_thresholds(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
     return np.divide(sums, counts, out=np.full(len(counts), np.inf), where=counts > 0)
 
 
-def confident_classes(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
-    """(N,) int64, the most probable class among those that reach their threshold, the first of equals; -1 if none."""
-    reached = probs >= class_thresholds(labels, probs) - ROUNDING
+def confident_classes(thresholds: np.ndarray, probs: np.ndarray) -> np.ndarray:
+    """(N,) int64, the most probable class among those that reach their threshold, the first of equals; -1 if none.
+
+    thresholds: (K,), the `class_thresholds`.
+    """
+    reached = probs >= thresholds - ROUNDING
     return np.where(reached.any(axis=1), np.where(reached, probs, -np.inf).argmax(axis=1), -1)
 
 
@@ -113,7 +116,7 @@ def confident_joint(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
 
     Images without a confident class are not counted. Those off the diagonal are the `flagged_issues`.
     """
-    classes, confident = probs.shape[1], confident_classes(labels, probs)
+    classes, confident = probs.shape[1], confident_classes(class_thresholds(labels, probs), probs)
     counted = confident >= 0
     cells = labels[counted] * classes + confident[counted]
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
@@ -125,7 +128,7 @@ def flagged_issues(labels: np.ndarray, probs: np.ndarray, at_most: int | None = 
     at_most: flag no more than these, those with the greatest `margins`; see `label_noise.estimate_noise`. Without it
              a weak model flags far too many, because every confident error of its own counts as a wrong label.
     """
-    confident = confident_classes(labels, probs)
+    confident = confident_classes(class_thresholds(labels, probs), probs)
     flagged = (confident >= 0) & (confident != labels)
     if at_most is not None and at_most < flagged.sum():
         beyond = np.argsort(np.where(flagged, -margins(labels, probs), np.inf), kind="stable")[at_most:]
@@ -135,7 +138,9 @@ def flagged_issues(labels: np.ndarray, probs: np.ndarray, at_most: int | None = 
 
 def suggested_labels(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
     """(N,) int64, the confident class of a flagged image; else the most probable class, which may be the label."""
-    return np.where(flagged_issues(labels, probs), confident_classes(labels, probs), probs.argmax(axis=1))
+    return np.where(
+        flagged_issues(labels, probs), confident_classes(class_thresholds(labels, probs), probs), probs.argmax(axis=1)
+    )
 
 
 class LabelIssues(pd.DataFrame):

@@ -10,6 +10,8 @@ members: S arrays (N, K) of probabilities, one for each network or set of networ
 Source: Jiang, Nagarajan, Baek and Kolter 2022, "Assessing Generalization of SGD via Disagreement", arXiv 2106.13799.
 """
 
+import itertools
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +19,13 @@ from typing import Any
 import numpy as np
 
 from misread.analysis.intervals import Z95
-from misread.analysis.label_issues import confident_classes, flagged_issues, geometric_mean, margins
+from misread.analysis.label_issues import (
+    class_thresholds,
+    confident_classes,
+    flagged_issues,
+    geometric_mean,
+    margins,
+)
 
 SLACK = 0.15  # networks disagree less often than they err, by up to about this share, because they err together
 PLAUSIBLE = 0.3  # a network predicts up to about this share of the wrong labels that people give, which are plausible
@@ -78,13 +86,20 @@ def estimate_noise(labels: np.ndarray, members: Sequence[np.ndarray]) -> LabelNo
 def looks_wrong(labels: np.ndarray, probs: np.ndarray, unlabelled: Sequence[np.ndarray]) -> np.ndarray:
     """(N,) bool: the labels not to train on, by one network's probabilities for each image.
 
-    probs: (N, K). unlabelled: predictions (M, K) of each of these networks for M other images, which tell how often the
-    networks agree; without it, a weak network would drop many right labels of images that are hard for it.
+    probs: (N, K). unlabelled: predictions (M, K) of each of these networks for M other images. What one of them
+    predicts there stands for right labels, and what another flags of these are false flags. Of the labels, as many are left out
+    as are flagged beyond this share, those with the greatest margins. Otherwise a weak network would leave out every
+    image that is hard for it.
     """
-    classes = probs.shape[1]
-    agreement = float(pair_agreement(np.stack([p.argmax(axis=1) for p in unlabelled]), classes).mean())
-    accuracy = float((probs.argmax(axis=1) == labels).mean())
-    return flagged_issues(labels, probs, round(wrong_share(agreement, accuracy, classes) * len(labels)))
+    thresholds = class_thresholds(labels, probs)
+    flagged = doubted_by(thresholds, probs, labels) / len(labels)
+    false = statistics.fmean(
+        doubted_by(thresholds, one, other.argmax(axis=1)) / len(one)
+        for one, other in itertools.permutations(unlabelled, 2)
+    )
+    # the flagged are the true ones, and the share `false` of all others
+    true = max(flagged - false, 0) / max(1 - false, 1e-9)
+    return flagged_issues(labels, probs, round(true * len(labels)))
 
 
 def pair_agreement(votes: np.ndarray, classes: int) -> np.ndarray:
@@ -120,11 +135,13 @@ def flagged_precision(
     real = false = 0
     for number, member in enumerate(members):
         others = geometric_mean([m for i, m in enumerate(members) if i != number])
-        confident = confident_classes(labels, others)
-        for given in (labels, member.argmax(axis=1)):
-            doubted = (confident >= 0) & (confident != given) & (margins(given, others) >= lowest)
-            if given is labels:
-                real += int(doubted.sum())
-            else:
-                false += int(doubted.sum())
+        thresholds = class_thresholds(labels, others)
+        real += doubted_by(thresholds, others, labels, lowest)
+        false += doubted_by(thresholds, others, member.argmax(axis=1), lowest)
     return float(np.clip(1 - (1 - share) * false / max(real, 1), 0, 1))
+
+
+def doubted_by(thresholds: np.ndarray, probs: np.ndarray, labels: np.ndarray, lowest: float = -1) -> int:
+    """How many labels are flagged, of those with this margin at least, by thresholds from other labels."""
+    confident = confident_classes(thresholds, probs)
+    return int(((confident >= 0) & (confident != labels) & (margins(labels, probs) >= lowest)).sum())
