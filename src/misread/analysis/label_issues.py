@@ -67,14 +67,19 @@ def geometric_mean(members: Sequence[np.ndarray]) -> np.ndarray:
     """(N, K) float64: the mean of the members' log probabilities, as probabilities whose rows sum to 1.
 
     members: arrays (N, K). A single one is returned as it is. A probability of 0 counts as the smallest float32.
-    An image that one network doubts only a little less than the others do is doubtful; the arithmetic mean hides that.
     """
     if len(members) == 1:
         return members[0].astype(np.float64)
-    logs = np.zeros(members[0].shape)
-    for member in members:
-        logs += np.log(np.maximum(member, SMALLEST, dtype=np.float64))
-    logs /= len(members)
+    return from_log(sum(map(log_probs, members), np.zeros(members[0].shape)) / len(members))
+
+
+def log_probs(probs: np.ndarray) -> np.ndarray:
+    """(N, K) float64; finite also for a probability of 0."""
+    return np.log(np.maximum(probs, SMALLEST, dtype=np.float64))
+
+
+def from_log(logs: np.ndarray) -> np.ndarray:
+    """(N, K): probabilities in proportion to the exponentials of `logs`; rows sum to 1."""
     probs = np.exp(logs - logs.max(axis=1, keepdims=True))
     return probs / probs.sum(axis=1, keepdims=True)
 

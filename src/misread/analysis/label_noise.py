@@ -23,7 +23,9 @@ from misread.analysis.label_issues import (
     class_thresholds,
     confident_classes,
     flagged_issues,
+    from_log,
     geometric_mean,
+    log_probs,
     margins,
 )
 
@@ -87,7 +89,7 @@ def looks_wrong(labels: np.ndarray, probs: np.ndarray, unlabelled: Sequence[np.n
     """(N,) bool: the labels not to train on, by one network's probabilities for each image.
 
     probs: (N, K). unlabelled: predictions (M, K) of each of these networks for M other images. What one of them
-    predicts there stands for right labels, and what another flags of these are false flags. Of the labels, as many are left out
+    predicts there stands for right labels, and what another flags of these are false flags. As many labels are left out
     as are flagged beyond this share, those with the greatest margins. Otherwise a weak network would leave out every
     image that is hard for it.
     """
@@ -132,9 +134,9 @@ def flagged_precision(
     if not flagged.any():
         return float("nan")
     lowest = margins(labels, geometric_mean(members))[flagged].min()
-    real = false = 0
-    for number, member in enumerate(members):
-        others = geometric_mean([m for i, m in enumerate(members) if i != number])
+    logs, real, false = sum(map(log_probs, members), np.zeros(members[0].shape)), 0, 0
+    for member in members:
+        others = from_log((logs - log_probs(member)) / (len(members) - 1))
         thresholds = class_thresholds(labels, others)
         real += doubted_by(thresholds, others, labels, lowest)
         false += doubted_by(thresholds, others, member.argmax(axis=1), lowest)
