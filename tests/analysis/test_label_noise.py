@@ -69,7 +69,7 @@ def test_right_labels_that_a_weak_network_misreads_are_trained_on(error: float) 
     labels = planted(truth, 0.05)
     flagged, dropped = flagged_issues(labels, members[0]), looks_wrong(labels, members[0], members[1:])
     wrong = labels != truth
-    assert dropped.sum() == pytest.approx(wrong[flagged].sum(), rel=0.2)
+    assert dropped.sum() == pytest.approx(min(flagged.sum(), 2 * wrong[flagged].sum()), rel=0.2)
     assert (dropped <= flagged).all()
     assert wrong[dropped].mean() >= wrong[flagged].mean()
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 import misread
 from misread.data.image_hash import image_hashes
+from misread.training.auto_recipe import choose_recipe
 from samples import Result, blocks, write_idx_folder
 
 Cli = Callable[..., Result]
@@ -71,6 +72,20 @@ def test_planted_wrong_labels_are_found_suggested_and_drawn(cli: Cli, flawed: Pa
     again = cli("labels", flawed, *QUICK, "--top", 6, "--method", "confident-learning")
     assert "Predictions from held-out/signs-train-fast-seed0 and of 1 more seed; " in again.out
     assert "training" not in again.out
+
+
+def test_one_seed_gives_no_estimate_and_the_chosen_recipe_is_explained(cli: Cli, flawed: Path) -> None:
+    settings, (recipe, reason) = QUICK[4:], choose_recipe(misread.load(flawed))
+    done = cli("labels", flawed, "--split", "test", "--seeds", 1, *settings)
+    assert done.code == 0, done.err
+    assert "How many labels are wrong takes two seeds or more to estimate: use --seeds." in done.out
+    assert f"Recipe {recipe}: {reason}" in done.out
+    assert f"Predictions in held-out/signs-test-{recipe}-seed0; " in done.out
+    again = cli("labels", flawed, "--split", "test", "--seeds", 2, "--json", *settings)
+    assert again.err.startswith("seed 2/2, training 1/1")
+    assert "of 80 labels are wrong (" in again.err
+    assert f"in held-out/signs-test-{recipe}-seed0 and of 1 more seed; " in again.err
+    assert len(json.loads(again.out)) == 20
 
 
 def test_fixing_doubtful_labels_improves_the_score(cli: Cli, flawed: Path) -> None:
@@ -150,6 +165,7 @@ def test_a_run_is_ranked_by_its_own_network(cli: Cli, flawed: Path) -> None:
     assert len(table) == 80
     last = cli("labels", "last", "--top", 1)
     assert "did not train on these images" in last.out
+    assert "One network cannot tell how many labels are wrong: misread labels DATA estimates it" in last.out
     refused = cli("labels", run.folder, "--split", "train")
     assert refused.code == 2
     assert "trained on its train images and repeats their labels" in refused.err

@@ -31,6 +31,9 @@ from misread.analysis.label_issues import (
 
 SLACK = 0.15  # networks disagree less often than they err, by up to about this share, because they err together
 PLAUSIBLE = 0.3  # a network predicts up to about this share of the wrong labels that people give, which are plausible
+HIDDEN = (
+    2  # networks that have learned a systematic error disagree about it, which hides up to half of the wrong labels
+)
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,9 @@ def looks_wrong(labels: np.ndarray, probs: np.ndarray, unlabelled: Sequence[np.n
     """(N,) bool: the labels not to train on, by one network's probabilities for each image.
 
     probs: (N, K). unlabelled: predictions (M, K) of each of these networks for M other images. What one of them
-    predicts there stands for right labels, and what another flags of these are false flags. As many labels are left out
-    as are flagged beyond this share, those with the greatest margins. Otherwise a weak network would leave out every
-    image that is hard for it.
+    predicts there stands for right labels, and what another flags of these are false flags. `HIDDEN` times as many
+    labels are left out as are flagged beyond this share, those with the greatest margins. Without this bound, a weak
+    network would leave out every image that is hard for it.
     """
     thresholds = class_thresholds(labels, probs)
     flagged = doubted_by(thresholds, probs, labels) / len(labels)
@@ -101,7 +104,7 @@ def looks_wrong(labels: np.ndarray, probs: np.ndarray, unlabelled: Sequence[np.n
     )
     # the flagged are the true ones, and the share `false` of all others
     true = max(flagged - false, 0) / max(1 - false, 1e-9)
-    return flagged_issues(labels, probs, round(true * len(labels)))
+    return flagged_issues(labels, probs, round(HIDDEN * true * len(labels)))
 
 
 def pair_agreement(votes: np.ndarray, classes: int) -> np.ndarray:
