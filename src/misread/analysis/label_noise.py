@@ -29,7 +29,7 @@ from misread.analysis.label_issues import (
     margins,
 )
 
-SLACK = 0.15  # networks disagree less often than they err, by up to about this share, because they err together
+TOGETHER = 0.08  # networks disagree less often than they err, by about this share, because they err together
 PLAUSIBLE = 0.3  # a network predicts up to about this share of the wrong labels that people give, which are plausible
 HIDDEN = (
     2  # networks that have learned a systematic error disagree about it, which hides up to half of the wrong labels
@@ -68,18 +68,21 @@ class LabelNoise:
 def estimate_noise(labels: np.ndarray, members: Sequence[np.ndarray]) -> LabelNoise:
     """How many labels are wrong. It needs two members or more.
 
-    The interval has the sampling error, and two allowances that count more. Networks that err together agree more often
-    than they are right, which looks like wrong labels (`SLACK`). Wrong labels that look right to networks do not lower
-    their accuracy (`PLAUSIBLE`). So the interval is wide for weak networks.
+    Networks err together. Then they agree more often than they are right, which looks like wrong labels: their
+    disagreement is raised by `TOGETHER`. The interval has the sampling error, and two allowances that count more. This
+    share may be anything from 0 to twice as much; and wrong labels that networks predict, because they are plausible,
+    do not lower their accuracy (`PLAUSIBLE`). So the interval is wide for weak networks.
     """
     votes = np.stack([member.argmax(axis=1) for member in members])
     n, classes = members[0].shape
     agree, right = pair_agreement(votes, classes), (votes == labels).mean(axis=0)
     agreement, accuracy = float(agree.mean()), float(right.mean())
-    share = wrong_share(agreement, accuracy, classes)
     error = Z95 * float((agree - right).std()) / np.sqrt(n) / max(agreement, 1 / classes)
-    low = wrong_share(agreement - SLACK * (1 - agreement), accuracy, classes) - error
-    high = share / (1 - PLAUSIBLE) + error
+    low, share, high = (
+        wrong_share(agreement - together * (1 - agreement), accuracy, classes)
+        for together in (2 * TOGETHER, TOGETHER, 0)
+    )
+    low, high = low - error, high / (1 - PLAUSIBLE) + error
     count = round(share * n)
     flagged = flagged_issues(labels, geometric_mean(members), count)
     return LabelNoise(
@@ -143,7 +146,9 @@ def flagged_precision(
         thresholds = class_thresholds(labels, others)
         real += doubted_by(thresholds, others, labels, lowest)
         false += doubted_by(thresholds, others, member.argmax(axis=1), lowest)
-    return float(np.clip(1 - (1 - share) * false / max(real, 1), 0, 1))
+    # by the rule of succession, so that a few flags are not all called true
+    false_share = (false / (1 - TOGETHER) + 1) / (real + 2)
+    return float(np.clip(1 - (1 - share) * false_share, 0, 1))
 
 
 def doubted_by(thresholds: np.ndarray, probs: np.ndarray, labels: np.ndarray, lowest: float = -1) -> int:
