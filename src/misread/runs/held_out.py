@@ -102,7 +102,8 @@ def cross_val_predict(
     data, settings, device, threads: as in `train`. recipe: likewise; `auto` is what `choose_recipe` finds for the data.
     split:  `train`: stratified folds over train. `all`: over all splits together. `test`: one training on train.
     seeds:  how many times, each with its own folds, weights and order. The seeds are `seed`, `seed` + 1, and so on.
-            By default as many as train in about `SECONDS`, by the time that the first took; from 2 to `MOST_SEEDS`.
+            By default as many as train in about `SECONDS` on an idle machine, by the time that the first took; from
+            `FEWEST_SEEDS` to `MOST_SEEDS`.
     filter_labels: do not train on labels that look wrong to other networks; see `predict_folds` and `looks_wrong`.
             It needs F (F + 1) / 2 trainings for F folds instead of F, and finds far more systematic label errors.
             `test` is never filtered.
@@ -131,7 +132,10 @@ def cross_val_predict(
 
 
 def _seeds_in_time(first: HeldOutRecord) -> int:
-    return int(min(max(SECONDS // first.total_seconds, FEWEST_SEEDS), MOST_SEEDS))
+    """How many seeds to train by default. On a CPU other programs do not count."""
+    environment = first.environment
+    seconds = first.cpu_seconds / environment.threads if environment.device == "cpu" else first.total_seconds
+    return int(min(max(SECONDS // seconds, FEWEST_SEEDS), MOST_SEEDS))
 
 
 class _Task:
@@ -159,7 +163,7 @@ class _Task:
         return found or self._train(recipe, number, count)
 
     def _train(self, recipe: Recipe, number: int, count: int | None) -> HeldOutMember:
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         folds_of = _draw_folds(self.pool.labels, self.in_fold, self.folds, recipe.seed, self.filter_labels)
         clock, k = _FitSeconds(), self.data.n_classes
         name = f"{self.data.name}-{self.split}-{recipe.name}-seed{recipe.seed}"
@@ -186,6 +190,7 @@ class _Task:
                 environment=this_environment(thread_count, str(self.device)),
                 fit_seconds=clock.seconds,
                 total_seconds=time.perf_counter() - started,
+                cpu_seconds=time.process_time() - cpu_started,
                 metrics=predictions.metrics(),
             )
             member = HeldOutMember(writing.path, record, probs, folds_of[self.in_fold])

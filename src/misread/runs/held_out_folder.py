@@ -20,7 +20,8 @@ RECORD, PREDICTIONS = "held-out.json", "predictions.npz"
 class HeldOutRecord(BaseModel):
     """The contents of `held-out.json`.
 
-    fit_seconds: the sum over all trainings. metrics: of the held-out predictions.
+    fit_seconds: the sum over all trainings. cpu_seconds: of all threads, in `total_seconds`. metrics: of the held-out
+    predictions.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -39,6 +40,7 @@ class HeldOutRecord(BaseModel):
     environment: Environment
     fit_seconds: float
     total_seconds: float
+    cpu_seconds: float
     metrics: dict[str, float | int]
 
 
