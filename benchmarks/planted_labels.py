@@ -2,7 +2,8 @@
 
 Run it as `.venv/bin/python benchmarks/planted_labels.py --recipe fast`. For every kind, rate and seed, a share of the
 training labels is changed. Networks are trained in folds on these labels, with and without the filter, and each method
-ranks all labels by the same probabilities. If cleanlab is installed (`make .venv-peers/done`), it ranks them too.
+ranks all labels by the same probabilities. The number of wrong labels is estimated. If cleanlab is installed
+(`make .venv-peers/done`), it ranks and counts them too.
 """
 
 import argparse
@@ -32,23 +33,65 @@ PEER_SCRIPT = Path(__file__).parent / "peers" / "cleanlab_scores.py"
 CONFUSED = {2: 7, 3: 8, 5: 6, 6: 5, 7: 1}  # Patrini et al. 2017, arXiv 1609.03683, for MNIST
 
 
-def flip_uniformly(labels: np.ndarray, count: int, n_classes: int, rng: np.random.Generator) -> np.ndarray:
-    """(N,) labels of which `count`, drawn from all, became one of the other classes, each as likely as the next."""
-    flipped = labels.copy()
-    chosen = rng.choice(len(labels), count, replace=False)
-    flipped[chosen] = (labels[chosen] + rng.integers(1, n_classes, count)) % n_classes
-    return flipped
+class Planter:
+    """Plants wrong labels in a training split. probs: (N, K), of weak networks that did not train on the image."""
+
+    def __init__(self, labels: np.ndarray, probs: np.ndarray, confused: dict[int, int]) -> None:
+        self.labels, self.probs, self.confused = labels, probs, confused
+
+    def planted(self, kind: str, count: int, seed: int) -> np.ndarray:
+        """(N,) labels, of which `count` are wrong."""
+        rng = np.random.default_rng([seed, count])
+        chosen, wrong = KINDS[kind](self, count, rng)
+        labels = self.labels.copy()
+        labels[chosen] = wrong
+        return labels
+
+    def uniform(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Any image, any other class."""
+        chosen, classes = rng.choice(len(self.labels), count, replace=False), self.probs.shape[1]
+        return chosen, (self.labels[chosen] + rng.integers(1, classes, count)) % classes
+
+    def by_class(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Any image of the classes in `confused`, the class that it is confused with."""
+        chosen = rng.choice(np.flatnonzero(np.isin(self.labels, list(self.confused))), count, replace=False)
+        return chosen, np.array([self.confused[int(label)] for label in self.labels[chosen]])
+
+    def like_people(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Mostly images that could show two things; of the two classes that the weak networks waver between the other.
+
+        The chance falls with the distance between the two probabilities: e-fold with each 2 `count` images in its
+        order. One image in fifty is chosen whatever it shows.
+        """
+        n = len(self.labels)
+        first, second = np.argsort(-self.probs, axis=1)[:, :2].T
+        other = np.where(first == self.labels, second, first)
+        logs = np.log(np.maximum(self.probs, 1e-9))
+        distance = logs[np.arange(n), first] - logs[np.arange(n), second]
+        chance = np.exp(-distance.argsort().argsort() / (2 * count)) + 0.02
+        chosen = rng.choice(n, count, replace=False, p=chance / chance.sum())
+        return chosen, other[chosen]
 
 
-def flip_by_class(labels: np.ndarray, count: int, n_classes: int, rng: np.random.Generator) -> np.ndarray:
-    """(N,) labels of which `count`, drawn from the classes of `CONFUSED`, became the class it is confused with."""
-    flipped = labels.copy()
-    chosen = rng.choice(np.flatnonzero(np.isin(labels, list(CONFUSED))), count, replace=False)
-    flipped[chosen] = [CONFUSED[int(label)] for label in labels[chosen]]
-    return flipped
+KINDS: dict[str, Callable[..., tuple[np.ndarray, np.ndarray]]] = {
+    "uniform": Planter.uniform, "by class": Planter.by_class, "like people": Planter.like_people,
+}  # fmt: skip
 
 
-KINDS: dict[str, Callable[..., np.ndarray]] = {"uniform": flip_uniformly, "by class": flip_by_class}
+def make_planter(data: ImageSet, folds: int) -> Planter:
+    """The weak networks are those of `fast`, with a seed that no trial has; they see the labels as they are."""
+    with tempfile.TemporaryDirectory() as out:
+        weak = cross_val_predict(
+            data, "fast", folds=folds, seeds=1, filter_labels=False, seed=1000, out=out, progress=False
+        )
+    labels, probs = data.train.labels, weak.predictions.probs
+    if data.name == "mnist":
+        return Planter(labels, probs, CONFUSED)
+    confusion = np.zeros((data.n_classes, data.n_classes))
+    np.add.at(confusion, labels, probs)
+    np.fill_diagonal(confusion, 0)
+    most = np.argsort(-confusion.max(axis=1))[: data.n_classes // 2]
+    return Planter(labels, probs, {int(k): int(confusion[k].argmax()) for k in most})
 
 
 def main() -> int:
@@ -62,6 +105,7 @@ def main() -> int:
             "recipe": args.recipe,
             "settings": args.set,
             "folds": args.folds,
+            "networks": args.networks,
             "machine": measure_machine(),
             "trials": plant_and_find(data, args),
             "timings": [] if args.no_timings else time_whole_rankings(data, args),
@@ -78,10 +122,11 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Plant wrong labels and see how well each method finds them.")
     parser.add_argument("--recipe", default="fast", help="a recipe's name or TOML file")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the recipe")
-    parser.add_argument("--data", default="mnist", help="a data set's name or path; `by class` is meant for MNIST")
+    parser.add_argument("--data", default="mnist", help="a data set's name or path")
     parser.add_argument("--rates", nargs="+", type=float, default=[0.01, 0.05, 0.1], help="shares of planted labels")
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--seeds", type=int, default=3, metavar="K", help="the seeds are 0 to K-1")
+    parser.add_argument("--networks", type=int, default=2, metavar="S", help="seeds of networks in each trial")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--limit", type=int, help="take the first so many training images only, for a trial")
     parser.add_argument(
@@ -100,19 +145,21 @@ def first_images(data: ImageSet, limit: int | None) -> ImageSet:
 
 def plant_and_find(data: ImageSet, args: argparse.Namespace) -> list[dict[str, Any]]:
     """One entry for every kind, rate and seed: how well each method found what was planted."""
-    trials, planted = [], []
+    trials, planted, planter = [], [], make_planter(data, args.folds)
     with tempfile.TemporaryDirectory() as folder:
         for kind, rate, seed, filtered in itertools.product(args.kinds, args.rates, range(args.seeds), (False, True)):
             count = round(rate * len(data.train))
-            labels = KINDS[kind](data.train.labels, count, data.n_classes, np.random.default_rng([seed, count]))
+            labels = planter.planted(kind, count, seed)
             planted.append(labels != data.train.labels)
             flawed = replace(data, splits={**data.splits, "train": replace(data.train, labels=labels)})
             held_out = cross_validated(flawed, args, seed, filtered)
-            probs, record = held_out.predictions.probs, held_out.record
+            probs, noise = held_out.predictions.probs, held_out.noise
             np.savez(Path(folder) / f"{len(trials):04}.npz", labels=labels, probs=probs)
             trial = {"kind": kind, "rate": rate, "seed": seed, "filtered": filtered, "planted": count}
-            trial |= {"accuracy": record.metrics["accuracy"], "seconds": record.total_seconds}
-            trials.append({**trial, "found": found_by_misread(labels, probs, planted[-1])})
+            trial |= {"accuracy": held_out.metrics["accuracy"], "seconds": held_out.fit_seconds}
+            trial["estimated"] = {"misread": noise.to_dict()} if noise else {}
+            at_most = noise.count if noise else None
+            trials.append({**trial, "found": found_by_misread(labels, probs, planted[-1], at_most)})
             report(trials[-1])
         if not args.peer_python.is_file():
             print(f"No cleanlab: there is no {args.peer_python}.", file=sys.stderr)
@@ -120,7 +167,9 @@ def plant_and_find(data: ImageSet, args: argparse.Namespace) -> list[dict[str, A
         subprocess.run([args.peer_python, "-W", "ignore", PEER_SCRIPT, folder], check=True)
         for number, trial in enumerate(trials):
             with np.load(Path(folder) / f"{number:04}.scores.npz") as scores:
-                trial["found"] |= found_by_cleanlab(dict(scores), planted[number])
+                trial["estimated"]["cleanlab"] = {"count": int(scores["count"])}
+                found = {name: scores[name] for name in scores.files if name != "count"}
+                trial["found"] |= found_by_cleanlab(found, planted[number])
     return trials
 
 
@@ -129,14 +178,16 @@ def cross_validated(
 ) -> HeldOut:
     with tempfile.TemporaryDirectory() as out:
         return cross_val_predict(
-            data, args.recipe, split=split, folds=args.folds, filter_labels=filtered, seed=seed, settings=args.set,
-            out=out, progress=False,
+            data, args.recipe, split=split, folds=args.folds, seeds=args.networks, filter_labels=filtered,
+            seed=100 * seed, settings=args.set, out=out, progress=False,
         )  # fmt: skip
 
 
-def found_by_misread(labels: np.ndarray, probs: np.ndarray, planted: np.ndarray) -> dict[str, dict[str, float]]:
+def found_by_misread(
+    labels: np.ndarray, probs: np.ndarray, planted: np.ndarray, at_most: int | None
+) -> dict[str, dict[str, float]]:
     found = {f"misread {method}": ranking_quality(label_issues(labels, probs, method), planted) for method in METHODS}
-    found["misread flagged"] = flag_quality(flagged_issues(labels, probs.astype(np.float64)), planted)
+    found["misread flagged"] = flag_quality(flagged_issues(labels, probs.astype(np.float64), at_most), planted)
     return found
 
 
@@ -154,6 +205,8 @@ def found_by_cleanlab(scores: dict[str, np.ndarray], planted: np.ndarray) -> dic
 def ranking_quality(order: np.ndarray, planted: np.ndarray) -> dict[str, float]:
     """Average precision, and precision among as many of the first as were planted."""
     hits = planted[order]
+    if not hits.any():
+        return {"average_precision": 0.0, "precision_at_planted": 0.0}
     return {
         "average_precision": float(average_precision_score(hits, -np.arange(len(hits)))),
         "precision_at_planted": float(hits[: int(planted.sum())].mean()),
@@ -164,7 +217,7 @@ def flag_quality(flagged: np.ndarray, planted: np.ndarray) -> dict[str, float]:
     return {
         "flagged": int(flagged.sum()),
         "precision": float(planted[flagged].mean()) if flagged.any() else 0.0,
-        "recall": float(flagged[planted].mean()),
+        "recall": float(flagged[planted].mean()) if planted.any() else 0.0,
     }
 
 
@@ -178,16 +231,19 @@ def time_whole_rankings(data: ImageSet, args: argparse.Namespace) -> list[dict[s
         table = held_out.label_issues()
         seconds = time.perf_counter() - started
         timing = {"split": split, "filtered": filtered, "images": len(table), "seconds": seconds}
-        timing |= {"table_seconds": time.perf_counter() - trained, "fit_seconds": held_out.record.fit_seconds}
-        timings.append({**timing, "accuracy": held_out.record.metrics["accuracy"]})
+        timing |= {"table_seconds": time.perf_counter() - trained, "fit_seconds": held_out.fit_seconds}
+        timings.append({**timing, "accuracy": held_out.metrics["accuracy"]})
     return timings
 
 
 def report(trial: dict[str, Any]) -> None:
-    precision = trial["found"]["misread self-confidence"]["average_precision"]
+    precision = trial["found"]["misread normalised-margin"]["average_precision"]
+    noise = trial["estimated"].get("misread")
     print(
         f"{trial['kind']}, {trial['rate']:.0%}, seed {trial['seed']}, {describe(trial['filtered'])}: held-out accuracy "
-        f"{trial['accuracy']:.2%}, average precision of self-confidence {precision:.4f}, {trial['seconds']:.1f} s",
+        f"{trial['accuracy']:.2%}, average precision by margin {precision:.4f}, {trial['planted']} planted"
+        + (f", {noise['count']} estimated ({noise['low']} to {noise['high']})" if noise else "")
+        + f", {trial['seconds']:.1f} s",
         file=sys.stderr,
     )
 
@@ -200,13 +256,17 @@ def table_lines(results: dict[str, Any]) -> Iterable[str]:
     """The results as Markdown: a row a method, a column a kind and rate; means over seeds, in percent."""
     trials = results["trials"]
     seeds = len({t["seed"] for t in trials})
-    yield f"{results['n_train']:,} images, {results['folds']} folds of {results['recipe']}, seeds: {seeds}."
+    yield (
+        f"{results['n_train']:,} images, {results['networks']} x {results['folds']} folds of {results['recipe']}, "
+        f"seeds: {seeds}."
+    )
     for filtered in (False, True):
         of_kind = [t for t in trials if t["filtered"] == filtered]
         yield from method_table(of_kind, ("average_precision", "precision_at_planted"), (
             f"Trainings {describe(filtered)}: average precision / precision at the planted count"))  # fmt: skip
         yield from method_table(of_kind, ("precision", "recall"), (
             f"Trainings {describe(filtered)}: precision / recall of what is flagged"))  # fmt: skip
+        yield from estimate_table(of_kind, f"Trainings {describe(filtered)}: estimated number of wrong labels")
     yield ""
     for timing in results["timings"]:
         yield (
@@ -227,6 +287,23 @@ def method_table(trials: list[dict[str, Any]], measures: tuple[str, str], title:
             found = [t["found"][method] for t in trials if (t["kind"], t["rate"]) == group]
             cells.append(" / ".join(f"{100 * statistics.fmean(f[m] for f in found):.2f}" for m in measures))
         yield f"| {method} | " + " | ".join(cells) + " |"
+
+
+def estimate_table(trials: list[dict[str, Any]], title: str) -> Iterable[str]:
+    """A row a trial: what was planted, the estimates, and whether the interval has it."""
+    yield from ("", f"{title}:", "", "| kind | planted | misread | interval | has it | precision of flagged: "
+                "true | estimated | cleanlab |", "|---|---:|---:|---:|---|---:|---:|---:|")  # fmt: skip
+    for trial in trials:
+        noise, count = trial["estimated"].get("misread"), trial["planted"]
+        if noise is None:
+            continue
+        flagged, cleanlab = trial["found"]["misread flagged"], trial["estimated"].get("cleanlab", {})
+        estimated = "" if noise["precision"] is None else f"{noise['precision']:.0%}"
+        yield (
+            f"| {trial['kind']} {trial['rate']:.0%} | {count:,} | {noise['count']:,} | {noise['low']:,} to "
+            f"{noise['high']:,} | {'yes' if noise['low'] <= count <= noise['high'] else 'no'} | "
+            f"{flagged['precision']:.0%} | {estimated} | {cleanlab.get('count', '')} |"
+        )
 
 
 if __name__ == "__main__":

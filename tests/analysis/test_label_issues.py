@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from misread.analysis.label_issues import (
     confident_classes,
     confident_joint,
     flagged_issues,
+    geometric_mean,
     label_issues,
     margins,
     self_confidence,
@@ -26,20 +29,23 @@ PROBS = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.1, 0.9], [0.3, 0.7], [0
 
 def test_the_worked_example() -> None:
     assert class_thresholds(LABELS, PROBS) == pytest.approx([0.6, 0.65])
-    assert confident_classes(LABELS, PROBS).tolist() == [0, 0, 1, 1, 1, 0]
+    assert confident_classes(class_thresholds(LABELS, PROBS), PROBS).tolist() == [0, 0, 1, 1, 1, 0]
     assert confident_joint(LABELS, PROBS).tolist() == [[2, 1], [1, 2]]
     assert np.flatnonzero(flagged_issues(LABELS, PROBS)).tolist() == [2, 5]
     assert suggested_labels(LABELS, PROBS).tolist() == [0, 0, 1, 1, 1, 0]
     assert self_confidence(LABELS, PROBS).tolist() == [0.9, 0.8, 0.1, 0.9, 0.7, 0.35]
     assert margins(LABELS, PROBS) == pytest.approx([-0.8, -0.6, 0.8, -0.8, -0.4, 0.3])
     assert label_issues(LABELS, PROBS).tolist() == [2, 5, 4, 1, 0, 3]
+    assert np.flatnonzero(flagged_issues(LABELS, PROBS, at_most=1)).tolist() == [2]
+    assert np.flatnonzero(flagged_issues(LABELS, PROBS, at_most=5)).tolist() == [2, 5]
+    assert not flagged_issues(LABELS, PROBS, at_most=0).any()
 
 
 def test_a_class_wins_by_its_own_threshold_not_by_the_highest_probability() -> None:
     """Images of class 1 are seldom seen with confidence, so that 0.45 is much for it, and 0.55 little for class 0."""
     labels = np.array([0, 0, 0, 1, 1])
     probs = np.array([[0.95, 0.05], [0.95, 0.05], [0.55, 0.45], [0.6, 0.4], [0.6, 0.4]])
-    assert confident_classes(labels, probs).tolist() == [0, 0, 1, 1, 1]
+    assert confident_classes(class_thresholds(labels, probs), probs).tolist() == [0, 0, 1, 1, 1]
     assert flagged_issues(labels, probs).tolist() == [False, False, True, False, False]
     assert suggested_labels(labels, probs).tolist() == [0, 0, 1, 0, 0]
     assert label_issues(labels, probs, "normalised-margin").tolist() == [3, 4, 2, 0, 1]
@@ -75,7 +81,7 @@ def test_it_agrees_with_the_definitions_image_by_image(n: int, k: int, seed: int
     probs = counts / counts.sum(axis=1, keepdims=True)
     labels = rng.integers(0, k, n)
     plain = plainly(labels.tolist(), probs.tolist())
-    assert confident_classes(labels, probs).tolist() == plain["confident"]
+    assert confident_classes(class_thresholds(labels, probs), probs).tolist() == plain["confident"]
     assert confident_joint(labels, probs).tolist() == plain["joint"]
     assert self_confidence(labels, probs).tolist() == plain["self_confidence"]
     assert margins(labels, probs) == pytest.approx(plain["margin"])
@@ -117,20 +123,29 @@ def test_planted_wrong_labels_rank_first(method: str) -> None:
     assert flagged[is_planted].mean() > 0.75  # it flags only what reaches the class's mean confidence
 
 
-def test_an_ensemble_counts_by_its_mean() -> None:
+def test_an_ensemble_counts_by_its_geometric_mean() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 50)
     several = rng.dirichlet(np.ones(3), (4, 50))
-    mean = sum(several[i] for i in range(4)) / 4
+    plain = np.array([[math.prod(several[m][i][k] for m in range(4)) ** 0.25 for k in range(3)] for i in range(50)])
+    plain /= plain.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(geometric_mean(several), plain, rtol=1e-12)
+    np.testing.assert_allclose(geometric_mean(several[[2, 0, 3, 1]]), plain, rtol=1e-12)  # in any order
     for given_as in (several, list(several), tuple(several)):
-        assert label_issues(labels, given_as).tolist() == label_issues(labels, mean).tolist()
+        assert label_issues(labels, given_as).tolist() == label_issues(labels, plain).tolist()
     assert label_issues(labels, several[:1]).tolist() == label_issues(labels, several[0]).tolist()
+
+
+def test_a_probability_of_zero_leaves_the_geometric_mean_finite() -> None:
+    certain, unsure = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[0.5, 0.5], [1.0, 0.0]])
+    mean = geometric_mean([certain, unsure])
+    np.testing.assert_allclose(mean, [[1, 0], [0.5, 0.5]], atol=1e-15)
 
 
 def test_a_class_without_images_is_never_confident() -> None:
     probs = np.array([[0.1, 0.9, 0.0], [0.2, 0.7, 0.1], [0.0, 0.1, 0.9]])
     assert class_thresholds(np.array([0, 0, 2]), probs)[1] == np.inf
-    assert 1 not in confident_classes(np.array([0, 0, 2]), probs)
+    assert 1 not in confident_classes(class_thresholds(np.array([0, 0, 2]), probs), probs)
 
 
 @pytest.mark.parametrize(

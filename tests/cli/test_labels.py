@@ -13,13 +13,14 @@ from PIL import Image
 
 import misread
 from misread.data.image_hash import image_hashes
+from misread.training.auto_recipe import choose_recipe
 from samples import Result, blocks, write_idx_folder
 
 Cli = Callable[..., Result]
 PLANTED = {3: 0, 50: 1, 77: 3, 128: 1, 200: 2, 301: 0}  # row of train: its wrong label
 LAYERS = 'layers=[{type="Flatten"}, {type="Dense", units="classes"}]'
 SETTINGS = (LAYERS, "epochs=12", "batch_size=16", "optimizer.learning_rate=0.01")
-QUICK = tuple(argument for setting in SETTINGS for argument in ("--set", setting))
+QUICK = ("--recipe", "fast", "--seeds", "2", *(argument for setting in SETTINGS for argument in ("--set", setting)))
 
 
 @pytest.fixture(scope="session")
@@ -47,13 +48,17 @@ def test_planted_wrong_labels_are_found_suggested_and_drawn(cli: Cli, flawed: Pa
     assert done.code == 0, done.err
     lines = done.out.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("index"))
-    assert [line.split(",")[0] for line in lines[:start]] == [f"training {i}/15" for i in range(1, 16)]
+    assert [line.split(", ")[:2] for line in lines[:start]] == [
+        [f"seed {s}/2", f"training {i}/15"] for s in (1, 2) for i in range(1, 16)
+    ]
     assert lines[start].split() == ["index", "label", "suggested", "self_confidence", "margin", "flagged", "hash"]
     told = [line.split() for line in lines[start + 1 : start + 7]]
     assert {int(t[0]): int(t[1]) for t in told} == PLANTED
     assert all(t[2] == truth(int(t[0])) and t[5] == "yes" for t in told)
-    assert "The 6 most doubtful of 320 labels (fast on signs, held out, train, self-confidence)" in done.out
-    assert "Predictions in held-out/signs-train-fast-seed0; " in done.out
+    assert "The 6 most doubtful of 320 labels (fast on signs, held out, train, normalised-margin)" in done.out
+    assert "About 6 of 320 labels are wrong (" in done.out
+    assert "); 6 are flagged, of which about 100% are wrong" in done.out
+    assert "Predictions in held-out/signs-train-fast-seed0 and of 1 more seed; " in done.out
     with Path("out.csv").open() as file:
         rows = list(csv.DictReader(file))
     hashes = image_hashes(misread.load(flawed).train.images)
@@ -65,8 +70,22 @@ def test_planted_wrong_labels_are_found_suggested_and_drawn(cli: Cli, flawed: Pa
         assert picture.width > 400
 
     again = cli("labels", flawed, *QUICK, "--top", 6, "--method", "confident-learning")
-    assert "Predictions from held-out/signs-train-fast-seed0; " in again.out
+    assert "Predictions from held-out/signs-train-fast-seed0 and of 1 more seed; " in again.out
     assert "training" not in again.out
+
+
+def test_one_seed_gives_no_estimate_and_the_chosen_recipe_is_explained(cli: Cli, flawed: Path) -> None:
+    settings, (recipe, reason) = QUICK[4:], choose_recipe(misread.load(flawed))
+    done = cli("labels", flawed, "--split", "test", "--seeds", 1, *settings)
+    assert done.code == 0, done.err
+    assert "How many labels are wrong takes two seeds or more to estimate: use --seeds." in done.out
+    assert f"Recipe {recipe}: {reason}" in done.out
+    assert f"Predictions in held-out/signs-test-{recipe}-seed0; " in done.out
+    again = cli("labels", flawed, "--split", "test", "--seeds", 2, "--json", *settings)
+    assert again.err.startswith("seed 2/2, training 1/1")
+    assert "of 80 labels are wrong (" in again.err
+    assert f"in held-out/signs-test-{recipe}-seed0 and of 1 more seed; " in again.err
+    assert len(json.loads(again.out)) == 20
 
 
 def test_fixing_doubtful_labels_improves_the_score(cli: Cli, flawed: Path) -> None:
@@ -146,6 +165,7 @@ def test_a_run_is_ranked_by_its_own_network(cli: Cli, flawed: Path) -> None:
     assert len(table) == 80
     last = cli("labels", "last", "--top", 1)
     assert "did not train on these images" in last.out
+    assert "One network cannot tell how many labels are wrong: misread labels DATA estimates it" in last.out
     refused = cli("labels", run.folder, "--split", "train")
     assert refused.code == 2
     assert "trained on its train images and repeats their labels" in refused.err

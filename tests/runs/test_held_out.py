@@ -11,12 +11,13 @@ import pytest
 from rich.console import Console
 
 from misread import ImageSet
-from misread.analysis.label_issues import flagged_issues
+from misread.analysis.label_noise import looks_wrong
 from misread.data.image_hash import image_hash
 from misread.errors import DataError, RecipeError, TrainingError
 from misread.runs.held_out import HeldOut, cross_val_predict
 from misread.runs.progress import FoldProgress
 from misread.runs.train import train
+from misread.training.auto_recipe import choose_recipe
 from samples import blocks
 
 LAYERS = 'layers=[{type="Flatten"}, {type="Dense", units=16, activation="relu"}, {type="Dense", units="classes"}]'
@@ -24,7 +25,7 @@ FEW = [LAYERS, "epochs=3", "batch_size=32", "optimizer.learning_rate=0.01"]
 
 
 def held_out(data: Any, more: tuple[str, ...] = (), **settings: Any) -> HeldOut:
-    settings = {"folds": 3, "progress": False, **settings}
+    settings = {"folds": 3, "seeds": 1, "progress": False, **settings}
     return cross_val_predict(data, "tutorial-mlp", settings=[*FEW, *more], **settings)
 
 
@@ -37,8 +38,8 @@ def test_held_out_noise_is_predicted_at_chance_level() -> None:
     run = train(data, settings=memorise, progress=False)
     assert run.evaluate(split="train")["accuracy"] > 0.95  # those it trained on it knows by heart
     assert run.metrics["test"]["accuracy"] == 1.0  # and their copies too
-    held = cross_val_predict(data, "tutorial-mlp", settings=memorise, progress=False, split="train")
-    assert held.record.metrics["accuracy"] < 0.4  # chance is 0.25, with a standard error of 0.043
+    held = cross_val_predict(data, "tutorial-mlp", settings=memorise, progress=False, split="train", seeds=1)
+    assert held.metrics["accuracy"] < 0.4  # chance is 0.25, with a standard error of 0.043
 
 
 def test_probabilities_equal_those_of_trainings_without_the_flagged_images(
@@ -56,15 +57,17 @@ def test_probabilities_equal_those_of_trainings_without_the_flagged_images(
         part = ImageSet.from_arrays(images[kept], labels[kept], test=(images[held], labels[held]))
         return train(part, settings=[*FEW, *more], seed=4, progress=False).predictions().probs
 
-    where = [np.flatnonzero(result.folds_of == fold) for fold in range(3)]
+    where = [np.flatnonzero(result.members[0].folds_of == fold) for fold in range(3)]
     assert [len(w) for w in where] == [80, 80, 80]
     for fold, held in enumerate(where):
         others = np.setdiff1d(np.arange(240), held)
-        without = np.zeros((240, 4))
+        without, of_itself = np.zeros((240, 4)), []
         for other in {0, 1, 2} - {fold}:
             pair = np.sort(np.concatenate([held, where[other]]))
-            without[where[other]] = probs_of(pair, np.setdiff1d(others, pair))[np.isin(pair, where[other])]
-        flagged = others[flagged_issues(labels[others], without[others])]
+            probs = probs_of(pair, np.setdiff1d(others, pair))
+            without[where[other]] = probs[np.isin(pair, where[other])]
+            of_itself.append(probs[np.isin(pair, held)])
+        flagged = others[looks_wrong(labels[others], without[others], of_itself)]
         assert set(flagged) & set(range(24))
         np.testing.assert_allclose(
             result.predictions.probs[held], probs_of(held, np.setdiff1d(others, flagged)), atol=1e-4
@@ -78,17 +81,17 @@ def test_the_test_split_is_predicted_as_by_a_run(block_set: ImageSet) -> None:
     result = held_out(block_set, split="test")
     run = train(block_set, settings=[*FEW, "validation.name=show-test"], progress=False)
     np.testing.assert_allclose(result.predictions.probs, run.predictions().probs, atol=1e-6)
-    assert result.record.metrics == pytest.approx(run.metrics["test"])
+    assert result.metrics == pytest.approx(run.metrics["test"])
 
 
 def test_the_folder_can_be_read_without_misread(block_set: ImageSet) -> None:
-    result = held_out(block_set, split="all")
-    assert {p.name for p in result.folder.iterdir()} == {"held-out.json", "predictions.npz", "recipe.toml"}
-    record = json.loads((result.folder / "held-out.json").read_text())
+    folder = held_out(block_set, split="all").members[0].folder
+    assert {p.name for p in folder.iterdir()} == {"held-out.json", "predictions.npz", "recipe.toml"}
+    record = json.loads((folder / "held-out.json").read_text())
     assert (record["split"], record["folds"], record["filter_labels"], record["fingerprint"]) == (
         "all", 3, True, block_set.fingerprint,
     )  # fmt: skip
-    with np.load(result.folder / "predictions.npz") as saved:
+    with np.load(folder / "predictions.npz") as saved:
         assert saved["split"].tolist() == ["train"] * 320 + ["test"] * 80
         assert saved["index"].tolist() == [*range(320), *range(80)]
         assert saved["fold"].shape == (400,)
@@ -113,9 +116,55 @@ def test_stored_predictions_are_reused(block_set: ImageSet, monkeypatch: pytest.
     assert not held_out(changed, split="all").reused
 
 
+def test_several_seeds_count_by_the_geometric_mean_of_each_seed_alone(block_set: ImageSet) -> None:
+    together = held_out(block_set, seeds=3, seed=5)
+    alone = [held_out(block_set, seed=seed, out="alone") for seed in (7, 5, 6)]
+    plain = np.prod([one.predictions.probs.astype(float) ** (1 / 3) for one in alone], axis=0)
+    plain /= plain.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(together.predictions.probs, plain, rtol=1e-5)
+    assert [member.record.seed for member in together.members] == [5, 6, 7]
+    folds = [member.folds_of for member in together.members]
+    assert not np.array_equal(folds[0], folds[1])  # each seed draws its own
+    assert together.metrics["n"] == 320
+
+
+def test_more_seeds_train_only_what_is_not_stored(block_set: ImageSet, capsys: pytest.CaptureFixture[str]) -> None:
+    first = held_out(block_set, seeds=2, split="test")
+    more = held_out(block_set, seeds=3, split="test", progress=True)
+    assert [member.reused for member in more.members] == [True, True, False]
+    assert [line.split(",")[:2] for line in capsys.readouterr().out.splitlines()] == [["seed 3/3", " training 1/1"]]
+    assert more.members[0].folder == first.members[0].folder
+    assert not more.reused
+    again = held_out(block_set, seeds=3, split="test")
+    assert again.reused
+    np.testing.assert_array_equal(again.predictions.probs, more.predictions.probs)
+
+
+def test_the_default_number_of_seeds_fits_the_time(block_set: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(held_out(block_set, split="test", seeds=None).members) == 10  # each takes well under 6 s
+    monkeypatch.setattr("misread.runs.held_out.SECONDS", 0)
+    assert len(held_out(block_set, split="test", seeds=None).members) == 2
+
+
+def test_no_more_labels_are_flagged_than_are_estimated_wrong(block_set: ImageSet) -> None:
+    assert held_out(block_set).noise is None  # it takes two to tell errors of networks from wrong labels
+    result = held_out(block_set, seeds=2)
+    noise = result.noise
+    assert noise is not None
+    assert noise.low <= noise.count <= noise.high
+    assert result.label_issues()["flagged"].sum() == noise.flagged <= noise.count
+
+
+def test_the_default_recipe_fits_the_data(block_set: ImageSet) -> None:
+    name, reason = choose_recipe(block_set)
+    result = cross_val_predict(block_set, settings=FEW, split="test", seeds=1, progress=False)
+    assert (result.members[0].record.recipe, result.reason) == (name, reason)
+    assert held_out(block_set, split="test").reason == ""
+
+
 def test_damaged_folders_are_ignored(block_set: ImageSet) -> None:
     first = held_out(block_set)
-    (first.folder / "held-out.json").write_text("{")
+    (first.members[0].folder / "held-out.json").write_text("{")
     assert not held_out(block_set).reused
 
 
@@ -162,6 +211,7 @@ def test_a_failed_or_interrupted_cross_validation_leaves_no_folder(block_set: Im
             "Filtering labels holds out two folds at a time, which is impossible with 2. Use 3 or more",
         ),
         ({"folds": 0, "filter_labels": False}, DataError, "0 folds leave no images to train on or none to predict"),
+        ({"seeds": 0}, DataError, "0 seeds train nothing. Use 1 or more."),
         ({"more": ("layers=[]",)}, RecipeError, "has no layers"),
     ],
 )
@@ -186,7 +236,7 @@ def test_progress_has_a_line_for_each_network(block_set: ImageSet, capsys: pytes
     assert "106 images in" in lines[0]
     assert "on 214 held-out images" in lines[0]
     assert "on 107 held-out images" in lines[3]
-    assert result.record.metrics["n"] == 320
+    assert result.metrics["n"] == 320
     plain = held_out(block_set, progress=True, filter_labels=False)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" images")[0] for line in lines] == [

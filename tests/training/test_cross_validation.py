@@ -1,12 +1,13 @@
 """Whoever predicts an image never saw it, its exact copies, or anything that its label decided."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from misread.analysis.label_issues import flagged_issues
+from misread.analysis import label_noise
 from misread.data.image_set import Split
 from misread.data.splits import stratified_folds
 from misread.errors import DataError
@@ -104,9 +105,7 @@ def test_no_network_predicts_an_image_that_it_trained_on_with_filtering(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pool, spy = with_copies(), Spy(monkeypatch)
-    probs_of(
-        pool, stratified_folds(pool.labels, 4, seed=0), looks_wrong=lambda labels, probs: np.arange(len(labels)) < 9
-    )
+    probs_of(pool, stratified_folds(pool.labels, 4, seed=0), looks_wrong=lambda labels, *_: np.arange(len(labels)) < 9)
     assert len(spy.shown) == 10
     for number, (shown, asked) in enumerate(zip(spy.shown, spy.asked, strict=True)):
         assert not shown & asked
@@ -128,10 +127,10 @@ def test_labels_of_a_fold_do_not_influence_its_probabilities_even_with_filtering
     images, labels = blocks(160)
     labels[:20] = (labels[:20] + 1) % 4
     folds_of = stratified_folds(labels, 4, seed=0)
-    before = probs_of(as_split(images, labels), folds_of, looks_wrong=flagged_issues)
+    before = probs_of(as_split(images, labels), folds_of, looks_wrong=label_noise.looks_wrong)
     for fold in range(4):
         changed = np.where(folds_of == fold, (labels + 2) % 4, labels)
-        after = probs_of(as_split(images, changed), folds_of, looks_wrong=flagged_issues)
+        after = probs_of(as_split(images, changed), folds_of, looks_wrong=label_noise.looks_wrong)
         np.testing.assert_array_equal(after[folds_of == fold], before[folds_of == fold])
         assert not np.allclose(after[folds_of != fold], before[folds_of != fold], atol=1e-2)
 
@@ -141,21 +140,23 @@ def test_images_with_labels_that_look_wrong_are_not_trained_on(monkeypatch: pyte
     pool, spy = as_split(images, labels), Spy(monkeypatch)
     marked = np.arange(120) % 10 == 0
     labels[marked] = 3
-    told: list[tuple[np.ndarray, np.ndarray]] = []
+    told: list[tuple[np.ndarray, np.ndarray, Sequence[np.ndarray]]] = []
 
-    def looks_wrong(of_labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
-        told.append((of_labels, probs))
+    def looks_wrong(of_labels: np.ndarray, probs: np.ndarray, of_fold: Sequence[np.ndarray]) -> np.ndarray:
+        told.append((of_labels, probs, of_fold))
         wrong = np.zeros(len(of_labels), bool)
         wrong[:5] = True
         return wrong
 
     folds_of = stratified_folds(labels, 3, seed=1)
     probs_of(pool, folds_of, looks_wrong=looks_wrong)
-    for fold, (of_labels, probs) in enumerate(told):
+    for fold, (of_labels, probs, of_fold) in enumerate(told):
         others = np.flatnonzero(folds_of != fold)
         np.testing.assert_array_equal(of_labels, labels[others])
         np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-5)
         assert spy.shown[3 + fold] == contents(images[others[5:]])
+        assert [p.shape for p in of_fold] == [(40, 4)] * 2  # by the two networks that trained on a third fold
+        assert all(np.abs(p.sum(axis=1) - 1).max() < 1e-5 for p in of_fold)
 
 
 def test_nothing_left_to_train_on_is_refused() -> None:

@@ -14,23 +14,23 @@ import numpy as np
 import pandas as pd
 
 from misread.analysis.checks import checked_probs, class_indices
-from misread.analysis.scored import Scored
+from misread.analysis.scored import SMALLEST, Scored
 from misread.data.image_hash import image_hashes
 from misread.errors import DataError
 from misread.figures.label_issues import label_issues_figure
 from misread.figures.style import Picture
 from misread.names import nearest
 
-METHODS = ("self-confidence", "normalised-margin", "confident-learning")
+METHODS = ("normalised-margin", "self-confidence", "confident-learning")
 ROUNDING = 1e-12  # the mean of equal probabilities may come out this much above them
 
 
 def label_issues(labels: np.ndarray, probs: np.ndarray | Sequence[np.ndarray], method: str = METHODS[0]) -> np.ndarray:
     """Rows ordered by how doubtful their label is, most doubtful first: (N,) int64. Ties are in data order.
 
-    probs:  as above; or several such arrays, one for each model of an ensemble, whose mean is used.
-    method: `self-confidence`, the lowest `self_confidence` first;
-            `normalised-margin`, the greatest `margins` first;
+    probs:  as above; or several such arrays, one for each model of an ensemble, whose `geometric_mean` is used.
+    method: `normalised-margin`, the greatest `margins` first;
+            `self-confidence`, the lowest `self_confidence` first;
             `confident-learning`, the rows of `flagged_issues` first, then the others, each by margin.
     Raises DataError: an unknown method, lengths that differ, a label outside 0..K-1, rows that are no probabilities.
     """
@@ -51,7 +51,7 @@ def check_method(method: str) -> None:
 
 
 def _checked(labels: np.ndarray, probs: np.ndarray | Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """int64 labels and float64 probs, the mean of several arrays."""
+    """int64 labels and float64 probs, the geometric mean of several arrays."""
     members = probs if len(probs) and np.ndim(probs[0]) == 2 else [probs]
     checked = [checked_probs(member).astype(np.float64) for member in members]
     for array in checked:
@@ -60,7 +60,28 @@ def _checked(labels: np.ndarray, probs: np.ndarray | Sequence[np.ndarray]) -> tu
                 f"labels has the shape {np.shape(labels)} and probs {array.shape}; needed are (N,) and (N, K)"
                 + (", the same for each array of probs." if len(checked) > 1 else ".")
             )
-    return class_indices(labels, range(checked[0].shape[1])), np.mean(checked, axis=0)
+    return class_indices(labels, range(checked[0].shape[1])), geometric_mean(checked)
+
+
+def geometric_mean(members: Sequence[np.ndarray]) -> np.ndarray:
+    """(N, K) float64: the mean of the members' log probabilities, as probabilities whose rows sum to 1.
+
+    members: arrays (N, K). A single one is returned as it is. A probability of 0 counts as the smallest float32.
+    """
+    if len(members) == 1:
+        return members[0].astype(np.float64)
+    return from_log(sum(map(log_probs, members), np.zeros(members[0].shape)) / len(members))
+
+
+def log_probs(probs: np.ndarray) -> np.ndarray:
+    """(N, K) float64; finite also for a probability of 0."""
+    return np.log(np.maximum(probs, SMALLEST, dtype=np.float64))
+
+
+def from_log(logs: np.ndarray) -> np.ndarray:
+    """(N, K): probabilities in proportion to the exponentials of `logs`; rows sum to 1."""
+    probs = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return probs / probs.sum(axis=1, keepdims=True)
 
 
 def self_confidence(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
@@ -86,9 +107,12 @@ def class_thresholds(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
     return np.divide(sums, counts, out=np.full(len(counts), np.inf), where=counts > 0)
 
 
-def confident_classes(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
-    """(N,) int64, the most probable class among those that reach their threshold, the first of equals; -1 if none."""
-    reached = probs >= class_thresholds(labels, probs) - ROUNDING
+def confident_classes(thresholds: np.ndarray, probs: np.ndarray) -> np.ndarray:
+    """(N,) int64, the most probable class among those that reach their threshold, the first of equals; -1 if none.
+
+    thresholds: (K,), the `class_thresholds`.
+    """
+    reached = probs >= thresholds - ROUNDING
     return np.where(reached.any(axis=1), np.where(reached, probs, -np.inf).argmax(axis=1), -1)
 
 
@@ -97,28 +121,38 @@ def confident_joint(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
 
     Images without a confident class are not counted. Those off the diagonal are the `flagged_issues`.
     """
-    classes, confident = probs.shape[1], confident_classes(labels, probs)
+    classes, confident = probs.shape[1], confident_classes(class_thresholds(labels, probs), probs)
     counted = confident >= 0
     cells = labels[counted] * classes + confident[counted]
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
-def flagged_issues(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
-    """(N,) bool: the image is off the diagonal of the confident joint: confident learning calls its label wrong."""
-    confident = confident_classes(labels, probs)
-    return (confident >= 0) & (confident != labels)
+def flagged_issues(labels: np.ndarray, probs: np.ndarray, at_most: int | None = None) -> np.ndarray:
+    """(N,) bool: the image is off the diagonal of the confident joint: confident learning calls its label wrong.
+
+    at_most: flag no more than these, those with the greatest `margins`; see `label_noise.estimate_noise`. Without it
+             a weak model flags far too many, because every confident error of its own counts as a wrong label.
+    """
+    confident = confident_classes(class_thresholds(labels, probs), probs)
+    flagged = (confident >= 0) & (confident != labels)
+    if at_most is not None and at_most < flagged.sum():
+        beyond = np.argsort(np.where(flagged, -margins(labels, probs), np.inf), kind="stable")[at_most:]
+        flagged[beyond] = False
+    return flagged
 
 
 def suggested_labels(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
     """(N,) int64, the confident class of a flagged image; else the most probable class, which may be the label."""
-    return np.where(flagged_issues(labels, probs), confident_classes(labels, probs), probs.argmax(axis=1))
+    return np.where(
+        flagged_issues(labels, probs), confident_classes(class_thresholds(labels, probs), probs), probs.argmax(axis=1)
+    )
 
 
 class LabelIssues(pd.DataFrame):
     """A DataFrame of images, the most doubtful label first; `gallery()` draws the first of them.
 
-    Columns: index (row in the source), file, label, suggested (names), self_confidence, margin, flagged (by confident
-    learning), split; and hash (`image_hash`) if the images are known.
+    Columns: index (row in the source), file, label, suggested (names), self_confidence, margin, flagged (by
+    `flagged_issues`), split; and hash (`image_hash`) if the images are known.
     """
 
     _metadata = ("title", "scored", "order")
@@ -140,8 +174,13 @@ class LabelIssues(pd.DataFrame):
         return label_issues_figure(shown, self.scored.images[self.order[:count]], title)
 
 
-def label_issue_table(scored: Scored, method: str, splits: Sequence[str] | np.ndarray) -> LabelIssues:
-    """One line for every image, in the order of `label_issues`. splits: (N,) names, the split of each image."""
+def label_issue_table(
+    scored: Scored, method: str, splits: Sequence[str] | np.ndarray, at_most: int | None = None
+) -> LabelIssues:
+    """One line for every image, in the order of `label_issues`.
+
+    splits: (N,) names, the split of each image. at_most: the number of flagged labels, as `flagged_issues` takes it.
+    """
     labels, probs = scored.labels, scored.probs.astype(np.float64)
     names = np.array(scored.class_names, dtype=object)
     columns = {
@@ -151,7 +190,7 @@ def label_issue_table(scored: Scored, method: str, splits: Sequence[str] | np.nd
         "suggested": names[suggested_labels(labels, probs)],
         "self_confidence": self_confidence(labels, probs),
         "margin": margins(labels, probs),
-        "flagged": flagged_issues(labels, probs),
+        "flagged": flagged_issues(labels, probs, at_most),
         "split": splits,
     }
     if scored.has_images:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from misread.analysis.label_issues import LabelIssues
     from misread.data.image_set import ImageSet
     from misread.data.label_patch import Fix, LabelPatch
+    from misread.runs.held_out import HeldOut
 
 
 class FindByDefault(TyperGroup):
@@ -62,14 +63,18 @@ def find(
         str | None, typer.Option(help="train, test or all; for a run test or val.", show_default=False)
     ] = None,
     method: Annotated[
-        str, typer.Option(help="self-confidence, normalised-margin or confident-learning.")
-    ] = "self-confidence",
+        str, typer.Option(help="normalised-margin, self-confidence or confident-learning.")
+    ] = "normalised-margin",
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", "-r", help="The recipe to train with; by default fast.", show_default=False),
+        typer.Option("--recipe", "-r", help="The recipe; by default one that fits the data.", show_default=False),
     ] = None,
     set: options.Set = None,
     folds: Annotated[int | None, typer.Option(help="Number of folds; by default 5.", show_default=False)] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(help="How many times to train, by default as often as takes a minute.", show_default=False),
+    ] = None,
     filter: Annotated[
         bool | None,
         typer.Option(
@@ -78,7 +83,7 @@ def find(
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of folds and trainings.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(help="The first seed.", show_default=False)] = None,
     out: Annotated[Path, typer.Option(help="The folder for predictions, which are reused.")] = Path("held-out"),
     labels: options.Labels = None,
     top: Annotated[int, typer.Option(min=1, help="Number of labels to print and to write as CSV.")] = 20,
@@ -98,7 +103,8 @@ def find(
     check_method(method)
     check_picture_name(png)
     if _is_run(data):
-        arguments = {"recipe": recipe, "set": set, "folds": folds, "filter": filter, "seed": seed, "labels": labels}
+        arguments = {"recipe": recipe, "set": set, "folds": folds, "seeds": seeds, "filter": filter, "seed": seed,
+                     "labels": labels}  # fmt: skip
         _refuse_for_a_run(data, [f"--{name}" for name, value in arguments.items() if value is not None])
         found, source = _of_run(data, split, method, device)
     else:
@@ -109,13 +115,11 @@ def find(
         if labels:
             image_set = _fixed(image_set, labels)
         held_out = cross_val_predict(
-            image_set, recipe or "fast", split=split or "train", folds=folds or 5, filter_labels=filter is not False,
-            seed=seed, settings=set or [], out=out, device=device, threads=threads,
+            image_set, recipe or "auto", split=split or "train", folds=folds or 5, seeds=seeds,
+            filter_labels=filter is not False, seed=seed, settings=set or [], out=out, device=device, threads=threads,
             progress=FoldProgress(console(json)) if not quiet else False,
         )  # fmt: skip
-        found = held_out.label_issues(method)
-        accuracy = f"{held_out.record.metrics['accuracy']:.2%} of the held-out images were predicted as labelled"
-        source = f"{'Predictions from' if held_out.reused else 'Predictions in'} {held_out.folder}; {accuracy}"
+        found, source = held_out.label_issues(method), _of_seeds(held_out)
     _show_issues(found, top, grid, csv, png, json, source)
 
 
@@ -132,22 +136,36 @@ def _refuse_for_a_run(run: str, arguments: list[str]) -> None:
         )
 
 
-def _of_run(run: str, split: str | None, method: str, device: str) -> tuple["LabelIssues", str]:
+def _of_seeds(held_out: "HeldOut") -> list[str]:
+    first, count = held_out.members[0], len(held_out.members)
+    where = "from" if held_out.reused else "in"
+    more = f" and of {count - 1} more seed{'s' * (count > 2)}" if count > 1 else ""
+    accuracy = f"{held_out.metrics['accuracy']:.2%} of the held-out images were predicted as labelled"
+    lines = [f"Predictions {where} {first.folder}{more}; {accuracy}"]
+    if held_out.reason:
+        lines.insert(0, f"Recipe {held_out.recipe.name}: {held_out.reason}")
+    if held_out.noise is None:
+        return [*lines, "How many labels are wrong takes two seeds or more to estimate: use --seeds."]
+    return [f"{held_out.noise}", *lines]
+
+
+def _of_run(run: str, split: str | None, method: str, device: str) -> tuple["LabelIssues", list[str]]:
     from misread.runs.run import open_run
 
     opened = open_run(find_run(Path(run)), device=device)
     found = opened.label_issues(split or "test", method)
-    return found, f"Found by the network of {opened.folder}, which did not train on these images"
+    flagged = f"{int(found['flagged'].sum()):,} are flagged"
+    return found, [
+        f"{flagged} by the network of {opened.folder}, which did not train on these images",
+        "One network cannot tell how many labels are wrong: misread labels DATA estimates it from several.",
+    ]
 
 
 def _show_issues(
-    found: "LabelIssues", top: int, grid: int, csv: Path | None, png: Path | None, json: bool, source: str
-) -> None:
-    lines = [
-        f"The {min(top, len(found)):,} most doubtful of {len(found):,} labels ({found.title}); "
-        f"{int(found['flagged'].sum()):,} are flagged by confident learning",
-        source,
-    ]
+    found: "LabelIssues", top: int, grid: int, csv: Path | None, png: Path | None, json: bool,
+    source: list[str],
+) -> None:  # fmt: skip
+    lines = [f"The {min(top, len(found)):,} most doubtful of {len(found):,} labels ({found.title})", *source]
     shown = found.head(top)
     if csv:
         reviewed = shown.copy()

@@ -2,95 +2,93 @@
 
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from misread import files
-from misread.analysis.label_issues import LabelIssues, flagged_issues, label_issue_table
+from misread.analysis.label_issues import METHODS, LabelIssues, geometric_mean, label_issue_table
+from misread.analysis.label_noise import LabelNoise, estimate_noise, looks_wrong
 from misread.data.image_set import SPLITS, ImageSet, Split
-from misread.data.npz import read_npz
 from misread.data.splits import stratified_folds
 from misread.errors import DataError, RecipeError
 from misread.runs import run_folder
+from misread.runs.held_out_folder import HeldOutMember, HeldOutRecord, find_member, write_member
 from misread.runs.predictions import Predictions
 from misread.runs.prepare import as_image_set
 from misread.runs.progress import FoldProgress, pick_fold_progress
-from misread.runs.record import Environment, this_environment
+from misread.runs.record import this_environment
+from misread.training.auto_recipe import choose_recipe
 from misread.training.cross_validation import FoldCallback, FoldDone, predict_folds
 from misread.training.device import pick_device, using_threads
 from misread.training.losses import resolve_loss
 from misread.training.recipe import Recipe, Settings, load_recipe, parse_settings
 
-FORMAT = 1
-RECORD, PREDICTIONS = "held-out.json", "predictions.npz"
 HELD_OUT = ("train", "test", "all")
-
-
-class HeldOutRecord(BaseModel):
-    """The contents of `held-out.json`.
-
-    fit_seconds: the sum over all trainings. metrics: of the held-out predictions.
-    """
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    format: int = FORMAT
-    created: str
-    data: str
-    source: str
-    fingerprint: str
-    class_names: tuple[str, ...]
-    split: str
-    folds: int
-    filter_labels: bool
-    recipe: str
-    seed: int
-    environment: Environment
-    fit_seconds: float
-    total_seconds: float
-    metrics: dict[str, float | int]
+AUTO = "auto"
+FEWEST_SEEDS, MOST_SEEDS, SECONDS = 2, 10, 60  # by default: as many as train in about this time, within these bounds
 
 
 @dataclass(frozen=True)
 class HeldOut:
     """Held-out predictions: the networks that predicted an image did not train on it.
 
-    predictions: for N images.
+    members:     the predictions of each seed, in the order of the seeds.
+    predictions: for N images, the geometric mean of the members' probabilities.
     splits:      (N,) the split of each image. The `rows` of the predictions are rows of that split.
-    folds_of:    (N,) int64, the fold of each image.
-    reused:      the predictions were read from the folder, and nothing was trained.
+    recipe:      the resolved recipe of the first member. reason: why it was chosen, if it was.
     """
 
-    folder: Path
-    record: HeldOutRecord
     data: ImageSet
+    members: tuple[HeldOutMember, ...]
     predictions: Predictions
     splits: np.ndarray
-    folds_of: np.ndarray
-    reused: bool = False
+    recipe: Recipe
+    reason: str = ""
 
     def __repr__(self) -> str:
-        record = self.record
+        record = self.members[0].record
         return (
-            f"HeldOut({self.folder}: {record.data} {record.split}, {record.folds} folds of {record.recipe}, "
-            f"accuracy {record.metrics['accuracy']:.2%} of {record.metrics['n']:,})"
+            f"HeldOut({record.data} {record.split}, {record.folds} folds of {record.recipe}, "
+            f"{len(self.members)} seeds, accuracy {self.metrics['accuracy']:.2%} of {len(self.predictions):,})"
         )
 
-    def label_issues(self, method: str = "self-confidence") -> LabelIssues:
-        """The images as a DataFrame, the most doubtful label first."""
-        return label_issue_table(self.predictions, method, self.splits)
+    @cached_property
+    def metrics(self) -> dict[str, float | int]:
+        """The scores of the predictions against the labels, as in `run.json`."""
+        return self.predictions.metrics()
+
+    @property
+    def reused(self) -> bool:
+        """All predictions were read from their folders, and nothing was trained."""
+        return all(member.reused for member in self.members)
+
+    @property
+    def fit_seconds(self) -> float:
+        """The time of all trainings, also of those whose predictions were reused."""
+        return sum(member.record.fit_seconds for member in self.members)
+
+    @cached_property
+    def noise(self) -> LabelNoise | None:
+        """How many labels are wrong. None for a single member: it takes two to tell errors from wrong labels."""
+        if len(self.members) < 2:
+            return None
+        return estimate_noise(self.predictions.labels, [member.probs for member in self.members])
+
+    def label_issues(self, method: str = METHODS[0]) -> LabelIssues:
+        """The images as a DataFrame, the most doubtful label first. No more are flagged than are estimated wrong."""
+        return label_issue_table(self.predictions, method, self.splits, self.noise.count if self.noise else None)
 
 
 def cross_val_predict(
     data: Any,
-    recipe: str | Path | Recipe = "fast",
+    recipe: str | Path | Recipe = AUTO,
     *,
     split: str = "train",
     folds: int = 5,
+    seeds: int | None = None,
     filter_labels: bool = True,
     seed: int | None = None,
     settings: Settings = (),
@@ -101,63 +99,121 @@ def cross_val_predict(
 ) -> HeldOut:
     """Train networks in folds, and predict with each the images that are held out from it.
 
-    data, recipe, settings, device, threads: as in `train`.
+    data, settings, device, threads: as in `train`. recipe: likewise; `auto` is what `choose_recipe` finds for the data.
     split:  `train`: stratified folds over train. `all`: over all splits together. `test`: one training on train.
-    filter_labels: do not train on labels that look wrong to other networks; see `predict_folds` and `flagged_issues`.
+    seeds:  how many times, each with its own folds, weights and order. The seeds are `seed`, `seed` + 1, and so on.
+            By default as many as train in about `SECONDS` on an idle machine, by the time that the first took; from
+            `FEWEST_SEEDS` to `MOST_SEEDS`.
+    filter_labels: do not train on labels that look wrong to other networks; see `predict_folds` and `looks_wrong`.
             It needs F (F + 1) / 2 trainings for F folds instead of F, and finds far more systematic label errors.
             `test` is never filtered.
-    seed:   of folds, weights and order; by default the recipe's.
-    out:    the folder for the folder of predictions. If it already has those for the same data, split, recipe, folds,
-            filter_labels and seed, they are read and nothing is trained.
+    seed:   the first; by default the recipe's.
+    out:    the folder for the folders of predictions, one for each seed. If there already is one for the same data,
+            split, recipe, folds, filter_labels and seed, it is read, and nothing is trained for this seed.
     Raises DataError, RecipeError, RunError: before training, if an argument cannot be used.
-    Raises TrainingError: a loss is no longer finite; nothing is stored.
+    Raises TrainingError: a loss is no longer finite. Only the seeds that were finished before are stored.
     """
-    started = time.perf_counter()
+    if seeds is not None and seeds < 1:
+        raise DataError(f"{seeds} seeds train nothing. Use 1 or more.")
     images = as_image_set(data, quiet=progress is False)
-    resolved = load_recipe(recipe, {**parse_settings(settings), **({} if seed is None else {"seed": seed})})
-    resolved = resolved.model_copy(update={"loss": resolve_loss(resolved.loss, images.one_hot)})
-    if not resolved.layers:
-        raise RecipeError(f"The recipe {resolved.name!r} has no layers, so there is no network to train for a fold.")
-    chosen = pick_device(device)
-    train_splits, held_out_splits = pooled_splits(images, split)
-    folds, filter_labels = (1, False) if split == "test" else (folds, filter_labels)
-    stored = _find(Path(out), images, resolved, split, folds, filter_labels)
-    if stored:
-        return stored
-    pool, splits = _pool(images, (*train_splits, *held_out_splits))
-    in_fold = np.isin(splits, held_out_splits)
-    folds_of = _draw_folds(pool.labels, in_fold, folds, resolved.seed, filter_labels)
+    recipe, reason = choose_recipe(images) if recipe == AUTO else (recipe, "")
+    first = load_recipe(recipe, {**parse_settings(settings), **({} if seed is None else {"seed": seed})})
+    first = first.model_copy(update={"loss": resolve_loss(first.loss, images.one_hot)})
+    if not first.layers:
+        raise RecipeError(f"The recipe {first.name!r} has no layers, so there is no network to train for a fold.")
     display = progress if not isinstance(progress, bool) else pick_fold_progress(quiet=not progress)
-    clock = _FitSeconds()
-    name = f"{images.name}-{split}-{resolved.name}-seed{resolved.seed}"
-    with run_folder.new_run_folder(Path(out), name, 8 * len(pool) * images.n_classes) as writing:
-        with using_threads(threads) as thread_count, torch.random.fork_rng(devices=[]):
-            display.begin(folds * (folds + 1) // 2 if filter_labels else folds)
-            probs = predict_folds(
-                pool, folds_of, resolved, images.n_classes, chosen, flagged_issues if filter_labels else None,
-                [clock, display],
-            )  # fmt: skip
-        part = pool.take(np.flatnonzero(in_fold))
-        predictions = _predictions(images, split, resolved.name, part.labels, probs[in_fold], part.rows, part.files)
-        record = HeldOutRecord(
-            created=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            data=images.name,
-            source=images.source,
-            fingerprint=images.fingerprint,
-            class_names=images.class_names,
-            split=split,
-            folds=folds,
-            filter_labels=filter_labels,
-            recipe=resolved.name,
-            seed=resolved.seed,
-            environment=this_environment(thread_count, str(chosen)),
-            fit_seconds=clock.seconds,
-            total_seconds=time.perf_counter() - started,
-            metrics=predictions.metrics(),
-        )
-        held_out = HeldOut(writing.path, record, images, predictions, splits[in_fold], folds_of[in_fold])
-        _write(held_out, resolved)
-    return replace(held_out, folder=writing.path)
+    task = _Task(images, split, folds, filter_labels, Path(out), pick_device(device), threads, display)
+    members = [task.member(first, 1, seeds)]
+    count = seeds or _seeds_in_time(members[0].record)
+    for number in range(2, count + 1):
+        members.append(task.member(first.model_copy(update={"seed": first.seed + number - 1}), number, count))
+    predictions = task.predictions(geometric_mean([member.probs for member in members]), first.name)
+    return HeldOut(images, tuple(members), predictions, task.splits[task.in_fold], first, reason)
+
+
+def _seeds_in_time(first: HeldOutRecord) -> int:
+    """How many seeds to train by default. On a CPU other programs do not count."""
+    environment = first.environment
+    seconds = first.cpu_seconds / environment.threads if environment.device == "cpu" else first.total_seconds
+    return int(min(max(SECONDS // seconds, FEWEST_SEEDS), MOST_SEEDS))
+
+
+class _Task:
+    """What all seeds have in common: the images, the arguments, and where predictions are stored."""
+
+    def __init__(
+        self, data: ImageSet, split: str, folds: int, filter_labels: bool, out: Path, device: torch.device,
+        threads: int | None, display: FoldProgress,
+    ) -> None:  # fmt: skip
+        self.data, self.split, self.out = data, split, out
+        self.device, self.threads, self.display = device, threads, display
+        train_splits, self.held_out_splits = pooled_splits(data, split)
+        self.folds, self.filter_labels = (1, False) if split == "test" else (folds, filter_labels)
+        self.pool, self.splits = _pool(data, (*train_splits, *self.held_out_splits))
+        self.in_fold = np.isin(self.splits, self.held_out_splits)
+
+    def member(self, recipe: Recipe, number: int, count: int | None) -> HeldOutMember:
+        """The predictions of one seed: from their folder if there is one, else by training.
+
+        number: which one it is, from 1. count: how many there are, if that is known.
+        """
+        found = find_member(
+            self.out, self.data.fingerprint, recipe, self.split, self.folds, self.filter_labels
+        )  # fmt: skip
+        return found or self._train(recipe, number, count)
+
+    def _train(self, recipe: Recipe, number: int, count: int | None) -> HeldOutMember:
+        started, cpu_started = time.perf_counter(), time.process_time()
+        folds_of = _draw_folds(self.pool.labels, self.in_fold, self.folds, recipe.seed, self.filter_labels)
+        clock, k = _FitSeconds(), self.data.n_classes
+        name = f"{self.data.name}-{self.split}-{recipe.name}-seed{recipe.seed}"
+        with run_folder.new_run_folder(self.out, name, 8 * len(self.pool) * k) as writing:
+            with using_threads(self.threads) as thread_count, torch.random.fork_rng(devices=[]):
+                self.display.begin(self.folds * (self.folds + 1) // 2 if self.filter_labels else self.folds,
+                                   number, count)  # fmt: skip
+                probs = predict_folds(
+                    self.pool, folds_of, recipe, k, self.device, looks_wrong if self.filter_labels else None,
+                    [clock, self.display],
+                )[self.in_fold]  # fmt: skip
+            predictions = self.predictions(probs, recipe.name)
+            record = HeldOutRecord(
+                created=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                data=self.data.name,
+                source=self.data.source,
+                fingerprint=self.data.fingerprint,
+                class_names=self.data.class_names,
+                split=self.split,
+                folds=self.folds,
+                filter_labels=self.filter_labels,
+                recipe=recipe.name,
+                seed=recipe.seed,
+                environment=this_environment(thread_count, str(self.device)),
+                fit_seconds=clock.seconds,
+                total_seconds=time.perf_counter() - started,
+                cpu_seconds=time.process_time() - cpu_started,
+                metrics=predictions.metrics(),
+            )
+            member = HeldOutMember(writing.path, record, probs, folds_of[self.in_fold])
+            arrays = {
+                "labels": predictions.labels,
+                "probs": probs,
+                "index": predictions.rows,
+                "split": self.splits[self.in_fold],
+                "fold": member.folds_of,
+            }
+            if predictions.files is not None:
+                arrays["files"] = np.array(predictions.files, dtype=str)
+            write_member(writing.path, record, recipe, arrays)
+        return replace(member, folder=writing.path)
+
+    def predictions(self, probs: np.ndarray, recipe: str) -> Predictions:
+        """probs: (N, K) of the held-out images."""
+        part = self.pool.view(np.flatnonzero(self.in_fold))
+        return Predictions(
+            part.labels, probs, self.data.class_names, part.rows, part.files, self.split,
+            name=f"{recipe} on {self.data.name}, held out",
+            images=lambda: _pool(self.data, self.held_out_splits)[0].images,
+        )  # fmt: skip
 
 
 class _FitSeconds(FoldCallback):
@@ -187,22 +243,6 @@ def _pool(data: ImageSet, names: tuple[str, ...]) -> tuple[Split, np.ndarray]:
     return Split(images, labels, rows, files), np.repeat(names, [len(p) for p in parts])
 
 
-def _predictions(
-    data: ImageSet,
-    split: str,
-    recipe: str,
-    labels: np.ndarray,
-    probs: np.ndarray,
-    rows: np.ndarray,
-    files: tuple[str, ...] | None,
-) -> Predictions:
-    held_out_splits = pooled_splits(data, split)[1]
-    return Predictions(
-        labels, probs, data.class_names, rows, files, split,
-        name=f"{recipe} on {data.name}, held out", images=lambda: _pool(data, held_out_splits)[0].images,
-    )  # fmt: skip
-
-
 def _draw_folds(labels: np.ndarray, in_fold: np.ndarray, folds: int, seed: int, filter_labels: bool) -> np.ndarray:
     """(N,) int64, the fold of each image; -1 for images that are only trained on."""
     count = int(in_fold.sum())
@@ -218,41 +258,3 @@ def _draw_folds(labels: np.ndarray, in_fold: np.ndarray, folds: int, seed: int, 
     folds_of = np.full(len(labels), -1)
     folds_of[in_fold] = stratified_folds(labels[in_fold], folds, seed)
     return folds_of
-
-
-def _write(held_out: HeldOut, recipe: Recipe) -> None:
-    folder, predictions = held_out.folder, held_out.predictions
-    arrays = {
-        "labels": predictions.labels,
-        "probs": predictions.probs,
-        "index": predictions.rows,
-        "split": held_out.splits,
-        "fold": held_out.folds_of,
-    }
-    if predictions.files is not None:
-        arrays["files"] = np.array(predictions.files, dtype=str)
-    np.savez_compressed(folder / PREDICTIONS, **arrays)  # type: ignore[arg-type]
-    files.write_text(folder / run_folder.RECIPE, recipe.to_toml())
-    files.write_text(folder / RECORD, held_out.record.model_dump_json(indent=2) + "\n")
-
-
-def _find(out: Path, data: ImageSet, recipe: Recipe, split: str, folds: int, filter_labels: bool) -> HeldOut | None:
-    """The newest folder with these predictions, if there is one."""
-    wanted = (FORMAT, data.fingerprint, split, folds, filter_labels)
-    found = []
-    for path in out.glob(f"*/{RECORD}"):
-        try:
-            record = HeldOutRecord.model_validate_json(path.read_bytes())
-            stored_recipe = (path.parent / run_folder.RECIPE).read_text(encoding="utf-8")
-        except (OSError, ValidationError):
-            continue  # another file, or damaged
-        stored = (record.format, record.fingerprint, record.split, record.folds, record.filter_labels)
-        if stored == wanted and stored_recipe == recipe.to_toml():
-            found.append((record.created, path.parent, record))
-    if not found:
-        return None
-    _, folder, record = max(found, key=lambda f: f[:2])
-    arrays = read_npz(folder / PREDICTIONS)
-    files = tuple(map(str, arrays["files"])) if "files" in arrays else None
-    predictions = _predictions(data, split, recipe.name, arrays["labels"], arrays["probs"], arrays["index"], files)
-    return HeldOut(folder, record, data, predictions, arrays["split"], arrays["fold"], reused=True)

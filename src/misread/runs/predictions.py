@@ -6,7 +6,7 @@ from pathlib import Path
 from misread.analysis.calibration import Calibration, calibration
 from misread.analysis.conformal import ConformalSets, conformal_sets
 from misread.analysis.confusion import Confusion
-from misread.analysis.label_issues import LabelIssues, label_issue_table
+from misread.analysis.label_issues import METHODS, LabelIssues, label_issue_table
 from misread.analysis.per_class import PerClass
 from misread.analysis.risk_coverage import RiskCoverage
 from misread.analysis.scored import Scored
@@ -74,7 +74,7 @@ class Predictions(Scored):
             "risk-coverage": self.risk_coverage().figure(),
         }
 
-    def label_issues(self, method: str = "self-confidence") -> LabelIssues:
+    def label_issues(self, method: str = METHODS[0]) -> LabelIssues:
         """One line for every image, the most doubtful label first, by one of `label_issues.METHODS`.
 
         It is meaningful only if the model did not train on these images.

@@ -176,10 +176,15 @@ class FoldProgress(ConsoleProgress, FoldCallback):
     """Progress of a cross-validation: a line for each network, and in a terminal a bar within the epoch."""
 
     number = trainings = 0
+    seed = ""
 
-    def begin(self, trainings: int) -> None:
-        """Before the first training. trainings: their number."""
+    def begin(self, trainings: int, seed: int = 1, seeds: int | None = 1) -> None:
+        """Before the first training of a seed.
+
+        trainings: their number. seed: which one it is, from 1. seeds: their number; None if it is not known yet.
+        """
         self.number, self.trainings = 0, trainings
+        self.seed = "" if seeds == 1 else f"seed {seed}, " if seeds is None else f"seed {seed}/{seeds}, "
         self._next()
 
     def on_epoch_end(self, event: EpochEnded) -> None:
@@ -194,7 +199,7 @@ class FoldProgress(ConsoleProgress, FoldCallback):
 
     def _next(self) -> None:
         self.number += 1
-        self.before_epoch = f"training {self.number}/{self.trainings}, "
+        self.before_epoch = f"{self.seed}training {self.number}/{self.trainings}, "
 
 
 def pick_fold_progress(quiet: bool = False, console: "Console | None" = None) -> FoldProgress:

@@ -10,7 +10,7 @@ from torch import nn
 from misread.analysis.calibration import Calibration
 from misread.analysis.conformal import ConformalSets
 from misread.analysis.confusion import Confusion
-from misread.analysis.label_issues import LabelIssues
+from misread.analysis.label_issues import METHODS, LabelIssues
 from misread.analysis.per_class import PerClass
 from misread.analysis.risk_coverage import RiskCoverage
 from misread.data.image_set import ImageSet, Split
@@ -174,7 +174,7 @@ class Run(StoredRun):
         """The misread test images, the most confident mistake first; of other splits: `predictions(split).misreads`."""
         return self.predictions().misreads
 
-    def label_issues(self, split: str = "test", method: str = "self-confidence") -> LabelIssues:
+    def label_issues(self, split: str = "test", method: str = METHODS[0]) -> LabelIssues:
         """The images of a split as a DataFrame, the most doubtful label first; by `analysis.label_issues.METHODS`.
 
         Raises RunError: the run trained on this split, so its probabilities repeat the labels there.
@@ -182,7 +182,7 @@ class Run(StoredRun):
         if split not in ("test", "val"):
             raise RunError(
                 f"The run in {self.folder} trained on its {split} images and repeats their labels, also wrong ones.\n"
-                "Use `misread labels DATA` (misread.cross_validate in Python): its networks did not see these images."
+                "Use `misread labels DATA` (misread.cross_val_predict in Python): its networks did not see the image."
             )
         return self.predictions(split).label_issues(method)
 

@@ -19,8 +19,9 @@ from misread.training.predict import Predictor
 from misread.training.recipe import Recipe
 from misread.training.session import TrainState
 
-# labels (N,) int64 and held-out probs (N, K) -> (N,) bool, the labels that look wrong
-LooksWrong = Callable[[np.ndarray, np.ndarray], np.ndarray]
+# labels (M,) int64, held-out probs (M, K), probs (F - 1, L, K) of the same networks for L images whose labels they must
+# not know -> (M,) bool, the labels that look wrong
+LooksWrong = Callable[[np.ndarray, np.ndarray, Sequence[np.ndarray]], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,15 @@ def predict_folds(
     folds_of:    (N,) int64, the fold 0..F-1 of each image in the pool; -1 for images that are only trained on.
     looks_wrong: if set, the networks train without the images whose labels look wrong to it. It sees the predictions
                  of other networks: one for each pair of folds, trained on the remaining folds. So the label of an image
-                 never influences its own probabilities, not even through the choice of training images.
+                 never influences its own probabilities, not even through the choice of training images. It also sees
+                 what these networks predict for the fold itself, all of them for the same images.
     Returns probs (N, K) float32, 0 for images without a fold.
     Exact copies of a held-out image are not trained on. With early stopping or a target accuracy, the validation images
     are carved from the training images. Otherwise `val_loss` and `val_accuracy` are those of the held-out fold.
     Raises DataError: no image is left to train a network on. Raises TrainingError: a loss is no longer finite.
     """
-    contents = np.unique(image_hashes(pool.images), return_inverse=True)[1]
+    numbers: dict[str, int] = {}
+    contents = np.array([numbers.setdefault(image, len(numbers)) for image in image_hashes(pool.images)])
     folds = range(int(folds_of.max()) + 1)
     may_train = np.ones((len(folds), len(pool)), bool)
 
@@ -79,17 +82,18 @@ def predict_folds(
         return probs
 
     if looks_wrong:
-        unseen = np.zeros(
-            (len(folds), len(pool), n_classes), np.float32
-        )  # [f]: from networks that did not train on fold f
+        # [f]: from networks that did not train on fold f
+        unseen = np.zeros((len(folds), len(pool), n_classes), np.float32)
+        of_itself: list[list[np.ndarray]] = [[] for _ in folds]
         for pair in combinations(folds, 2):
             held_out = np.flatnonzero(np.isin(folds_of, pair))
             probs = predicted(held_out, may_train[0])
             for fold, other in (pair, pair[::-1]):
                 unseen[fold, held_out[folds_of[held_out] == other]] = probs[folds_of[held_out] == other]
+                of_itself[fold].append(probs[folds_of[held_out] == fold])
         for fold in folds:
             others = np.flatnonzero(folds_of != fold)
-            may_train[fold, others] = ~looks_wrong(pool.labels[others], unseen[fold, others])
+            may_train[fold, others] = ~looks_wrong(pool.labels[others], unseen[fold, others], of_itself[fold])
     all_probs = np.zeros((len(pool), n_classes), np.float32)
     for fold in folds:
         held_out = np.flatnonzero(folds_of == fold)
