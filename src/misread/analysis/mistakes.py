@@ -9,8 +9,8 @@ import numpy as np
 SMALLEST = 1e-37  # stands for a probability too small for float32
 TINY = 1e-300  # has a logarithm
 BINS = 256  # groups of images of equal certainty that are read right: their likelihood needs no more
-PROOF = 3.0  # wrong labels are assumed only if the data are e to this power as likely with them: p < 0.01
-FEW = 20  # with fewer misread images nothing is fitted that the defaults do not have
+PROOF = 3.0  # there are wrong labels if the data are e to this power as likely with them as without: p < 0.01
+DOUBT = 2.0  # a share of wrong labels is possible if the data are at least e to minus this power as likely with it
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,7 @@ class MistakeModel:
     Certainty is -log(1 - p) of the predicted class, divided by `scale`, its mean.
     An image is misread with the chance 1 / (1 + exp(intercept + slope * certainty ** power)).
     The label of a misread image is class k in proportion to p_k ** sharpness, or with the chance `anywhere` any class.
-    wrong_labels: the share of images whose label is wrong, whatever the image: any other class, all alike. It is 0 if
-                  the data do not prove that it is above 0.
+    wrong_labels: the share of images whose label is wrong, whatever the image: any other class, all alike.
 
     Source: logistic regression on data of which a part is contaminated, Copas 1988, "Binary regression models for
     contaminated data", Journal of the Royal Statistical Society B 50: the mistakes of a network become rare where it is
@@ -46,29 +45,36 @@ class MistakeModel:
         return _shares(_others(probs, predicted), labels, self.sharpness)
 
 
-def fit_mistakes(labels: np.ndarray, probs: np.ndarray, predicted: np.ndarray) -> MistakeModel:
-    """The most likely model of these images, by maximum likelihood under weak priors.
+def fit_mistakes(
+    labels: np.ndarray, probs: np.ndarray, predicted: np.ndarray
+) -> tuple[MistakeModel, MistakeModel]:
+    """Two models of these images that the data allow: with as few and with as many wrong labels as possible.
 
-    labels:    (N,) int64. probs: (N, K), by networks that did not train on the images. predicted: (N,) the classes read.
+    labels: (N,) int64. probs: (N, K), by networks that did not train on the images. predicted: (N,) the classes read.
+    The parameters are the most likely ones under weak priors. The first model has no wrong labels unless the data prove
+    that there are some (`PROOF`); the second has the largest share that is still possible (`DOUBT`). Both are the
+    default model if all or none of the images are misread.
     """
     misread = predicted != labels
-    if misread.sum() < FEW or misread.all():
-        return MistakeModel()
+    if misread.all() or not misread.any():
+        return MistakeModel(), MistakeModel()
     return _Likelihood(labels, probs, predicted).fit()
 
 
 class _Likelihood:
     """The likelihood of labels; parameters are intercept and the logarithms or log odds of the others."""
 
-    START = (0.0, 1.0, 0.0, 0.0, -4.0)  # intercept, slope, power, sharpness, anywhere
-    SPREAD = np.array([10.0, 3.0, 1.0, 1.0, 3.0])  # standard deviations of the normal priors around START
-    BOUNDS = ((-30, 30), (-5, 5), (-1.5, 1), (-3, 3), (-12, 0), (-13, -0.3))  # the last: of wrong labels
-    WRONG = (-7.0, -4.0, -2.5)  # where the search for the share of wrong labels starts, as log odds
+    SPREAD = np.array([3.0, 1.5, 0.7, 1.0, 3.0])  # standard deviations of the normal priors around a calibrated network
+    BOUNDS = ((-30, 30), (-8, 8), (-1.5, 1), (-3, 3), (-12, 0))  # intercept, slope, power, sharpness, anywhere
+    WRONG = (-7.0, -4.0, -2.5)  # log odds of wrong labels: where their search starts,
+    WRONG_BOUNDS = (-13.0, -0.3)
+    MORE = np.linspace(-8.0, -0.5, 16)  # and which larger shares are tried
 
     def __init__(self, labels: np.ndarray, probs: np.ndarray, predicted: np.ndarray) -> None:
         misread, certainty = predicted != labels, _certainty(probs, predicted)
         self.scale = float(certainty.mean()) or 1.0
         certainty /= self.scale
+        self.start = np.array([0.0, np.log(self.scale), 0.0, 0.0, -4.0])
         parts = np.array_split(np.sort(certainty[~misread]), min(BINS, int((~misread).sum())))
         self.right, self.counts = np.array([part.mean() for part in parts]), np.array([len(part) for part in parts])
         self.wrong = certainty[misread]
@@ -77,19 +83,31 @@ class _Likelihood:
         self.of_labels = self.others[np.arange(len(others)), labels[misread]]
         self.any_other = 1 / (probs.shape[1] - 1)  # the chance of a class that is drawn from those not right
 
-    def fit(self) -> MistakeModel:
-        own = self._best(self.START)
-        found = min((self._best((*own.x, wrong)) for wrong in self.WRONG), key=lambda result: float(result.fun))
-        proven = own.fun - found.fun > PROOF
-        intercept, *logs, anywhere = (float(x) for x in (found if proven else own).x[:5])
-        slope, power, sharpness = np.exp(logs)
-        wrong = float(_logistic(found.x[5])) if proven else 0.0
-        return MistakeModel(self.scale, intercept, slope, power, sharpness, float(_logistic(anywhere)), wrong)
+    def fit(self) -> tuple[MistakeModel, MistakeModel]:
+        """The model with the fewest wrong labels that the data allow, and that with the most."""
+        none = self._best(self.start)
+        fits = [self._best(np.append(none.x, start), free=True) for start in self.WRONG]
+        best = min([none, *fits], key=lambda fit: float(fit.fun))
+        few = best if none.fun - best.fun > PROOF else none
+        many = best
+        for more in self.MORE[self.MORE > (best.x[5] if len(best.x) > 5 else -np.inf)]:
+            found = self._best(np.append(many.x[:5], more))
+            if found.fun > best.fun + DOUBT:
+                break
+            many = found
+        return self._model(few.x), self._model(many.x)
 
-    def _best(self, start: Sequence[float]) -> Any:
+    def _model(self, at: np.ndarray) -> MistakeModel:
+        slope, power, sharpness = map(float, np.exp(at[1:4]))
+        wrong = float(_logistic(at[5])) if len(at) > 5 else 0.0
+        return MistakeModel(self.scale, float(at[0]), slope, power, sharpness, float(_logistic(at[4])), wrong)
+
+    def _best(self, start: np.ndarray, free: bool = False) -> Any:
+        """The fit from this start. The share of wrong labels, if it is there, keeps its value unless it is `free`."""
         from scipy.optimize import minimize  # it takes a while to import
 
-        return minimize(self.loss, start, jac=True, method="L-BFGS-B", bounds=self.BOUNDS[: len(start)])
+        bounds = [*self.BOUNDS, self.WRONG_BOUNDS if free else (start[-1], start[-1])][: len(start)]
+        return minimize(self.loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
 
     def loss(self, at: np.ndarray) -> tuple[float, np.ndarray]:
         """Minus the log of likelihood and prior, and its gradient."""
@@ -125,7 +143,7 @@ class _Likelihood:
         gradient[3] = (by_own * misread * (1 - anywhere) * share * sharpness * (self.of_labels - mean)).sum()
         gradient[4] = (by_own * misread * (self.any_other - share)).sum() * anywhere * (1 - anywhere)
 
-        unusual = (at[:5] - self.START) / self.SPREAD
+        unusual = (at[:5] - self.start) / self.SPREAD
         gradient[:5] -= unusual / self.SPREAD
         return float((unusual**2).sum() / 2 - likely), -gradient[: len(at)]
 
