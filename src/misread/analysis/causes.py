@@ -16,8 +16,8 @@ from misread.errors import DataError
 from misread.names import nearest
 
 SURE = 0.7  # a cause is named if its probability is at least this
-RARE = 0.002  # the share of images that each cause but the first two is taken to have before the images are seen,
-COUNTED = 500  # and how many images that assumption counts for
+RARE = 0.002  # the share of images that each cause but the first two is assumed to have before the images are seen
+COUNTED = 500  # how many images such an assumption counts for
 ROUNDS = 100  # of expectation maximisation
 
 
@@ -50,7 +50,7 @@ class Background:
 
     mistakes:    models of the network's own mistakes, with as few and as many wrong labels as possible.
     kinds:       tells blends and strange images from ordinary ones; None if there are too few held-out images.
-    conflicting: the share of held-out images that have a near-duplicate with another label in training.
+    conflicting: the share of held-out images, read right, that have a near-duplicate with another label in training.
     images:      how many images the split has, the misread ones included.
     """
 
@@ -71,15 +71,14 @@ def cause_probabilities(images: Evidence, background: Background) -> np.ndarray:
 def _mixture(likelihoods: np.ndarray, model: MistakeModel, images: int) -> np.ndarray:
     """(Q, 5) the probability of each cause: its likelihood (Q, 5) times its share of all images, scaled to sum to 1.
 
-    The shares are fitted by expectation maximisation. Wrong labels start from the share that the model of mistakes has;
-    if that is 0, no label is doubtful. The other rare causes start from `RARE`.
+    The shares are fitted by expectation maximisation, from assumed ones that count for `COUNTED` images: that of wrong
+    labels by the model of mistakes, `RARE` for each other rare cause. If the model has no wrong labels, no label is
+    doubtful.
     Source: fitting shares to unlabelled cases, Saerens, Latinne and Decaestecker 2002, doi 10.1162/089976602753284446.
     """
-    assumed = np.array([0.0, 0.0, RARE, RARE, RARE])
-    shares = assumed + [0.0, model.wrong_labels, 0.0, 0.0, 0.0]
+    shares = assumed = np.array([0.0, model.wrong_labels, RARE, RARE, RARE])
     for _round in range(ROUNDS):
-        shares[0] = 1 - shares[1:].sum()
-        joint = shares * likelihoods
+        joint = np.append(1 - shares[1:].sum(), shares[1:]) * likelihoods
         probabilities = joint / joint.sum(axis=1, keepdims=True)
         shares = (probabilities.sum(axis=0) + assumed * COUNTED) / (images + COUNTED)
     return np.asarray(probabilities)

@@ -61,13 +61,8 @@ class ImageKinds:
         return np.exp(np.clip(scores[:, 1:] - scores[:, :1], -50, 50))
 
 
-def measure_kinds(ordinary: Evidence, standing_for: np.ndarray, blends: Evidence, strange: Evidence) -> ImageKinds | None:
-    """Tell kinds of images apart by planted examples; None if there are too few images.
-
-    ordinary:     held-out images that the network reads right; so wrong labels are not among them.
-    standing_for: (n,) how many ordinary images each of them stands for, misread ones included: the inverse of the
-                  chance to be read right.
-    """
+def measure_kinds(ordinary: Evidence, blends: Evidence, strange: Evidence) -> ImageKinds | None:
+    """Tell kinds of images apart by planted examples and held-out images; None if there are too few of any kind."""
     if len(ordinary.labels) < LEAST or not len(blends.labels) or not len(strange.labels):
         return None
     assert ordinary.nearest is not None
@@ -75,8 +70,7 @@ def measure_kinds(ordinary: Evidence, standing_for: np.ndarray, blends: Evidence
     high = np.maximum(high, middle * 1.001 + 1e-6)
     features = np.concatenate([_features(images, middle, high) for images in (ordinary, blends, strange)])
     kinds = np.repeat([0, 1, 2], [len(images.labels) for images in (ordinary, blends, strange)])
-    counted = np.concatenate([standing_for * len(standing_for) / standing_for.sum(), np.ones(len(kinds) - len(standing_for))])
-    weights = _logistic_regression(features, kinds, counted)
+    weights = _logistic_regression(features, kinds)
     weights[:, -1] -= np.log(np.bincount(kinds))  # from probabilities among these images to likelihoods
     return ImageKinds(middle, high, weights)
 
@@ -99,7 +93,7 @@ def _features(images: Evidence, middle: np.ndarray, high: np.ndarray) -> np.ndar
     )
 
 
-def _logistic_regression(features: np.ndarray, kinds: np.ndarray, counted: np.ndarray) -> np.ndarray:
+def _logistic_regression(features: np.ndarray, kinds: np.ndarray) -> np.ndarray:
     """(kinds, features), the weights of a multinomial logistic regression with a ridge on all but the last feature."""
     from scipy.optimize import minimize  # it takes a while to import
 
@@ -113,8 +107,8 @@ def _logistic_regression(features: np.ndarray, kinds: np.ndarray, counted: np.nd
         log_probs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
         ridge = weights.copy()
         ridge[:, -1] = 0
-        gradient = ((np.exp(log_probs) - chosen) * counted[:, None]).T @ features + ridge
-        return float((ridge**2).sum() / 2 - (counted[:, None] * chosen * log_probs).sum()), gradient.ravel()
+        gradient = (np.exp(log_probs) - chosen).T @ features + ridge
+        return float((ridge**2).sum() / 2 - (chosen * log_probs).sum()), gradient.ravel()
 
     found = minimize(loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 300})
     return np.asarray(found.x).reshape(shape)

@@ -21,7 +21,7 @@ class Items:
     images: (N, H, W, C) uint8 of the scored images, or None if the page has no pictures.
     Each of `lines` has index (row in the source), file, label, prediction, confidence, margin, loss, top (pairs of
     class and probability); also picture (place in `pictures`) and hash if there are images; b (prediction, confidence,
-    margin, top) if there is another model; cause, evidence and neighbours if it is explained.
+    margin, top) if there is another model; cause, cause_probability, evidence and neighbours if it is explained.
     """
 
     def __init__(self, scored: Scored, images: Images | None, other: Scored | None = None) -> None:
@@ -54,6 +54,7 @@ class Items:
         classes = {name: k for k, name in enumerate(self._scored.class_names)}
         of_row = {line["index"]: line for line in self.lines}
         for reason in records(explanation.reasons):
+            reason["cause_probability"] = _short(reason["cause_probability"])
             of_row[reason.pop("index")] |= {**reason, "neighbours": []}
         if not len(explanation.neighbours):
             return

@@ -325,7 +325,15 @@
       bars(item, item.label, "Most probable classes"),
       other ? make("h3", {}, `B, ${b}: ${className(other.prediction)}`) : null,
       other ? bars(other, item.label, "Most probable classes by B") : null,
-      item.cause ? make("p", {}, make("span", { class: "chip" }, item.cause), ` ${item.evidence}`) : null,
+      item.cause
+        ? make(
+            "p",
+            {},
+            make("span", { class: "chip" }, item.cause),
+            item.cause === "undetermined" ? " " : ` at least ${Math.floor(100 * item.cause_probability)}% sure; `,
+            item.evidence,
+          )
+        : null,
     );
     const hash = item.hash ? `, hash ${item.hash}` : "";
     const file = item.file ? `, file ${item.file}` : "";

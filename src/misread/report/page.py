@@ -15,7 +15,7 @@ from misread.report.diagrams import heat
 from misread.version import __version__
 
 SECTIONS = (
-    "headline", "causes", "confusion", "gallery", "comparison", "doubtful", "classes", "confidence", "training",
+    "headline", "causes", "advice", "confusion", "gallery", "comparison", "doubtful", "classes", "confidence", "training",
     "facts",
 )  # fmt: skip
 

@@ -38,26 +38,25 @@ def explain(scored: Scored, run: StoredRun, others: Sequence[StoredRun] = ()) ->
     train, held_out = run.split("train"), _sample(run.split("val"))
     rows, images, reference = scored.rows[positions], np.asarray(scored.images[positions]), np.asarray(held_out.images)
     probs = run.predict(reference)
-    right = probs.argmax(axis=1) == held_out.labels
     rng = np.random.default_rng(0)
     planted = plant_blends(reference, held_out.labels, rng), plant_strange(reference, rng)
     itself = np.searchsorted(train.rows, rows) if scored.split == "train" else np.full(len(rows), -1)
-    groups = [images, reference[right], *planted]
+    groups = [images, reference, *planted]
     found = _search(run, np.concatenate(groups), train, np.append(itself, np.full(sum(map(len, groups[1:])), -1)))
     near = [found[slice(end - len(group), end)] for group, end in zip(groups, np.cumsum([*map(len, groups)]), strict=True)]
 
     misread = Evidence(
         scored.labels[positions], scored.probs[positions], near[0], np.stack([p[positions] for p in theirs]) if theirs else None
     )
-    ordinary = Evidence(held_out.labels[right], probs[right], near[1])
+    ordinary = Evidence(held_out.labels, probs, near[1])
+    right = ordinary.predicted == ordinary.labels
     blends, strange = (
         Evidence(np.zeros(len(group), np.int64), run.predict(group), place) for group, place in zip(planted, near[2:], strict=True)
     )
-    standing_for = 1 / (1 - np.minimum(mistakes[0].misread_chance(ordinary.probs, ordinary.predicted), 0.99))
     background = Background(
         mistakes,
-        measure_kinds(ordinary, standing_for, blends, strange),
-        (ordinary.conflicting.any(axis=1).sum() + 0.5) / (len(ordinary.labels) + 1),
+        measure_kinds(ordinary, blends, strange),
+        (ordinary.conflicting[right].any(axis=1).sum() + 0.5) / (right.sum() + 1),
         len(scored),
     )
     names = np.array(train.files if train.files is not None else [f"{row:,}" for row in train.rows], dtype=object)
@@ -99,14 +98,12 @@ def _advice(run: StoredRun, reasons: pd.DataFrame, misread: Evidence) -> str:
     record = run.record
     better = "photo" if record.data.image_shape[2] > 1 and "photo" in recipe_names() else "accurate"
     more = f" --epochs {2 * record.epochs_trained}" if record.recipe == better else ""
-    advice = [
-        f"{own.sum():,} of {len(own):,} are the network's own mistakes. Most of these would go away with a better network; "
-        f"try `misread train {record.data.source or record.data.name} --recipe {better}{more}`."
-    ]
+    advice = f"{own.sum():,} of {len(own):,} are the network's own mistakes. "
     if misread.others is not None:
         right = misread.others.mean(axis=0).argmax(axis=1) == misread.labels
-        advice.append(f"The other runs together read {(right & own).sum():,} of them right.")
-    return " ".join(advice)
+        advice += f"The other runs together read {(right & own).sum():,} of them right. "
+    data = record.data.source or record.data.name
+    return f"{advice}A better network reads many of these right. Try: misread train {data} --recipe {better}{more}"
 
 
 def _check_independent(other: StoredRun, run: StoredRun, split: str) -> None:
