@@ -24,7 +24,10 @@ from misread.errors import DataError
 TRAINING_LABELS = np.arange(100) // 25  # 25 training images of each of four classes a, b, c, d
 NAMES = ("a", "b", "c", "d")
 FAR = np.zeros((3, 10))
-FAR[1, -1], FAR[2, [3, 4, -1]] = -5, (4, 4, -10)  # blends are rare; strange images are far from training, by features and by pixels
+FAR[1, -1], FAR[2, [3, 4, -1]] = (
+    -5,
+    (4, 4, -10),
+)  # blends are rare; strange images are far from training, by features and by pixels
 KINDS = ImageKinds(np.array([1.0, 0.5]), np.array([1.2, 0.6]), FAR)
 
 
@@ -34,7 +37,9 @@ def near(classes: str, distance: float) -> Neighbours:
     return Neighbours(np.array([taken]), distance + np.arange(len(taken))[None] / 1000)
 
 
-def image(label: str, features: float = 1.0, pixels: float = 0.5, others: list[list[float]] | None = None, **probs: float):  # type: ignore[no-untyped-def]
+def image(
+    label: str, features: float = 1.0, pixels: float = 0.5, others: list[list[float]] | None = None, **probs: float
+):  # type: ignore[no-untyped-def]
     """What is known of one image: distances of the nearest, and the probabilities of classes, the rest shared."""
     left = (1 - sum(probs.values())) / (len(NAMES) - len(probs)) if len(probs) < len(NAMES) else 0
     return Evidence(
@@ -109,7 +114,12 @@ def test_shares_grow_with_what_is_seen() -> None:
     def doubt(n: int) -> float:
         parts = [unsure, *[strange] * n]
         joined = [
-            Neighbours(*(np.concatenate([getattr(getattr(p.nearest, by), f) for p in parts]) for f in ("positions", "distances")))
+            Neighbours(
+                *(
+                    np.concatenate([getattr(getattr(p.nearest, by), f) for p in parts])
+                    for f in ("positions", "distances")
+                )
+            )
             for by in ("by_features", "by_thumbnails")
         ]
         together = Evidence(

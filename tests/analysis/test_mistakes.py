@@ -84,6 +84,13 @@ def test_at_least_the_probability_said_of_the_labels_is_wrong() -> None:
     assert shares == sorted(shares)
 
 
+def test_a_label_that_was_read_is_plausible_and_an_unlikely_one_is_not() -> None:
+    probs = np.array([[0.999, 0.0009, 0.0001], [0.999, 0.0009, 0.0001], [0.5, 0.4, 0.1]], np.float32)
+    found = MistakeModel().plausible(probs, np.zeros(3, np.int64), np.array([0, 2, 1]), 0.002)
+    # the chances of these mistakes are 0.001 * 0.1 and 0.5 * 0.8, beside 0.001 for any label whatsoever
+    assert found == pytest.approx([0.999 / 1.0, 0.0001 / 0.0011, 0.4 / 0.401], rel=0.01)
+
+
 def test_equally_sure_mistakes_may_be_anything() -> None:
     """A network that gives the same probability to every image tells nothing about wrong labels."""
     probs = np.full((400, 4), 0.01, np.float32)

@@ -65,7 +65,9 @@ def cause_probabilities(images: Evidence, background: Background) -> np.ndarray:
 
     images: all misread images of a split together.
     """
-    return np.stack([_mixture(_likelihoods(images, background, model), model, background.images) for model in background.mistakes])
+    return np.stack(
+        [_mixture(_likelihoods(images, background, model), model, background.images) for model in background.mistakes]
+    )
 
 
 def _mixture(likelihoods: np.ndarray, model: MistakeModel, images: int) -> np.ndarray:

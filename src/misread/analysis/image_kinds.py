@@ -37,7 +37,9 @@ def _shuffled(image: np.ndarray, tiles: int, rng: np.random.Generator) -> np.nda
     shuffled = rng.permutation(part.reshape(rows * columns, high, wide, channels))
     result = image.copy()
     result[: rows * high, : columns * wide] = (
-        shuffled.reshape(rows, columns, high, wide, channels).swapaxes(1, 2).reshape(rows * high, columns * wide, channels)
+        shuffled.reshape(rows, columns, high, wide, channels)
+        .swapaxes(1, 2)
+        .reshape(rows * high, columns * wide, channels)
     )
     return result
 
@@ -61,8 +63,11 @@ class ImageKinds:
         return np.exp(np.clip(scores[:, 1:] - scores[:, :1], -50, 50))
 
 
-def measure_kinds(ordinary: Evidence, blends: Evidence, strange: Evidence) -> ImageKinds | None:
-    """Tell kinds of images apart by planted examples and held-out images; None if there are too few of any kind."""
+def measure_kinds(ordinary: Evidence, counted: np.ndarray, blends: Evidence, strange: Evidence) -> ImageKinds | None:
+    """Tell kinds of images apart by planted examples; None if there are too few images of any kind.
+
+    ordinary: held-out images. counted: (n,) in [0, 1], how much each of them counts.
+    """
     if len(ordinary.labels) < LEAST or not len(blends.labels) or not len(strange.labels):
         return None
     assert ordinary.nearest is not None
@@ -70,8 +75,9 @@ def measure_kinds(ordinary: Evidence, blends: Evidence, strange: Evidence) -> Im
     high = np.maximum(high, middle * 1.001 + 1e-6)
     features = np.concatenate([_features(images, middle, high) for images in (ordinary, blends, strange)])
     kinds = np.repeat([0, 1, 2], [len(images.labels) for images in (ordinary, blends, strange)])
-    weights = _logistic_regression(features, kinds)
-    weights[:, -1] -= np.log(np.bincount(kinds))  # from probabilities among these images to likelihoods
+    counted = np.append(counted, np.ones(len(kinds) - len(counted)))
+    weights = _logistic_regression(features, kinds, counted)
+    weights[:, -1] -= np.log(np.bincount(kinds, counted))  # from probabilities among these images to likelihoods
     return ImageKinds(middle, high, weights)
 
 
@@ -88,12 +94,10 @@ def _features(images: Evidence, middle: np.ndarray, high: np.ndarray) -> np.ndar
     assert images.nearest is not None
     far = np.clip((images.nearest.distances - middle) / (high - middle), -3, 4)
     votes = [(images.nearest.classes == order[:, [place]]).mean(axis=1) for place in (0, 1)]
-    return np.stack(
-        [certainty, certainty**2, contrast, *far.T, *(far**2 / 3).T, *votes, np.ones(len(probs))], axis=1
-    )
+    return np.stack([certainty, certainty**2, contrast, *far.T, *(far**2 / 3).T, *votes, np.ones(len(probs))], axis=1)
 
 
-def _logistic_regression(features: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+def _logistic_regression(features: np.ndarray, kinds: np.ndarray, counted: np.ndarray) -> np.ndarray:
     """(kinds, features), the weights of a multinomial logistic regression with a ridge on all but the last feature."""
     from scipy.optimize import minimize  # it takes a while to import
 
@@ -107,10 +111,8 @@ def _logistic_regression(features: np.ndarray, kinds: np.ndarray) -> np.ndarray:
         log_probs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
         ridge = weights.copy()
         ridge[:, -1] = 0
-        gradient = (np.exp(log_probs) - chosen).T @ features + ridge
-        return float((ridge**2).sum() / 2 - (chosen * log_probs).sum()), gradient.ravel()
+        gradient = ((np.exp(log_probs) - chosen) * counted[:, None]).T @ features + ridge
+        return float((ridge**2).sum() / 2 - (counted[:, None] * chosen * log_probs).sum()), gradient.ravel()
 
     found = minimize(loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 300})
     return np.asarray(found.x).reshape(shape)
-
-

@@ -1,6 +1,5 @@
 """The mistakes of a network: how often it misreads an image that it reads so surely, and how many labels are wrong."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +35,10 @@ class MistakeModel:
     wrong_labels: float = 0.0
 
     def misread_chance(self, probs: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-        """(N,) the chance that an image with a right label is misread. probs: (N, K). predicted: (N,) the classes read."""
+        """(N,) the chance that an image with a right label is misread.
+
+        probs: (N, K). predicted: (N,) int64, the classes read.
+        """
         certainty = _certainty(probs, predicted) / self.scale
         return _logistic(-(self.intercept + self.slope * certainty**self.power))
 
@@ -44,10 +46,15 @@ class MistakeModel:
         """(M,) the label's share, at most 1, of p ** sharpness among the classes that were not read."""
         return _shares(_others(probs, predicted), labels, self.sharpness)
 
+    def plausible(self, probs: np.ndarray, predicted: np.ndarray, labels: np.ndarray, rare: float) -> np.ndarray:
+        """(N,) the probability that the label is right, if a share `rare` of all images has any label whatsoever."""
+        misread = self.misread_chance(probs, predicted)
+        with np.errstate(invalid="ignore"):  # a label that was read has no share among the others
+            own = np.where(predicted == labels, 1 - misread, misread * self.label_shares(probs, predicted, labels))
+        return own / (own + rare / max(probs.shape[1] - 1, 1))
 
-def fit_mistakes(
-    labels: np.ndarray, probs: np.ndarray, predicted: np.ndarray
-) -> tuple[MistakeModel, MistakeModel]:
+
+def fit_mistakes(labels: np.ndarray, probs: np.ndarray, predicted: np.ndarray) -> tuple[MistakeModel, MistakeModel]:
     """Two models of these images that the data allow: with as few and with as many wrong labels as possible.
 
     labels: (N,) int64. probs: (N, K), by networks that did not train on the images. predicted: (N,) the classes read.
@@ -90,7 +97,7 @@ class _Likelihood:
         best = min([none, *fits], key=lambda fit: float(fit.fun))
         few = best if none.fun - best.fun > PROOF else none
         many = best
-        for more in self.MORE[self.MORE > (best.x[5] if len(best.x) > 5 else -np.inf)]:
+        for more in self.MORE[(best.x[5] if len(best.x) > 5 else -np.inf) < self.MORE]:
             found = self._best(np.append(many.x[:5], more))
             if found.fun > best.fun + DOUBT:
                 break
@@ -113,7 +120,7 @@ class _Likelihood:
         """Minus the log of likelihood and prior, and its gradient."""
         slope, power, sharpness = np.exp(at[1:4])
         anywhere, wrong = _logistic(at[4]), _logistic(at[5]) if len(at) > 5 else 0.0
-        gradient = np.zeros(6)
+        gradient, likely = np.zeros(6), 0.0
 
         def add(own: np.ndarray, counts: np.ndarray | float) -> np.ndarray:
             """Add the derivative by `wrong`; return that by the chance of the label if it is right."""
@@ -128,7 +135,6 @@ class _Likelihood:
             steep = slope * certainty**power
             gradient[:3] += by_score.sum(), by_score @ steep, by_score @ (steep * power * np.log(certainty))
 
-        likely = 0.0
         read_right = _logistic(at[0] + slope * self.right**power)
         add_certainty(self.right, add(read_right, self.counts) * read_right * (1 - read_right))
 
@@ -149,7 +155,7 @@ class _Likelihood:
 
 
 def _certainty(probs: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """(N,) -log(1 - p) of the predicted class, from the other classes' probabilities, because 1 - p would round to 0."""
+    """(N,) -log(1 - p) of the predicted class. 1 - p is the sum of the other classes, because p may round to 1."""
     others = probs.astype(np.float64)
     others[np.arange(len(others)), predicted] = 0
     return np.maximum(-np.log(np.maximum(others.sum(axis=1), SMALLEST)), 1e-9)

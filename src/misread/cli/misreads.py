@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from misread.runs.misreads import Misreads
 
 NUMBERS = ("index", "confidence", "rank", "cause_probability")
-SHOWN = ("index", "file", "label", "prediction", "confidence", "rank", "cause", "cause_probability", "evidence")  # csv and json have all
+SHOWN = (
+    "index",
+    "file",
+    "label",
+    "prediction",
+    "confidence",
+    "rank",
+    "cause",
+    "cause_probability",
+    "evidence",
+)  # csv and json have all
 
 
 def misreads(

@@ -52,10 +52,10 @@ class Items:
     def explain(self, explanation: Explanation) -> None:
         """Add cause, evidence and nearest training images to the lines of the explained images."""
         classes = {name: k for k, name in enumerate(self._scored.class_names)}
-        of_row = {line["index"]: line for line in self.lines}
-        for reason in records(explanation.reasons):
-            reason["cause_probability"] = _short(reason["cause_probability"])
-            of_row[reason.pop("index")] |= {**reason, "neighbours": []}
+        of_row = {}
+        for position, reason in zip(self._scored.misread_positions.tolist(), records(explanation.reasons), strict=True):
+            line = of_row[reason.pop("index")] = self.lines[self._places[position]]
+            line |= {**reason, "cause_probability": _short(reason["cause_probability"]), "neighbours": []}
         if not len(explanation.neighbours):
             return
         pixels = explanation.training_images_of(explanation.neighbours["training_index"].to_numpy())

@@ -15,8 +15,8 @@ from misread.report.diagrams import heat
 from misread.version import __version__
 
 SECTIONS = (
-    "headline", "causes", "advice", "confusion", "gallery", "comparison", "doubtful", "classes", "confidence", "training",
-    "facts",
+    "headline", "causes", "advice", "confusion", "gallery", "comparison", "doubtful", "classes", "confidence",
+    "training", "facts",
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from misread.analysis.causes import Background, Cause, cause_probabilities, describe_evidence, name_causes
+from misread.analysis.causes import RARE, Background, Cause, cause_probabilities, describe_evidence, name_causes
 from misread.analysis.evidence import NEIGHBOURS, Evidence, Nearest, pooled
 from misread.analysis.explanation import Explanation, neighbour_table, no_neighbours
 from misread.analysis.image_kinds import measure_kinds, plant_blends, plant_strange
@@ -43,19 +43,26 @@ def explain(scored: Scored, run: StoredRun, others: Sequence[StoredRun] = ()) ->
     itself = np.searchsorted(train.rows, rows) if scored.split == "train" else np.full(len(rows), -1)
     groups = [images, reference, *planted]
     found = _search(run, np.concatenate(groups), train, np.append(itself, np.full(sum(map(len, groups[1:])), -1)))
-    near = [found[slice(end - len(group), end)] for group, end in zip(groups, np.cumsum([*map(len, groups)]), strict=True)]
+    near = [
+        found[slice(end - len(group), end)] for group, end in zip(groups, np.cumsum([*map(len, groups)]), strict=True)
+    ]
 
     misread = Evidence(
-        scored.labels[positions], scored.probs[positions], near[0], np.stack([p[positions] for p in theirs]) if theirs else None
+        scored.labels[positions],
+        scored.probs[positions],
+        near[0],
+        np.stack([p[positions] for p in theirs]) if theirs else None,
     )
     ordinary = Evidence(held_out.labels, probs, near[1])
     right = ordinary.predicted == ordinary.labels
+    counted = mistakes[0].plausible(probs, ordinary.predicted, held_out.labels, RARE)
     blends, strange = (
-        Evidence(np.zeros(len(group), np.int64), run.predict(group), place) for group, place in zip(planted, near[2:], strict=True)
+        Evidence(np.zeros(len(group), np.int64), run.predict(group), place)
+        for group, place in zip(planted, near[2:], strict=True)
     )
     background = Background(
         mistakes,
-        measure_kinds(ordinary, blends, strange),
+        measure_kinds(ordinary, counted, blends, strange),
         (ordinary.conflicting[right].any(axis=1).sum() + 0.5) / (right.sum() + 1),
         len(scored),
     )
@@ -63,7 +70,7 @@ def explain(scored: Scored, run: StoredRun, others: Sequence[StoredRun] = ()) ->
     reasons = _reasons(scored, misread, background, names)
     return Explanation(
         reasons=reasons,
-        neighbours=neighbour_table(rows, misread.nearest.by_features, train, scored.class_names),
+        neighbours=neighbour_table(rows, near[0].by_features, train, scored.class_names),
         training_images_of=lambda rows: train.images[np.searchsorted(train.rows, rows)],
         advice=_advice(run, reasons, misread),
     )

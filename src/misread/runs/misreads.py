@@ -68,9 +68,9 @@ class Misreads:
         """
         explained = self._choose(np.arange(len(self)))
         explained._explanation = self.explanation(*others)
-        reasons = explained._explanation.reasons.set_index("index").loc[self.table["index"]]
-        for column in reasons:
-            explained.table[column] = reasons[column].to_numpy()
+        lines = pd.Index(self.scored.misread_positions).get_indexer(pd.Index(self._positions))
+        for column, values in explained._explanation.reasons.drop(columns="index").items():
+            explained.table[column] = values.to_numpy()[lines]
         return explained
 
     def with_cause(self, cause: str) -> "Misreads":
