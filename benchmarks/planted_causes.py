@@ -8,6 +8,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,24 +121,27 @@ EXPECTED: dict[str, Cause] = {
 }
 
 
-def plant(data: ImageSet, network: nn.Module, n: int, seed: int) -> tuple[ImageSet, np.ndarray]:
-    """The data with n test images of each kind in place of others, and what each test image is: (N,) kinds."""
+PLANT = {
+    "flipped label": flipped_labels,
+    "blend of two": blends,
+    "relabelled copy": relabelled_copies,
+    "strange picture": strange_pictures,
+}
+
+
+def plant(data: ImageSet, network: nn.Module, counts: dict[str, int], seed: int) -> tuple[ImageSet, np.ndarray]:
+    """The data with so many test images of each kind in place of others, and what each test image is: (N,) kinds."""
     rng = np.random.default_rng(seed)
-    planted: dict[str, Planted] = {
-        "flipped label": flipped_labels(rng, data, n),
-        "blend of two": blends(rng, data, n),
-        "relabelled copy": relabelled_copies(rng, data, n),
-        "strange picture": strange_pictures(rng, data, n),
-        "pushed image": pushed_images(rng, data, n, network),
-    }
     images, labels = data.test.images.copy(), data.test.labels.copy()
     kinds = np.full(len(labels), GENUINE, dtype=object)
-    places = rng.choice(len(labels), (len(planted), n), replace=False)
-    for at, (kind, (new_images, new_labels)) in zip(places, planted.items(), strict=True):
-        images[at], labels[at], kinds[at] = new_images, new_labels, kind
-    train = (data.train.images, data.train.labels)
-    with_planted = ImageSet.from_arrays(*train, test=(images, labels), class_names=data.class_names, name=data.name)
-    return with_planted, kinds
+    free = rng.permutation(len(labels))
+    for kind, n in counts.items():
+        at, free = free[:n], free[n:]
+        images[at], labels[at] = PLANT[kind](rng, data, n) if kind in PLANT else pushed_images(rng, data, n, network)
+        kinds[at] = kind
+    parts = {name: (split.images, split.labels) for name, split in data.splits.items()} | {"test": (images, labels)}
+    train = parts.pop("train")
+    return ImageSet.from_arrays(*train, **parts, class_names=data.class_names, name=data.name), kinds
 
 
 # --- how they are found again
@@ -156,37 +160,76 @@ def count_causes(kinds: np.ndarray, told: "dict[int, str]") -> dict[str, dict[st
     return counts
 
 
+EACH, NOTHING = "each kind", "nothing"
+
+
 def measure(
-    data: ImageSet, recipe: str, seed: int, n: int, epochs: int | None, other_seeds: int, settings: list[str]
-) -> dict[str, Any]:
-    """Train, plant, train again by the same seed (so the same network, which the pushed images are for), explain."""
+    data: ImageSet, recipe: str, seed: int, shares: dict[str, dict[str, float]], *, epochs: int | None = None,
+    other_seeds: int = 0, stronger: str = "", settings: Sequence[str] = (),
+) -> dict[str, Any]:  # fmt: skip
+    """Train once, plant several times, explain.
 
-    def train(images: ImageSet, seed: int) -> misread.Run:
-        return misread.train(images, recipe, seed=seed, epochs=epochs, settings=settings, out=out, progress=False)
+    shares:   for each experiment, the share of the test images that is planted of each kind.
+    stronger: a recipe. The result then has how many of the unplanted model errors its run reads right.
+    """
 
+    def train(recipe: str, seed: int, **options: Any) -> misread.Run:
+        return misread.train(data, recipe, seed=seed, out=out, progress=False, **options)
+
+    result: dict[str, Any] = {"seed": seed, "experiments": {}}
     with tempfile.TemporaryDirectory() as out:
-        planted, kinds = plant(data, train(data, seed).network, n, seed)
-        run = train(planted, seed)
-        others = [train(planted, seed + 1000 + i) for i in range(other_seeds)]
-        started = time.perf_counter()
-        table = run.misreads.explain(*others).table
-        seconds = time.perf_counter() - started
-    told = dict(zip(table["index"].tolist(), table["cause"].tolist(), strict=True))
-    return {"seed": seed, "explain_seconds": seconds, "counts": count_causes(kinds, told)}
+        run = train(recipe, seed, epochs=epochs, settings=settings)
+        others = [train(recipe, seed + 1000 + i, epochs=epochs, settings=settings) for i in range(other_seeds)]
+        result["accuracy"] = run.metrics["test"]["accuracy"]
+        for name, share in shares.items():
+            counts = {kind: round(share[kind] * len(data.test)) for kind in share}
+            planted, kinds = plant(data, run.network, counts, seed)
+            same, *independent = (misread.Run(r.folder, r.record, data=planted) for r in (run, *others))
+            predictions, _ = same.predict_on()
+            predictions.run = same
+            started = time.perf_counter()
+            table = predictions.misreads.explain(*independent).table
+            seconds = time.perf_counter() - started
+            told = dict(zip(table["index"].tolist(), table["cause"].tolist(), strict=True))
+            result["experiments"][name] = {"explain_seconds": seconds, "counts": count_causes(kinds, told)}
+            if name == NOTHING and stronger:
+                better = train(stronger, seed).predictions()
+                own = table.loc[table["cause"] == Cause.MODEL, "index"].to_numpy()
+                result["stronger"] = {
+                    "accuracy": better.metrics()["accuracy"],
+                    "model_errors": len(own),
+                    "read_right": int((~better.misread[own]).sum()),
+                }
+    return result
 
 
-def confusion_table(runs: list[dict[str, Any]]) -> str:
-    """Markdown: a row for each kind planted, the mean share of each cause told among its misread images."""
+def cause_table(counts: list[dict[str, dict[str, int]]]) -> str:
+    """Markdown: a row for each kind, the mean share of each cause told among its misread images; then the precision.
+
+    counts: of each seed, by `count_causes`.
+    """
     header = ["planted", "misread", *(str(cause) for cause in Cause)]
     lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
     for kind in (*EXPECTED, GENUINE):
-        rows = [run["counts"][kind] for run in runs]
+        rows = [count[kind] for count in counts if count[kind]["planted"]]
+        if not rows:
+            continue
         misread_of = f"{statistics.fmean(r['misread'] for r in rows):.0f} of {rows[0]['planted']:,}"
         cells = [_share([r[str(cause)] / max(r["misread"], 1) for r in rows]) for cause in Cause]
         right = list(Cause).index(EXPECTED[kind]) if kind in EXPECTED else None
         cells = [f"**{c}**" if i == right else c for i, c in enumerate(cells)]
         lines.append("| " + " | ".join([kind, misread_of, *cells]) + " |")
-    return "\n".join(lines)
+    precision = [_precision(counts, cause) for cause in Cause]
+    return "\n".join([*lines, "| " + " | ".join(["right where it is said", "", *precision]) + " |"])
+
+
+def _precision(counts: list[dict[str, dict[str, int]]], cause: Cause) -> str:
+    """How many of all images with this cause are known to have it. Model errors are right also of unplanted images."""
+    said = sum(kind[str(cause)] for count in counts for kind in count.values())
+    known = [kind for kind, expected in EXPECTED.items() if expected is cause]
+    known += [GENUINE] if cause is Cause.MODEL else []
+    right = sum(count[kind][str(cause)] for count in counts for kind in known)
+    return f"{right:,} of {said:,}" if known and said else "-" if known else ""
 
 
 def _share(shares: list[float]) -> str:
@@ -194,27 +237,51 @@ def _share(shares: list[float]) -> str:
     return f"{statistics.fmean(shares):.0%}{spread}"
 
 
+def _put_aside(data: ImageSet, n: int) -> ImageSet:
+    """The data with n of its training images as test split: nothing is then measured on its own test images."""
+    order = np.random.default_rng(0).permutation(len(data.train))
+    test, train = np.sort(order[:n]), np.sort(order[n:])
+    images, labels = np.asarray(data.train.images), data.train.labels
+    return ImageSet.from_arrays(
+        images[train], labels[train], test=(images[test], labels[test]), class_names=data.class_names, name=data.name
+    )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Plant test images with known causes and count the causes told.")
     parser.add_argument("--data", default="mnist", help="a data set's name or path")
+    parser.add_argument("--aside", type=int, metavar="N", help="test on N of its training images")
     parser.add_argument("--recipe", default="tutorial-mlp", help="a recipe's name or TOML file")
+    parser.add_argument("--stronger", default="", metavar="RECIPE", help="how many model errors it reads right")
     parser.add_argument("--epochs", type=int, help="in place of the recipe's")
     parser.add_argument("--seeds", type=int, default=3, metavar="K", help="the seeds are 0 to K-1")
-    parser.add_argument("--count", type=int, default=100, help="images planted of each kind")
+    parser.add_argument("--each", type=float, default=0.005, help="the share of test images planted of each kind")
+    parser.add_argument("--flipped", type=float, nargs="*", default=[0.03], help="shares with wrong labels alone")
     parser.add_argument("--others", type=int, default=0, help="runs of other seeds whose opinion counts too")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe's setting")
     parser.add_argument("--out", type=Path, metavar="FILE", help="in place of benchmarks/results/planted-causes-...")
     args = parser.parse_args()
     data = misread.load(args.data)
+    data = _put_aside(data, args.aside) if args.aside else data
+    shares: dict[str, dict[str, float]] = {NOTHING: {}, EACH: dict.fromkeys(EXPECTED, args.each)}
+    shares |= {f"wrong labels {share:.1%}": {"flipped label": share} for share in args.flipped}
     runs = []
     for seed in range(args.seeds):
-        runs.append(measure(data, args.recipe, seed, args.count, args.epochs, args.others, args.set))
+        runs.append(
+            measure(data, args.recipe, seed, shares, epochs=args.epochs, other_seeds=args.others,
+                    stronger=args.stronger, settings=args.set)
+        )  # fmt: skip
         print(f"[{seed + 1}/{args.seeds}]", file=sys.stderr)
     date = time.strftime("%Y-%m-%d")
     recipe = Path(args.recipe).stem
     result = {**vars(args), "out": None, "date": date, "runs": runs}
     write_json(args.out or RESULTS / f"planted-causes-{data.name}-{recipe}-{date}.json", result)
-    print(confusion_table(runs))
+    for name in shares:
+        of_each = [run["experiments"][name] for run in runs]
+        seconds = ", ".join(f"{one['explain_seconds']:.1f}" for one in of_each)
+        print(f"\n{name} planted; explained in {seconds} s\n\n{cause_table([one['counts'] for one in of_each])}")
+    for run in runs:
+        print(f"seed {run['seed']}: accuracy {run['accuracy']:.2%}; stronger: {run.get('stronger')}")
     return 0
 
 

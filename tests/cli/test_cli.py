@@ -232,7 +232,16 @@ def test_misreads_prints_every_one_with_its_cause_and_writes_what_is_asked(
     assert total > 5
     done = cli("misreads", run, "--grid", 5, "--png", tmp_path / "gallery.png", "--csv", tmp_path / "all.csv")
     lines = done.out.splitlines()
-    assert lines[0].split() == ["index", "label", "prediction", "confidence", "rank", "cause", "evidence"]
+    assert lines[0].split() == [
+        "index",
+        "label",
+        "prediction",
+        "confidence",
+        "rank",
+        "cause",
+        "cause_probability",
+        "evidence",
+    ]
     confidences = [float(line.split()[3]) for line in lines[1 : total + 1]]
     assert len(confidences) == total
     assert confidences == sorted(confidences, reverse=True)
@@ -246,7 +255,7 @@ def test_misreads_prints_every_one_with_its_cause_and_writes_what_is_asked(
     assert [row["cause"] for row in rows] == table["cause"].tolist()
     assert [near["place"] for near in rows[0]["neighbours"]] == [1, 2, 3, 4, 5]
     assert (tmp_path / "all.csv").read_text() == table.to_csv(index=False)
-    counted = [line.split(maxsplit=1) for line in lines[total + 3 : -2]]
+    counted = [line.split(maxsplit=1) for line in lines[total + 3 :] if line.startswith(" ")]
     assert {name: int(count) for count, name in counted} == table["cause"].value_counts().to_dict()
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 import misread
 from misread import ImageSet, Run
-from misread.analysis.causes import Cause
+from misread.analysis.causes import SURE, Cause
 from misread.data.image_hash import image_hash
 from misread.errors import DataError, RunError
 from misread.models.network import to_input
@@ -19,17 +19,25 @@ from misread.runs.train import train
 from samples import blocks
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-from planted_causes import EXPECTED, GENUINE, confusion_table, measure
+from planted_causes import EACH, EXPECTED, GENUINE, NOTHING, cause_table, measure
 
 DENSE = ('layers=[{type="Flatten"}, {type="Dense", units=12, activation="relu"}, {type="Dense", units="classes"}]',)
 
 
+def faint_blocks(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """`blocks`, each as bright as chance has it, so that the network is more or less sure."""
+    images, labels = blocks(n, seed=seed)
+    noise = np.random.default_rng(seed).integers(0, 60, images.shape, dtype=np.uint8)
+    bright = np.random.default_rng(seed + 1).uniform(0.02, 1, (n, 1, 1, 1))
+    return (bright * images + (1 - bright) * noise).astype(np.uint8), labels
+
+
 @pytest.fixture(scope="module")
 def noisy_set() -> ImageSet:
-    """Blocks, of which every fifth test image and some training images have a wrong label."""
-    (images, labels), (test_images, test_labels) = blocks(320), blocks(80, seed=1)
+    """Blocks, of which every twelfth test image and some training images have a wrong label."""
+    (images, labels), (test_images, test_labels) = faint_blocks(1200, 0), faint_blocks(480, 1)
     labels, test_labels = labels.copy(), test_labels.copy()
-    test_labels[::5] = (test_labels[::5] + 1) % 4
+    test_labels[::12] = (test_labels[::12] + 1 + np.arange(40) % 3) % 4
     labels[:8] = (labels[:8] + 1) % 4
     return ImageSet.from_arrays(images, labels, test=(test_images, test_labels), class_names=tuple("abcd"))
 
@@ -42,11 +50,13 @@ def run(noisy_set: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_wrong_test_labels_are_doubted_with_their_evidence(run: Run) -> None:
     misreads = run.misreads.explain()
-    assert sorted(misreads.table["index"]) == list(range(0, 80, 5))
-    assert (misreads.table["cause"] == Cause.LABEL).mean() > 0.8
     doubted = misreads.with_cause("label-doubtful")
-    assert doubted.table["evidence"].str.match(r"read as [abcd] [\d.]+%; \d+ of 10 nearest training images are").all()
-    assert doubted.title == f"{len(doubted)} of 16 misread, label doubtful (arrays test, 80 images)"
+    wrong = set(range(0, 480, 12))
+    assert len(wrong & set(doubted.table["index"])) > 20
+    assert len(set(doubted.table["index"]) - wrong) <= 2
+    assert doubted.table["evidence"].str.match(r"read as [abcd] [\d.]+%, [abcd] [\d.]+%; nearest training images").all()
+    assert doubted.table["cause_probability"].between(SURE, 1).all()
+    assert doubted.title == f"{len(doubted)} of {len(misreads)} misread, label doubtful (arrays test, 480 images)"
     assert "cause" not in run.misreads.table  # asked for, it is there; until then nothing is computed
 
 
@@ -80,10 +90,8 @@ def test_a_choice_of_misreads_has_the_same_causes_and_its_own_neighbours(run: Ru
 
 def test_a_training_image_is_not_its_own_neighbour(run: Run) -> None:
     misreads = run.predictions("train").misreads.explain()
-    assert set(range(8)) <= set(misreads.table["index"])
+    assert set(range(8)) & set(misreads.table["index"])
     assert (misreads.neighbours["index"] != misreads.neighbours["training_index"]).all()
-    wrong = misreads.table.set_index("index").loc[range(8)]
-    assert (wrong["cause"] == Cause.LABEL).mean() > 0.7
 
 
 def test_other_runs_count_when_they_can_judge(run: Run, noisy_set: ImageSet, block_set: ImageSet) -> None:
@@ -104,15 +112,28 @@ def test_no_misreads_need_no_causes(tmp_path: Path) -> None:
     run = train(data, "tutorial-mlp", epochs=12, settings=DENSE, progress=False)
     assert len(run.misreads) == 0
     explained = run.misreads.explain(train(data, "tutorial-mlp", epochs=1, settings=DENSE, progress=False))
-    assert explained.table.columns[-2:].tolist() == ["cause", "evidence"]
+    assert explained.table.columns[-3:].tolist() == ["cause", "cause_probability", "evidence"]
     assert len(explained.neighbours) == 0
     explained.neighbour_figure().png()
 
 
-def test_misreads_without_training_images_say_so(run: Run) -> None:
+def test_misreads_without_training_images_are_judged_by_probabilities(run: Run) -> None:
     bare = Misreads(run.predictions())
-    with pytest.raises(DataError, match="come from no run, so there are no training images"):
-        bare.explain()
+    explained = bare.explain().table
+    assert set(explained["cause"]) <= {Cause.MODEL, Cause.LABEL, Cause.UNDETERMINED}
+    assert (explained["cause"] == Cause.LABEL).sum() > 20
+    assert not explained["evidence"].str.contains("nearest").any()
+    with pytest.raises(DataError, match="come from no run, so no other run is known to have the same data"):
+        bare.explain(run)
+
+
+def test_the_advice_is_a_better_recipe_and_the_check_by_other_runs(run: Run, noisy_set: ImageSet) -> None:
+    other = train(noisy_set, "tutorial-mlp", seed=5, epochs=12, settings=DENSE, progress=False)
+    weak = train(noisy_set, "tutorial-mlp", epochs=1, settings=DENSE, progress=False).misreads
+    own = (weak.explain(other).table["cause"] == Cause.MODEL).sum()
+    said = weak.explanation(other).advice
+    assert said.startswith(f"{own} of {len(weak)} are the network's own mistakes. The other runs together read ")
+    assert said.endswith("Try: misread train arrays --recipe accurate")
 
 
 def test_the_hash_comes_from_the_folder_so_that_the_table_needs_no_data(run: Run, noisy_set: ImageSet) -> None:
@@ -123,14 +144,20 @@ def test_the_hash_comes_from_the_folder_so_that_the_table_needs_no_data(run: Run
         opened.misreads.explain()
 
 
-def test_planted_causes_on_real_digits_are_mostly_found() -> None:
+def test_planted_causes_on_real_digits_are_right_where_they_are_said() -> None:
     small = 'layers=[{type="Flatten"}, {type="Dense", units=96, activation="relu"}, {type="Dense", units="classes"}]'
-    counts = measure(misread.load("digits"), "tutorial-mlp", 0, 12, 12, 0, [small])["counts"]
-    shares = {kind: counts[kind][cause] / counts[kind]["misread"] for kind, cause in EXPECTED.items()}
-    assert shares["relabelled copy"] == 1
-    assert shares["strange picture"] > 0.8
-    assert shares["flipped label"] > 0.6
-    assert shares["pushed image"] > 0.6
-    assert shares["blend of two"] > 0.2  # many blends look like one of the two to anything that looks
+    shares = {NOTHING: {}, EACH: dict.fromkeys(EXPECTED, 12 / 359)}
+    experiments = measure(misread.load("digits"), "fast-mlp", 0, shares, epochs=8, settings=[small])["experiments"]
+    assert experiments[NOTHING]["counts"][GENUINE][Cause.LABEL] <= 1
+    counts = experiments[EACH]["counts"]
     assert counts[GENUINE]["planted"] == 359 - 5 * 12
-    assert "| flipped label | 12 of 12 | 0%" in confusion_table([{"counts": counts}])
+    for kind, cause in EXPECTED.items():
+        said = sum(count[cause] for count in counts.values())
+        right = counts[kind][cause] + (counts[GENUINE][cause] if cause is Cause.MODEL else 0)
+        assert right >= 0.6 * said
+    found = {kind: counts[kind][cause] / counts[kind]["misread"] for kind, cause in EXPECTED.items()}
+    assert found["relabelled copy"] > 0.8
+    assert found["strange picture"] > 0.2
+    assert found["flipped label"] > 0.4
+    assert found["pushed image"] > 0.6
+    assert "| flipped label | 12 of 12 | " in cause_table([counts])

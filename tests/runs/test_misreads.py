@@ -66,14 +66,18 @@ def test_rows_that_occur_twice_show_their_own_images() -> None:
     probs = [[0.1, 0.9], [0.9, 0.1], [0.2, 0.8], [0.9, 0.1]]
     made = Predictions([0, 0, 0, 0], probs, rows=[0, 1, 0, 1], images=images).misreads
     assert made.table["index"].tolist() == [0, 0]
+    evidence = made.explain().table["evidence"]
+    assert evidence.str.extract("(read as .*)")[0].tolist() == ["read as 1 90.0%, 0 10.0%", "read as 1 80.0%, 0 20.0%"]
     assert shades(made) == [0, 2]
 
 
-def test_misreads_of_no_run_have_a_table_but_no_causes() -> None:
+def test_misreads_of_no_run_have_causes_by_their_probabilities_and_no_neighbours() -> None:
     made = Predictions([1, 0], [[0.6, 0.4], [0.9, 0.1]]).misreads
     assert "hash" not in made.table
-    with pytest.raises(DataError, match="come from no run, so there are no training images to find causes by"):
-        made.explain()
+    [line] = made.explain().table.to_dict("records")
+    assert line["cause"] == "undetermined"  # two images prove nothing
+    assert line["evidence"].endswith("read as 0 60.0%, 1 40.0%")
+    assert len(made.neighbours) == 0
     with pytest.raises(DataError, match="have no images to show"):
         made.figure()
 

@@ -1,33 +1,38 @@
-"""Causes: why an image was misread, by the network's probabilities and the nearest training images.
+"""Causes: why an image was misread, and how sure that is.
 
-docs/causes.md says what each cause means, how often it is right, and where it fails.
+docs/causes.md says what each cause means, how its probability is measured, how often it is right, and where it fails.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from statistics import NormalDist
 
 import numpy as np
 
-from misread.analysis.neighbours import Neighbours
-from misread.analysis.thumbnails import NEAR_DUPLICATE
+from misread.analysis.evidence import Evidence
+from misread.analysis.image_kinds import ImageKinds
+from misread.analysis.mistakes import MistakeModel
 from misread.errors import DataError
 from misread.names import nearest
 
-NEIGHBOURS = 5  # the nearest training images that count: so many by features, and so many by pixels
-FARTHEST = 0.995  # the share of reference images nearer to training than an image called unlike
-UNUSUAL = 0.05  # the share of reference images below the reference's confidence, and below its share of votes
+SURE = 0.7  # a cause is named if its probability is at least this
+RARE = 0.002  # the share of images that each cause but the first two is assumed to have before the images are seen
+COUNTED = 500  # how many images such an assumption counts for
+ROUNDS = 100  # of expectation maximisation
 
 
 class Cause(StrEnum):
-    """The causes in the order in which they are tried. An image's cause is the first with evidence for it."""
+    """The causes, and what is said if none of them is sure."""
 
-    DUPLICATE = "near-duplicate with another label"
     MODEL = "model error"
-    UNLIKE = "unlike anything in training"
     LABEL = "label doubtful"
     AMBIGUOUS = "ambiguous"
+    UNLIKE = "unlike anything in training"
+    DUPLICATE = "near-duplicate with another label"
+    UNDETERMINED = "undetermined"
+
+
+CAUSES = tuple(Cause)[:-1]
 
 
 def find_cause(text: str) -> Cause:
@@ -40,162 +45,143 @@ def find_cause(text: str) -> Cause:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """The evidence about Q images that a cause is judged by.
+class Background:
+    """What the evidence about a misread image is compared with.
 
-    labels: (Q,) int64. probs: (Q, K) float32, by the network.
-    by_features, by_thumbnails: their nearest training images, found in two ways.
-    training_labels: (N,) int64, the labels of all training images.
-    others: (R, Q, K) float32, the probabilities by R other networks, which did not train on these images either.
+    mistakes:    models of the network's own mistakes, with as few and as many wrong labels as possible.
+    kinds:       tells blends and strange images from ordinary ones; None if there are too few held-out images.
+    conflicting: the share of held-out images, read right, that have a near-duplicate with another label in training.
+    images:      how many images the split has, the misread ones included.
     """
 
-    labels: np.ndarray
-    probs: np.ndarray
-    by_features: Neighbours
-    by_thumbnails: Neighbours
-    training_labels: np.ndarray
-    others: np.ndarray | None = None
-
-    @property
-    def predicted(self) -> np.ndarray:
-        return self.probs.argmax(axis=1)
-
-    @property
-    def distances(self) -> np.ndarray:
-        """(Q, 2) float32, the distance to the nearest training image by features and by thumbnails."""
-        return np.stack([self.by_features.distances[:, 0], self.by_thumbnails.distances[:, 0]], axis=1)
-
-    @property
-    def look_alike(self) -> np.ndarray:
-        """(Q, k) int64, the labels of the nearest training images by thumbnails."""
-        return self.training_labels[self.by_thumbnails.positions]
-
-    @property
-    def correlations(self) -> np.ndarray:
-        """(Q, k) float32, the correlation of the thumbnail with those of the nearest training images."""
-        return 1 - self.by_thumbnails.distances**2 / 2
-
-    def voters(self, pixels_vote: bool) -> np.ndarray:
-        """(Q, k or 2k) int64, the labels of the nearest by features and, if `pixels_vote`, by thumbnails."""
-        by_features = self.training_labels[self.by_features.positions]
-        return np.concatenate([by_features, self.look_alike], axis=1) if pixels_vote else by_features
+    mistakes: tuple[MistakeModel, MistakeModel]
+    kinds: ImageKinds | None
+    conflicting: float
+    images: int
 
 
-@dataclass(frozen=True)
-class Reference:
-    """Reference values, measured on images that the network did not train on and reads right.
+def cause_probabilities(images: Evidence, background: Background) -> np.ndarray:
+    """(2, Q, 5) the probability of each of `CAUSES` for Q misread images, by either model of mistakes.
 
-    middle, farthest: (2,) distance to the nearest training image by features and by thumbnails: the median, and the
-                      distance that one image in 200 exceeds.
-    pixels_vote:      whether the neighbours by thumbnails predict the class.
-    votes:            the share of neighbours of their own class; `UNUSUAL` of the images have less.
-    confidence:       the probability of the predicted class; `UNUSUAL` of the images have less.
+    images: all misread images of a split together.
     """
-
-    middle: np.ndarray
-    farthest: np.ndarray
-    pixels_vote: bool
-    votes: float
-    confidence: float
-
-
-def measure_reference(held_out: Evidence) -> Reference:
-    """The reference values of held-out images: of those read right, or of all if none is.
-
-    `farthest` is extrapolated from the median and the 95th percentile as if distances were normal, so a few strange
-    held-out images do not hide others. Neighbours by thumbnails vote if more than half of them have their image's
-    label. `votes` is at least one half.
-    """
-    pixels_vote = bool((held_out.look_alike == held_out.labels[:, None]).mean() > 0.5)
-    right = held_out.predicted == held_out.labels
-    right = right if right.any() else np.ones_like(right)
-    votes = (held_out.voters(pixels_vote) == held_out.labels[:, None]).mean(axis=1)[right]
-    nearest_by = np.stack([found.distances[right, 0] for found in (held_out.by_features, held_out.by_thumbnails)])
-    middle, high = np.quantile(nearest_by, [0.5, 0.95], axis=1)
-    normal = NormalDist().inv_cdf
-    return Reference(
-        middle=middle,
-        farthest=middle + (high - middle) * normal(FARTHEST) / normal(0.95),
-        pixels_vote=pixels_vote,
-        votes=max(0.5, float(np.quantile(votes, UNUSUAL, method="lower"))),
-        confidence=float(np.quantile(held_out.probs.max(axis=1)[right], UNUSUAL)),
+    return np.stack(
+        [_mixture(_likelihoods(images, background, model), model, background.images) for model in background.mistakes]
     )
 
 
-def assign_causes(images: Evidence, reference: Reference) -> list[Cause]:
-    """The cause of each of Q misread images: the first of these that holds.
+def _mixture(likelihoods: np.ndarray, model: MistakeModel, images: int) -> np.ndarray:
+    """(Q, 5) the probability of each cause: its likelihood (Q, 5) times its share of all images, scaled to sum to 1.
 
-    DUPLICATE: a training image with nearly the same pixels has another label.
-    MODEL:     the share of neighbours with the image's label reaches the reference, or the other networks' mean
-               confidence in the label does.
-    UNLIKE:    by features or by pixels, the nearest training image is farther than the reference's `farthest`.
-    LABEL:     the confidence in the prediction reaches the reference, also by the other networks' mean, and so does
-               the share of neighbours with the predicted class.
-    AMBIGUOUS: none of these: the neighbours are of several classes, or the confidence is low.
+    The shares are fitted by expectation maximisation, from assumed ones that count for `COUNTED` images: that of wrong
+    labels by the model of mistakes, `RARE` for each other rare cause. If the model has no wrong labels, no label is
+    doubtful.
+    Source: fitting shares to unlabelled cases, Saerens, Latinne and Decaestecker 2002, doi 10.1162/089976602753284446.
     """
-    rows, voters = np.arange(len(images.labels)), images.voters(reference.pixels_vote)
-    alike = images.correlations >= NEAR_DUPLICATE
-    duplicate = (alike & (images.look_alike != images.labels[:, None])).any(axis=1)
-    unlike = (images.distances > reference.farthest).any(axis=1)
-    confident = images.probs.max(axis=1) >= reference.confidence
-    contrary = (voters == images.predicted[:, None]).mean(axis=1) >= reference.votes
-    as_labelled = (voters == images.labels[:, None]).mean(axis=1) >= reference.votes
-    if images.others is not None:
-        mean = images.others.mean(axis=0)
-        confident &= mean[rows, images.predicted] >= reference.confidence
-        as_labelled |= mean[rows, images.labels] >= reference.confidence
-    evidence = np.stack([duplicate, as_labelled, unlike, confident & contrary, np.ones_like(unlike)])
-    return [tuple(Cause)[first] for first in evidence.argmax(axis=0)]
+    shares = assumed = np.array([0.0, model.wrong_labels, RARE, RARE, RARE])
+    for _round in range(ROUNDS):
+        joint = np.append(1 - shares[1:].sum(), shares[1:]) * likelihoods
+        probabilities = joint / joint.sum(axis=1, keepdims=True)
+        shares = (probabilities.sum(axis=0) + assumed * COUNTED) / (images + COUNTED)
+    return np.asarray(probabilities)
+
+
+def _likelihoods(images: Evidence, background: Background, model: MistakeModel) -> np.ndarray:
+    """(Q, 5) for each cause, the likelihood of label, image and near-duplicates, up to a factor of the image.
+
+    MODEL:     an ordinary image with the right label: the network errs as often as the model of mistakes says.
+    LABEL:     an ordinary image with any label but that which was read.
+    AMBIGUOUS: a blend; its label is among the other classes in proportion to their probabilities.
+    UNLIKE:    a strange image with any label but that which was read.
+    DUPLICATE: an ordinary image with any label but that which was read, and there is a near-duplicate.
+    """
+    any_other = 1 / max(images.probs.shape[1] - 1, 1)
+    opinion, predicted = images.opinion, images.predicted
+    share = model.label_shares(opinion, predicted, images.labels)
+    ratios = np.zeros((len(share), 2)) if background.kinds is None else background.kinds.ratios(images)
+    conflict = images.conflicting.any(axis=1)
+    by_chance = np.where(conflict, background.conflicting, 1 - background.conflicting)
+    mistake = (1 - model.anywhere) * share + model.anywhere * any_other
+    return np.stack(
+        [
+            by_chance * np.maximum(model.misread_chance(opinion, predicted) * mistake, 1e-300),
+            by_chance * any_other,
+            by_chance * ratios[:, 0] * share,
+            by_chance * ratios[:, 1] * any_other,
+            conflict * any_other,
+        ],
+        axis=1,
+    )
+
+
+def name_causes(probabilities: np.ndarray) -> tuple[list[Cause], np.ndarray]:
+    """The cause of each of Q images, undetermined if none is `SURE`; and the probability (Q,) that it has at least.
+
+    probabilities: (2, Q, 5) by `cause_probabilities`; the lower of the two counts.
+    """
+    lower = probabilities.min(axis=0)
+    best = lower.max(axis=1)
+    named = [CAUSES[at] if p >= SURE else Cause.UNDETERMINED for at, p in zip(lower.argmax(axis=1), best, strict=True)]
+    return named, best
 
 
 def describe_evidence(
     images: Evidence,
-    reference: Reference,
-    causes: Sequence[Cause],
+    background: Background,
+    probabilities: np.ndarray,
     class_names: Sequence[str],
     training_names: np.ndarray,
 ) -> list[str]:
     """For each image, in a few words, the evidence for its cause. training_names: (N,) names of the training images."""
-    return [_describe(images, reference, row, cause, class_names, training_names) for row, cause in enumerate(causes)]
+    causes, _ = name_causes(probabilities)
+    return [
+        _describe(images, background, row, cause, probabilities[:, row].max(axis=0), class_names, training_names)
+        for row, cause in enumerate(causes)
+    ]
 
 
 def _describe(
     images: Evidence,
-    reference: Reference,
+    background: Background,
     row: int,
     cause: Cause,
+    possible: np.ndarray,
     names: Sequence[str],
     training_names: np.ndarray,
 ) -> str:
-    label, voters = int(images.labels[row]), images.voters(reference.pixels_vote)[row]
+    label = int(images.labels[row])
     first, second = (int(k) for k in np.argsort(-images.probs[row], kind="stable")[:2])
 
     def read_as(k: int) -> str:
         others = "" if images.others is None else f" (other runs {images.others[:, row, k].mean():.1%})"
         return f"{names[k]} {images.probs[row, k]:.1%}{others}"
 
-    def neighbours(k: int) -> str:
-        return f"{(voters == k).sum()} of {len(voters)} nearest training images are labelled {names[k]}"
-
+    near = images.nearest
+    if near is None:
+        return _undecided(cause, possible) + f"read as {read_as(first)}, {read_as(label)}"
+    classes, counts = np.unique(near.classes[row], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    listed = ", ".join(f"{names[classes[i]]} ({counts[i]} of {counts.sum()})" for i in order)
     match cause:
         case Cause.DUPLICATE:
-            other = (images.look_alike[row] != label) & (images.correlations[row] >= NEAR_DUPLICATE)
-            at = int(np.argmax(other))
+            at = int(np.argmax(images.conflicting[row]))
             return (
-                f"training image {training_names[images.by_thumbnails.positions[row, at]]}, "
-                f"labelled {names[images.look_alike[row, at]]}, correlates {images.correlations[row, at]:.4f}"
+                f"training image {training_names[near.by_thumbnails.positions[row, at]]}, "
+                f"labelled {names[near.look_alike[row, at]]}, correlates {near.correlations[row, at]:.4f}"
             )
-        case Cause.UNLIKE:
-            distances = images.distances[row]
-            by = int(np.argmax(distances / reference.farthest))
-            usually = f"{distances[by]:.3g}, usually {reference.middle[by]:.3g}"
+        case Cause.UNLIKE if background.kinds is not None:
+            kinds, distances = background.kinds, near.distances[row]
+            by = int(np.argmax((distances - kinds.middle) / (kinds.high - kinds.middle)))
+            usually = f"{distances[by]:.3g}, usually {kinds.middle[by]:.3g}"
             return f"distance to the nearest training image by {('features', 'pixels')[by]} {usually}"
-        case Cause.LABEL:
-            return f"read as {read_as(first)}; {neighbours(first)}"
-        case Cause.MODEL:
-            return f"read as {read_as(first)}, {read_as(label)}; {neighbours(label)}"
         case Cause.AMBIGUOUS:
-            classes, counts = np.unique(voters, return_counts=True)
-            order = np.argsort(-counts, kind="stable")
-            listed = ", ".join(f"{names[classes[i]]} ({counts[i]} of {len(voters)})" for i in order)
             return f"read as {read_as(first)}, {read_as(second)}; nearest training images {listed}"
+    return _undecided(cause, possible) + f"read as {read_as(first)}, {read_as(label)}; nearest training images {listed}"
+
+
+def _undecided(cause: Cause, possible: np.ndarray) -> str:
+    """The two most probable causes, if none is named. possible: (5,) how probable each cause is at most."""
+    if cause is not Cause.UNDETERMINED:
+        return ""
+    first, second = np.argsort(-possible, kind="stable")[:2]
+    return f"{CAUSES[first]} (at most {possible[first]:.0%}) or {CAUSES[second]} (at most {possible[second]:.0%}); "

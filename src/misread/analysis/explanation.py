@@ -14,14 +14,26 @@ from misread.data.image_set import Split
 class Explanation:
     """Why images were misread.
 
-    reasons:    one line an image. Columns: index (its row), cause (one of `causes.Cause`), evidence (in a few words).
+    reasons:    one line for each misread image, in the order of `Scored.misread_positions`. Columns: index (its row),
+                cause (one of `causes.Cause`), cause_probability (how probable that cause is at least; if none is
+                named, the most probable one), evidence (in a few words).
     neighbours: one line for each of the nearest training images by the network's features; see `neighbour_table`.
     training_images_of: (n,) int64 rows of the training split -> images (n, H, W, C) uint8.
+    advice:     what to try if most images were misread by the network's own mistakes; else empty.
     """
 
     reasons: pd.DataFrame
     neighbours: pd.DataFrame
     training_images_of: Callable[[np.ndarray], np.ndarray]
+    advice: str = ""
+
+
+COLUMNS = ("index", "place", "training_index", "training_file", "training_label", "distance")
+
+
+def no_neighbours() -> pd.DataFrame:
+    """The table of neighbours if the training images are not known: no line."""
+    return pd.DataFrame(columns=list(COLUMNS))
 
 
 def neighbour_table(rows: np.ndarray, neighbours: Neighbours, train: Split, class_names: Sequence[str]) -> pd.DataFrame:

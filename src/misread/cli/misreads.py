@@ -14,8 +14,18 @@ from misread.errors import MisreadError, RunError
 if TYPE_CHECKING:
     from misread.runs.misreads import Misreads
 
-NUMBERS = ("index", "confidence", "rank")
-SHOWN = ("index", "file", "label", "prediction", "confidence", "rank", "cause", "evidence")  # csv and json have all
+NUMBERS = ("index", "confidence", "rank", "cause_probability")
+SHOWN = (
+    "index",
+    "file",
+    "label",
+    "prediction",
+    "confidence",
+    "rank",
+    "cause",
+    "cause_probability",
+    "evidence",
+)  # csv and json have all
 
 
 def misreads(
@@ -81,6 +91,7 @@ def misreads(
     print_lines("", found.title)
     if "cause" in found.table and not cause:
         print_lines(*(f"{n:>7,}  {name}" for name, n in found.table["cause"].value_counts().items()))
+        print_lines(*filter(None, [found.explanation().advice]))
     print_lines(*written)
 
 

@@ -44,7 +44,8 @@ class Items:
         items:    a value an image: index (row in the source), label, margin, loss; file if there are files; top and
                   shares, the most probable classes and their probabilities, a fixed number of values an image; hash if
                   there are images; b (margin, top, shares) if there is another model. If there is an explanation: cause
-                  (place in `causes`, or -1), evidence, and near (lines of `training`, the nearest first).
+                  (place in `causes`, or -1), cause_probability, evidence, and near (lines of `training`, the nearest
+                  first).
         training: the nearest training images: label, and file or index.
         pictures: `encoded_pictures` of items and of training.
         """
@@ -64,7 +65,8 @@ class Items:
         if self._explanation is not None:
             data |= _explained(items, self._explanation, self._scored)
             rows = self._explanation.neighbours["training_index"].drop_duplicates().to_numpy(dtype=np.int64)
-            data["pictures"]["training"] = encoded_pictures(self._explanation.training_images_of, rows, TRAINING)
+            if len(rows):
+                data["pictures"]["training"] = encoded_pictures(self._explanation.training_images_of, rows, TRAINING)
         return data
 
 
@@ -87,6 +89,7 @@ def _explained(items: dict[str, Any], explanation: Explanation, scored: Scored) 
     nearest = lines.loc[near["training_index"]].groupby(near["index"].to_numpy()).agg(list)
     items |= {
         "cause": causes.tolist(),
+        "cause_probability": _short(reasons["cause_probability"].fillna(0).to_numpy()),
         "evidence": reasons["evidence"].fillna("").tolist(),
         "near": [nearest.get(row, []) for row in items["index"]],
     }

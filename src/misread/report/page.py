@@ -16,8 +16,8 @@ from misread.report.diagrams import heat
 from misread.version import __version__
 
 SECTIONS = (
-    "headline", "causes", "confusion", "gallery", "comparison", "doubtful", "classes", "confidence", "training",
-    "facts", "files", "changed",
+    "headline", "causes", "advice", "confusion", "gallery", "comparison", "doubtful", "classes", "confidence",
+    "training", "facts", "files", "changed",
 )  # fmt: skip
 COMPONENTS = (
     "elements", "theme", "address", "items", "tiles", "view", "labels", "gallery", "changes", "matrix", "tables",

@@ -116,6 +116,7 @@ def _add_causes(page: Page, items: Items, explanation: Explanation) -> None:
     items.explain(explanation)
     counts = explanation.reasons["cause"].value_counts()
     page.sections["causes"] = [(str(cause), int(counts[cause])) for cause in Cause if cause in counts]
+    page.sections["advice"] = explanation.advice
 
 
 def _add_comparison(page: Page, items: Items, second: SecondModel) -> None:

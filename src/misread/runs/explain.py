@@ -5,61 +5,112 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from misread.analysis.causes import NEIGHBOURS, Evidence, assign_causes, describe_evidence, measure_reference
-from misread.analysis.explanation import Explanation, neighbour_table
-from misread.analysis.neighbours import Neighbours, nearest
+from misread.analysis.causes import RARE, Background, Cause, cause_probabilities, describe_evidence, name_causes
+from misread.analysis.evidence import NEIGHBOURS, Evidence, Nearest, pooled
+from misread.analysis.explanation import Explanation, neighbour_table, no_neighbours
+from misread.analysis.image_kinds import measure_kinds, plant_blends, plant_strange
+from misread.analysis.mistakes import fit_mistakes
+from misread.analysis.neighbours import nearest
 from misread.analysis.scored import Scored
 from misread.analysis.thumbnails import thumbnail_blocks, thumbnails
 from misread.data.image_set import Split
-from misread.data.mapped_images import Images
 from misread.errors import RunError
 from misread.runs.stored_run import StoredRun
+from misread.training.recipe import recipe_names
 
-HELD_OUT = 2000  # images that the reference is measured on: about ten lie beyond its farthest half percent
+HELD_OUT = 1500  # images that are compared with planted ones
 
 
-def explain(run: StoredRun, scored: Scored, positions: np.ndarray, others: Sequence[StoredRun] = ()) -> Explanation:
-    """The causes of misread images, and their nearest training images.
+def explain(scored: Scored, run: StoredRun, others: Sequence[StoredRun] = ()) -> Explanation:
+    """The causes of all misread images of a split, and their nearest training images.
 
-    scored:    a split of the run's data, scored by the run. positions: (M,) int64, the misread images in it.
-    others:    runs on the same data with other seeds or recipes, whose predictions are further evidence.
+    scored: a split of the run's data, scored by the run.
+    others: runs on the same data with other seeds or recipes, whose predictions are further evidence.
     Raises DataError or RunError: the run's data cannot be loaded.
     Raises RunError: another run has other data, or may have trained on these images.
     """
     for other in others:
         _check_independent(other, run, scored.split)
+    theirs = [other.predictor.probs(scored.images) for other in others]
+    mistakes = fit_mistakes(scored.labels, pooled([scored.probs, *theirs]), scored.predicted)
+    positions = scored.misread_positions
+
     train, held_out = run.split("train"), _sample(run.split("val"))
-    rows, labels = scored.rows[positions], scored.labels[positions]
-    images, held_out_images = np.asarray(scored.images[positions]), np.asarray(held_out.images)
+    rows, images, reference = scored.rows[positions], np.asarray(scored.images[positions]), np.asarray(held_out.images)
+    probs = run.predict(reference)
+    rng = np.random.default_rng(0)
+    planted = plant_blends(reference, held_out.labels, rng), plant_strange(reference, rng)
     itself = np.searchsorted(train.rows, rows) if scored.split == "train" else np.full(len(rows), -1)
-    itself = np.append(itself, np.full(len(held_out), -1))
-    by_features, by_thumbnails = _search(run, np.concatenate([images, held_out_images]), train.images, itself)
-    count = len(rows)
-    evidence = Evidence(
-        labels,
+    groups = [images, reference, *planted]
+    found = _search(run, np.concatenate(groups), train, np.append(itself, np.full(sum(map(len, groups[1:])), -1)))
+    near = [
+        found[slice(end - len(group), end)] for group, end in zip(groups, np.cumsum([*map(len, groups)]), strict=True)
+    ]
+
+    misread = Evidence(
+        scored.labels[positions],
         scored.probs[positions],
-        by_features[:count],
-        by_thumbnails[:count],
-        train.labels,
-        np.stack([other.predict(images) for other in others]) if others else None,
+        near[0],
+        np.stack([p[positions] for p in theirs]) if theirs else None,
     )
-    reference = measure_reference(
-        Evidence(
-            held_out.labels,
-            run.predict(held_out_images),
-            by_features[count:],
-            by_thumbnails[count:],
-            train.labels,
-        )
+    ordinary = Evidence(held_out.labels, probs, near[1])
+    right = ordinary.predicted == ordinary.labels
+    counted = mistakes[0].plausible(probs, ordinary.predicted, held_out.labels, RARE)
+    blends, strange = (
+        Evidence(np.zeros(len(group), np.int64), run.predict(group), place)
+        for group, place in zip(planted, near[2:], strict=True)
     )
-    causes = assign_causes(evidence, reference)
+    background = Background(
+        mistakes,
+        measure_kinds(ordinary, counted, blends, strange),
+        (ordinary.conflicting[right].any(axis=1).sum() + 0.5) / (right.sum() + 1),
+        len(scored),
+    )
     names = np.array(train.files if train.files is not None else [f"{row:,}" for row in train.rows], dtype=object)
-    described = describe_evidence(evidence, reference, causes, scored.class_names, names)
+    reasons = _reasons(scored, misread, background, names)
     return Explanation(
-        reasons=pd.DataFrame({"index": rows, "cause": list(map(str, causes)), "evidence": described}),
-        neighbours=neighbour_table(rows, by_features[:count], train, scored.class_names),
+        reasons=reasons,
+        neighbours=neighbour_table(rows, near[0].by_features, train, scored.class_names),
         training_images_of=lambda rows: train.images[np.searchsorted(train.rows, rows)],
+        advice=_advice(run, reasons, misread),
     )
+
+
+def explain_without_run(scored: Scored) -> Explanation:
+    """The causes of misread images by their probabilities alone: model error, label doubtful or undetermined."""
+    positions = scored.misread_positions
+    misread = Evidence(scored.labels[positions], scored.probs[positions])
+    background = Background(fit_mistakes(scored.labels, scored.probs, scored.predicted), None, 0.0, len(scored))
+    return Explanation(_reasons(scored, misread, background, np.array([])), no_neighbours(), lambda rows: np.array([]))
+
+
+def _reasons(scored: Scored, misread: Evidence, background: Background, training_names: np.ndarray) -> pd.DataFrame:
+    probabilities = cause_probabilities(misread, background)
+    causes, sure = name_causes(probabilities)
+    return pd.DataFrame(
+        {
+            "index": scored.rows[scored.misread_positions],
+            "cause": list(map(str, causes)),
+            "cause_probability": sure,
+            "evidence": describe_evidence(misread, background, probabilities, scored.class_names, training_names),
+        }
+    )
+
+
+def _advice(run: StoredRun, reasons: pd.DataFrame, misread: Evidence) -> str:
+    """What to try if most misread images are the network's own mistakes; else nothing."""
+    own = (reasons["cause"] == Cause.MODEL).to_numpy()
+    if 2 * own.sum() <= len(own):
+        return ""
+    record = run.record
+    better = "photo" if record.data.image_shape[2] > 1 and "photo" in recipe_names() else "accurate"
+    more = f" --epochs {2 * record.epochs_trained}" if record.recipe == better else ""
+    advice = f"{own.sum():,} of {len(own):,} are the network's own mistakes. "
+    if misread.others is not None:
+        right = misread.others.mean(axis=0).argmax(axis=1) == misread.labels
+        advice += f"The other runs together read {(right & own).sum():,} of them right. "
+    data = record.data.source or record.data.name
+    return f"{advice}A better network reads many of these right. Try: misread train {data} --recipe {better}{more}"
 
 
 def _check_independent(other: StoredRun, run: StoredRun, split: str) -> None:
@@ -81,9 +132,9 @@ def _sample(split: Split) -> Split:
     return split.take(np.linspace(0, len(split) - 1, min(len(split), HELD_OUT)).astype(np.int64))
 
 
-def _search(run: StoredRun, images: np.ndarray, training: Images, itself: np.ndarray) -> tuple[Neighbours, Neighbours]:
+def _search(run: StoredRun, images: np.ndarray, train: Split, itself: np.ndarray) -> Nearest:
     """The nearest training images by features and by thumbnails. itself: (Q,) a training image that does not count."""
-    predictor, k = run.predictor, NEIGHBOURS + 1
+    predictor, k, training = run.predictor, NEIGHBOURS + 1, train.images
     by_features = nearest(predictor.features(images), predictor.feature_blocks(training), k)
     by_thumbnails = nearest(thumbnails(images), thumbnail_blocks(training), k)
-    return by_features.without(itself), by_thumbnails.without(itself)
+    return Nearest(by_features.without(itself), by_thumbnails.without(itself), train.labels)

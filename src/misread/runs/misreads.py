@@ -16,7 +16,7 @@ from misread.figures.misreads import misreads_figure
 from misread.figures.neighbours import neighbours_figure
 from misread.figures.style import Picture
 from misread.runs import run_folder
-from misread.runs.explain import explain
+from misread.runs.explain import explain, explain_without_run
 from misread.runs.stored_run import StoredRun
 
 
@@ -24,8 +24,8 @@ class Misreads:
     """Misread images of one split, the most confident mistake first.
 
     table: a DataFrame, one line an image. Columns: those of `misread_table`, with hash if the images are known; after
-           `explain` also cause and evidence.
-    scored: all images of the split. run: the run that scored them; without it there are no causes.
+           `explain` also cause, cause_probability and evidence.
+    scored: all images of the split. run: the run that scored them; without it, causes are told by probabilities alone.
     """
 
     def __init__(self, scored: Scored, run: StoredRun | None = None) -> None:
@@ -60,7 +60,7 @@ class Misreads:
         return self._choose(np.arange(min(count, len(self))))
 
     def explain(self, *others: StoredRun) -> "Misreads":
-        """The same images with the columns cause and evidence: see docs/causes.md. It takes seconds.
+        """The same images with the columns cause, cause_probability and evidence: see docs/causes.md. It takes seconds.
 
         others: runs on the same data, whose predictions are further evidence.
         Raises DataError or RunError: the training images cannot be loaded, or another run may have trained on these
@@ -68,9 +68,9 @@ class Misreads:
         """
         explained = self._choose(np.arange(len(self)))
         explained._explanation = self.explanation(*others)
-        reasons = explained._explanation.reasons.set_index("index").loc[self.table["index"]]
-        explained.table["cause"] = reasons["cause"].to_numpy()
-        explained.table["evidence"] = reasons["evidence"].to_numpy()
+        lines = pd.Index(self.scored.misread_positions).get_indexer(pd.Index(self._positions))
+        for column, values in explained._explanation.reasons.drop(columns="index").items():
+            explained.table[column] = values.to_numpy()[lines]
         return explained
 
     def with_cause(self, cause: str) -> "Misreads":
@@ -88,12 +88,15 @@ class Misreads:
         return found[found["index"].isin(self.table["index"])].reset_index(drop=True)
 
     def explanation(self, *others: StoredRun) -> Explanation:
-        """Causes and neighbours of at least these images, computed once unless there are other runs. As `explain`."""
+        """Causes and neighbours of all misread images, computed once unless there are other runs. As `explain`."""
         if self._explanation is not None and not others:
             return self._explanation
-        if self._run is None:
-            raise DataError("These misreads come from no run, so there are no training images to find causes by.")
-        found = explain(self._run, self.scored, self._positions, others)
+        if self._run is not None:
+            found = explain(self.scored, self._run, others)
+        elif others:
+            raise DataError("These misreads come from no run, so no other run is known to have the same data.")
+        else:
+            found = explain_without_run(self.scored)
         self._explanation = self._explanation if others else found
         return found
 

@@ -23,7 +23,7 @@ ERROR_LEVEL = 0.01  # of prediction sets
 class Predictions(Scored):
     """Labels and predicted probabilities of N images, by a run or by any other model; arguments as `Scored` has them.
 
-    run: the run that made the predictions, if any; only its misreads have causes.
+    run: the run that made the predictions, if any. Without one, causes are told by the probabilities alone.
     """
 
     run: StoredRun | None = None
@@ -94,6 +94,7 @@ class Predictions(Scored):
             images=images,
             notes=notes,
             confidence=confidence_content(self),
+            explanation=self.misreads.explanation() if self.misread.any() else None,
             facts=[
                 ("Images", f"{len(self):,} of {len(self.class_names):,} classes, split {self.split}"),
                 ("Predicted by", self.name or "another program; only labels and probabilities were given"),

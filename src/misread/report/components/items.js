@@ -34,6 +34,7 @@ export class Items {
       loss: columns.loss[place],
       hash: columns.hash?.[place],
       cause: this.cause(place),
+      causeProbability: columns.cause_probability?.[place],
       evidence: columns.evidence?.[place],
       ...this.#reading(columns, place),
       b: columns.b ? this.#reading(columns.b, place) : null,

@@ -57,7 +57,7 @@ export class View {
       this.#bars(item, item.label, "Most probable classes"),
       other ? make("h3", {}, `B, ${b}: ${name(other.prediction)}`) : null,
       other ? this.#bars(other, item.label, "Most probable classes by B") : null,
-      item.cause ? make("p", {}, make("span", { class: "chip" }, item.cause), ` ${item.evidence}`) : null,
+      item.cause ? this.#cause(item) : null,
     );
     const picture = items.picture(place, `the image: labelled ${name(item.label)}, read as ${name(item.prediction)}`);
     const changed = items.changed ? make("figcaption", {}, `The picture is ${items.changed}. The network read the image itself.`) : null;
@@ -82,6 +82,10 @@ export class View {
     byId("previous").disabled = at === 0;
     byId("next").disabled = at === places.length - 1;
     writeAddress({ image: String(item.index) });
+  }
+  #cause({ cause, causeProbability, evidence }) {
+    const sure = cause === "undetermined" ? "" : `at least ${Math.floor(100 * causeProbability)}% sure; `;
+    return make("p", {}, make("span", { class: "chip" }, cause), ` ${sure}${evidence}`);
   }
   #meta({ index, file, confidence, margin, loss, hash }) {
     const numbers = `confidence ${percent(confidence, 2)}, margin ${percent(margin, 2)}, loss ${loss.toPrecision(4)}`;
