@@ -63,7 +63,8 @@ class Items:
             items["hash"] = image_hashes(pixels[positions])
             data["pictures"]["items"] = encoded_pictures(lambda rows: np.asarray(pixels[rows]), positions, MISREAD)
         if self._explanation is not None:
-            data |= _explained(items, self._explanation, self._scored)
+            places = [self._places[p] for p in self._scored.misread_positions.tolist()]
+            data |= _explained(items, places, self._explanation, self._scored)
             rows = self._explanation.neighbours["training_index"].drop_duplicates().to_numpy(dtype=np.int64)
             if len(rows):
                 data["pictures"]["training"] = encoded_pictures(self._explanation.training_images_of, rows, TRAINING)
@@ -79,14 +80,19 @@ def _scores(few: Scored) -> dict[str, Any]:
     }
 
 
-def _explained(items: dict[str, Any], explanation: Explanation, scored: Scored) -> dict[str, Any]:
-    """Adds the columns of the explanation to `items`; returns `causes` and the columns of `training`."""
-    reasons = explanation.reasons.set_index("index").reindex(items["index"])
+def _explained(items: dict[str, Any], places: list[int], explanation: Explanation, scored: Scored) -> dict[str, Any]:
+    """Adds the columns of the explanation to `items`; returns `causes` and the columns of `training`.
+
+    places: of the explained images among the items.
+    """
+    reasons = explanation.reasons.set_index(pd.Index(places)).reindex(range(len(items["index"])))
     causes, names = pd.factorize(reasons["cause"])
     near = explanation.neighbours
     once = near.drop_duplicates("training_index")
-    lines = pd.Series(range(len(once)), index=once["training_index"])
-    nearest = lines.loc[near["training_index"]].groupby(near["index"].to_numpy()).agg(list)
+    lines = dict(zip(once["training_index"].tolist(), range(len(once)), strict=True))
+    nearest: dict[int, list[int]] = {}
+    for row, training_row in zip(near["index"].tolist(), near["training_index"].tolist(), strict=True):
+        nearest.setdefault(row, []).append(lines[training_row])
     items |= {
         "cause": causes.tolist(),
         "cause_probability": _short(reasons["cause_probability"].fillna(0).to_numpy()),
@@ -95,7 +101,7 @@ def _explained(items: dict[str, Any], explanation: Explanation, scored: Scored) 
     }
     classes = {name: k for k, name in enumerate(scored.class_names)}
     name = "file" if once["training_file"].any() else "index"
-    training = {"label": once["training_label"].map(classes).tolist(), name: once[f"training_{name}"].tolist()}
+    training = {"label": [classes[label] for label in once["training_label"]], name: once[f"training_{name}"].tolist()}
     return {"causes": list(names), "training": training}
 
 
