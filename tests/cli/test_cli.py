@@ -23,11 +23,18 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     root = tmp_path_factory.mktemp("shared")
     data = write_idx_folder(root / "blocks", blocks(320), blocks(80, seed=1))
     settings = ['layers=[{type="Flatten"}, {type="Dense", units="classes", activation="softmax"}]']
-    run = misread.train(data, epochs=2, settings=settings, out=root / "runs", progress=False)
+    run = misread.train(data, "tutorial-mlp", epochs=2, settings=settings, out=root / "runs", progress=False)
     return data, run.folder
 
 
-SMALL = ("--set", 'layers=[{type="Flatten"}, {type="Dense", units="classes"}]', "--epochs", 2)
+SMALL = (
+    "--set",
+    'layers=[{type="Flatten"}, {type="Dense", units="classes"}]',
+    "--epochs",
+    2,
+    "--recipe",
+    "tutorial-mlp",
+)
 
 
 def test_train_prints_summary_epochs_result_and_pictures(cli: Callable[..., Result], shared: tuple[Path, Path]) -> None:
@@ -161,7 +168,7 @@ def better(shared: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
     """A run on the same data that misreads less."""
     settings = ['layers=[{type="Flatten"}, {type="Dense", units="classes"}]']
     return misread.train(
-        shared[0], epochs=20, settings=settings, out=tmp_path_factory.mktemp("better"), progress=False
+        shared[0], "tutorial-mlp", epochs=20, settings=settings, out=tmp_path_factory.mktemp("better"), progress=False
     ).folder
 
 
@@ -287,7 +294,7 @@ def test_misreads_need_no_data_but_for_their_causes(
     cli: Callable[..., Result], shared: tuple[Path, Path], tmp_path: Path
 ) -> None:
     data = write_idx_folder(tmp_path / "gone", blocks(320), blocks(80, seed=1))
-    run = misread.train(data, epochs=1, settings=[SMALL[1]], out=tmp_path, progress=False).folder
+    run = misread.train(data, "tutorial-mlp", epochs=1, settings=[SMALL[1]], out=tmp_path, progress=False).folder
     (data / "train-images-idx3-ubyte").unlink()
     done = cli("misreads", run)
     assert done.code == 0
@@ -463,7 +470,17 @@ def test_a_diverged_training_is_a_failure_exit_1(cli: Callable[..., Result], sha
         'layers=[{type="Flatten"}, {type="Dense", units=9}, {type="Dense", units=9}, {type="Dense", units="classes"}]'
     )
     done = cli(
-        "train", shared[0], "--set", deep, "--set", "optimizer.name=sgd", "--set", "optimizer.learning_rate=1e6", "-q"
+        "train",
+        shared[0],
+        "-r",
+        "tutorial-mlp",
+        "--set",
+        deep,
+        "--set",
+        "optimizer.name=sgd",
+        "--set",
+        "optimizer.learning_rate=1e6",
+        "-q",
     )
     assert done.code == 1
     assert "no longer finite" in done.err
@@ -496,6 +513,8 @@ def test_ctrl_c_on_the_command_line_leaves_a_run_and_exit_1(shared: tuple[Path, 
         "misread",
         "train",
         str(shared[0]),
+        "--recipe",
+        "tutorial-mlp",
         "--epochs",
         "100000",
         "--out",

@@ -127,7 +127,7 @@ def test_training_on_fixed_labels_scores_both_and_keeps_the_patch(cli: Cli, flaw
     test_image = image_hashes(misread.load(flawed).test.images)[5]
     fixes = [f for row in PLANTED for f in ("--fix", f"{hashes[row][:16]}={truth(row)}")]
     assert cli("labels", "apply", "p.jsonl", flawed, *fixes, "--fix", f"{test_image}=1").code == 0
-    done = cli("train", flawed, "--set", LAYERS, "--epochs", 2, "--labels", "p.jsonl")
+    done = cli("train", flawed, "-r", "tutorial-mlp", "--set", LAYERS, "--epochs", 2, "--labels", "p.jsonl")
     assert done.code == 0, done.err
     folder = Path(done.out.split("Run: ")[1].splitlines()[0])
     record = json.loads((folder / "run.json").read_text())
@@ -220,7 +220,10 @@ def test_an_incomplete_line_is_reported_wherever_the_patch_is_used(cli: Cli, fla
         file.write('{"image": "12')
     note = "Note: line 2 of p is incomplete and ignored"
     assert note in cli("labels", "show", "p").out
-    assert note in cli("train", flawed, "--set", LAYERS, "--epochs", 1, "--labels", "p", "--json").err
+    assert (
+        note
+        in cli("train", flawed, "-r", "tutorial-mlp", "--set", LAYERS, "--epochs", 1, "--labels", "p", "--json").err
+    )
     assert note in cli("labels", "merge", "p", "p", "--out", "q").err
     assert note in cli("labels", "apply", "p", flawed, "--fix", f"{hashes[50]}=2").out
     assert len(json.loads(cli("labels", "show", "p", "--json").out)) == 2

@@ -23,7 +23,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> misread.Run:
     root = tmp_path_factory.mktemp("shared")
     data = write_idx_folder(root / "blocks", blocks(320), blocks(80, seed=1))
     settings = ['layers=[{type="Flatten"}, {type="Dense", units="classes", activation="softmax"}]']
-    return misread.train(data, epochs=2, settings=settings, out=root / "runs", progress=False)
+    return misread.train(data, "tutorial-mlp", epochs=2, settings=settings, out=root / "runs", progress=False)
 
 
 NAMES = [

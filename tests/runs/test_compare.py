@@ -14,7 +14,7 @@ SMALL = ('layers=[{type="Flatten"}, {type="Dense", units="classes"}]',)
 
 
 def trained(data: object, seed: int = 0, *settings: str) -> Run:
-    return misread.train(data, seed=seed, epochs=1, settings=(*SMALL, *settings), progress=False)
+    return misread.train(data, "tutorial-mlp", seed=seed, epochs=1, settings=(*SMALL, *settings), progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
     data = ImageSet.from_arrays(*blocks(320), test=blocks(80, seed=1), name="blocks")
     out = tmp_path_factory.mktemp("runs")
     return tuple(
-        misread.train(data, seed=seed, epochs=1, settings=(*SMALL, f"validation.name={name}"), out=out, progress=False)
+        misread.train(
+            data,
+            "tutorial-mlp",
+            seed=seed,
+            epochs=1,
+            settings=(*SMALL, f"validation.name={name}"),
+            out=out,
+            progress=False,
+        )
         for seed, name in enumerate(("show-test", "carve"))
     )  # type: ignore[return-value]
 

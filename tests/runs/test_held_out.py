@@ -35,7 +35,7 @@ def test_held_out_noise_is_predicted_at_chance_level() -> None:
     images, labels = rng.integers(0, 256, (100, 8, 8), dtype=np.uint8), rng.integers(0, 4, 100)
     data = ImageSet.from_arrays(np.tile(images, (2, 1, 1)), np.tile(labels, 2), test=(images[:8], labels[:8]))
     memorise = ["epochs=60", "optimizer.name=adam", "optimizer.learning_rate=0.01", "batch_size=32", LAYERS]
-    run = train(data, settings=memorise, progress=False)
+    run = train(data, "tutorial-mlp", settings=memorise, progress=False)
     assert run.evaluate(split="train")["accuracy"] > 0.95  # those it trained on it knows by heart
     assert run.metrics["test"]["accuracy"] == 1.0  # and their copies too
     held = cross_val_predict(data, "tutorial-mlp", settings=memorise, progress=False, split="train", seeds=1)
@@ -55,7 +55,7 @@ def test_probabilities_equal_those_of_trainings_without_the_flagged_images(
 
     def probs_of(held: np.ndarray, kept: np.ndarray) -> np.ndarray:
         part = ImageSet.from_arrays(images[kept], labels[kept], test=(images[held], labels[held]))
-        return train(part, settings=[*FEW, *more], seed=4, progress=False).predictions().probs
+        return train(part, "tutorial-mlp", settings=[*FEW, *more], seed=4, progress=False).predictions().probs
 
     where = [np.flatnonzero(result.members[0].folds_of == fold) for fold in range(3)]
     assert [len(w) for w in where] == [80, 80, 80]
@@ -79,7 +79,7 @@ def test_probabilities_equal_those_of_trainings_without_the_flagged_images(
 
 def test_the_test_split_is_predicted_as_by_a_run(block_set: ImageSet) -> None:
     result = held_out(block_set, split="test")
-    run = train(block_set, settings=[*FEW, "validation.name=show-test"], progress=False)
+    run = train(block_set, "tutorial-mlp", settings=[*FEW, "validation.name=show-test"], progress=False)
     np.testing.assert_allclose(result.predictions.probs, run.predictions().probs, atol=1e-6)
     assert result.metrics == pytest.approx(run.metrics["test"])
 

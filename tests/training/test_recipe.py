@@ -2,9 +2,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 
 from misread.errors import RecipeError
 from misread.models.layer_specs import Residual
+from misread.training.batches import scaled_size
+from misread.training.networks import recipe_network
 from misread.training.recipe import SGD, Adam, Recipe, load_recipe, parse_recipe, recipe_names
 
 
@@ -165,3 +168,18 @@ def test_a_setting_reaches_a_layer_inside_a_residual_layer() -> None:
     assert isinstance(recipe.layers[5], Residual)
     assert recipe.layers[5].layers[0].filters == 7  # type: ignore[union-attr]
     assert parse_recipe(tomllib.loads(recipe.to_toml()), "again") == recipe
+
+
+@pytest.mark.parametrize("name", ["photo-fast", "photo", "photo-accurate"])
+@pytest.mark.parametrize("shape", [(20, 20, 1), (28, 28, 1), (32, 32, 3), (96, 64, 3)])
+def test_the_recipes_for_photographs_fit_images_of_any_size(name: str, shape: tuple[int, int, int]) -> None:
+    recipe = load_recipe(name)
+    network = recipe_network(recipe, shape, 7)
+    for scale in recipe.image_scales:
+        height, width = scaled_size(shape, scale)
+        assert network(torch.rand(2, shape[2], height, width)).shape == (2, 7)
+
+
+def test_image_scales_are_refused_where_weights_depend_on_the_size() -> None:
+    with pytest.raises(RecipeError, match=r"image_scales: the weights of this network depend on the size"):
+        recipe_network(load_recipe("fast", {"image_scales": [0.5, 1.0]}), (28, 28, 1), 10)
