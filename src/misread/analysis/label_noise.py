@@ -29,7 +29,7 @@ from misread.analysis.label_issues import (
     margins,
 )
 
-TOGETHER = 0.08  # networks disagree less often than they err, by about this share, because they err together
+TOGETHER = 0.1  # networks disagree less often than they err, by about this share, because they err together
 PLAUSIBLE = 0.3  # a network predicts up to about this share of the wrong labels that people give, which are plausible
 HIDDEN = (
     2  # networks that have learned a systematic error disagree about it, which hides up to half of the wrong labels
