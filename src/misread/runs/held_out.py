@@ -78,8 +78,8 @@ class HeldOut:
         return estimate_noise(self.predictions.labels, [member.probs for member in self.members])
 
     def label_issues(self, method: str = METHODS[0]) -> LabelIssues:
-        """The images as a DataFrame, the most doubtful label first. No more are flagged than are estimated wrong."""
-        return label_issue_table(self.predictions, method, self.splits, self.noise.count if self.noise else None)
+        """The images as a DataFrame, the most doubtful label first. Flagged are as many as `noise` says."""
+        return label_issue_table(self.predictions, method, self.splits, self.noise.flagged if self.noise else None)
 
 
 def cross_val_predict(
