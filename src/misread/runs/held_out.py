@@ -126,7 +126,7 @@ def cross_val_predict(
     members = [task.member(first, 1, seeds)]
     count = seeds or _seeds_in_time(members[0].record)
     for number in range(2, count + 1):
-        members.append(task.member(first.model_copy(update={"seed": first.seed + number - 1}), number, count))
+        members.append(task.member(first.model_copy(update={"seed": (first.seed + number - 1) % 2**63}), number, count))
     predictions = task.predictions(geometric_mean([member.probs for member in members]), first.name)
     return HeldOut(images, tuple(members), predictions, task.splits[task.in_fold], first, reason)
 
