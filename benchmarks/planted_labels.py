@@ -158,7 +158,7 @@ def plant_and_find(data: ImageSet, args: argparse.Namespace) -> list[dict[str, A
             trial = {"kind": kind, "rate": rate, "seed": seed, "filtered": filtered, "planted": count}
             trial |= {"accuracy": held_out.metrics["accuracy"], "seconds": held_out.fit_seconds}
             trial["estimated"] = {"misread": noise.to_dict()} if noise else {}
-            at_most = noise.count if noise else None
+            at_most = noise.flagged if noise else None
             trials.append({**trial, "found": found_by_misread(labels, probs, planted[-1], at_most)})
             report(trials[-1])
         if not args.peer_python.is_file():

@@ -31,18 +31,18 @@ from misread.analysis.label_issues import (
 
 TOGETHER = 0.1  # networks disagree less often than they err, by about this share, because they err together
 PLAUSIBLE = 0.3  # a network predicts up to about this share of the wrong labels that people give, which are plausible
-HIDDEN = (
-    2  # networks that have learned a systematic error disagree about it, which hides up to half of the wrong labels
-)
+WORTH = 0.5  # more labels than are estimated wrong are flagged only if at least this share of them is wrong
+HIDDEN = 2  # networks disagree about a systematic error that they learned, which hides up to half of the wrong labels
 
 
 @dataclass(frozen=True)
 class LabelNoise:
     """The estimated number of wrong labels among n, and its 95% interval; and what is flagged.
 
-    agreement: the mean share of pairs of members that predict the same class. accuracy: the members' mean accuracy
-    by the labels as they are. flagged: how many labels are flagged, at most `count`. precision: the share of them
-    that is estimated to be wrong; NaN if none are flagged.
+    agreement: the mean share of pairs of members that predict the same class. accuracy: the members' mean accuracy by
+    the labels as they are. flagged: how many labels are flagged: at most `high`, and at most `count` if fewer than half
+    of them would be wrong. precision: the share of them that is estimated to be wrong; NaN if none are flagged. Where
+    weak networks make the same errors, it is too high. precision_low: the same if only `low` labels are wrong.
     """
 
     n: int
@@ -55,14 +55,21 @@ class LabelNoise:
     flagged: int
     precision: float
 
+    @property
+    def precision_low(self) -> float:
+        return self.precision * self.low / max(self.count, 1)
+
     def to_dict(self) -> dict[str, Any]:
-        return {key: None if value != value else value for key, value in vars(self).items()}
+        values = {**vars(self), "precision_low": self.precision_low}
+        return {key: None if value != value else value for key, value in values.items()}
 
     def __str__(self) -> str:
         text = f"About {self.count:,} of {self.n:,} labels are wrong ({self.low:,} to {self.high:,}); "
         if not self.flagged:
             return text + "none are flagged"
-        return text + f"{self.flagged:,} are flagged, of which about {self.precision:.0%} are wrong"
+        return (
+            text + f"{self.flagged:,} are flagged, of which {self.precision_low:.0%} to {self.precision:.0%} are wrong"
+        )
 
 
 def estimate_noise(labels: np.ndarray, members: Sequence[np.ndarray]) -> LabelNoise:
@@ -83,12 +90,16 @@ def estimate_noise(labels: np.ndarray, members: Sequence[np.ndarray]) -> LabelNo
         for together in (2 * TOGETHER, TOGETHER, 0)
     )
     low, high = low - error, high / (1 - PLAUSIBLE) + error
-    count = round(share * n)
-    flagged = flagged_issues(labels, geometric_mean(members), count)
+    count, most = round(share * n), min(round(high * n), n)
+    probs = geometric_mean(members)
+    for at_most in (most, count):
+        flagged = flagged_issues(labels, probs, at_most)
+        precision = flagged_precision(labels, members, flagged, share)
+        if precision >= WORTH:
+            break
     return LabelNoise(
-        n, count, max(round(low * n), 0), min(round(high * n), n), len(members), agreement, accuracy,
-        int(flagged.sum()), flagged_precision(labels, members, flagged, share),
-    )  # fmt: skip
+        n, count, max(round(low * n), 0), most, len(members), agreement, accuracy, int(flagged.sum()), precision
+    )
 
 
 def looks_wrong(labels: np.ndarray, probs: np.ndarray, unlabelled: Sequence[np.ndarray]) -> np.ndarray:

@@ -78,8 +78,8 @@ class HeldOut:
         return estimate_noise(self.predictions.labels, [member.probs for member in self.members])
 
     def label_issues(self, method: str = METHODS[0]) -> LabelIssues:
-        """The images as a DataFrame, the most doubtful label first. No more are flagged than are estimated wrong."""
-        return label_issue_table(self.predictions, method, self.splits, self.noise.count if self.noise else None)
+        """The images as a DataFrame, the most doubtful label first. Flagged are as many as `noise` says."""
+        return label_issue_table(self.predictions, method, self.splits, self.noise.flagged if self.noise else None)
 
 
 def cross_val_predict(
@@ -126,7 +126,7 @@ def cross_val_predict(
     members = [task.member(first, 1, seeds)]
     count = seeds or _seeds_in_time(members[0].record)
     for number in range(2, count + 1):
-        members.append(task.member(first.model_copy(update={"seed": first.seed + number - 1}), number, count))
+        members.append(task.member(first.model_copy(update={"seed": (first.seed + number - 1) % 2**63}), number, count))
     predictions = task.predictions(geometric_mean([member.probs for member in members]), first.name)
     return HeldOut(images, tuple(members), predictions, task.splits[task.in_fold], first, reason)
 
