@@ -297,7 +297,7 @@ struct Dense {
             for (; k + 4 <= these.to; k += 4) backward_inputs<NV, 4>(thread, n, block, part, k, first, need_gx, adam);
             for (; k < these.to; k++) backward_inputs<NV, 1>(thread, n, block, part, k, first, need_gx, adam);
         }
-        // The biases belong to the thread with the first inputs. With fewer parts than threads, empty ranges start at 0.
+        // Biases belong to the thread with the first inputs. With fewer parts than threads, empty ranges start at 0.
         if (mine.from == 0 && mine.to > 0 && !norm.on)
             for (int64_t j = 0; j < NV; j++) {
                 V sum = {};
