@@ -292,11 +292,12 @@ struct Dense {
         for (int64_t part = mine.from; part < mine.to; part++) {
             Range these = inputs_of(part, inputs);
             int64_t k = these.from;
-            for (; k + 12 <= these.to; k += 12) backward_inputs<NV, 12>(thread, n, block, part, k, first, need_gx, adam);
+            for (; k + INPUT_GROUP <= these.to; k += INPUT_GROUP)
+                backward_inputs<NV, INPUT_GROUP>(thread, n, block, part, k, first, need_gx, adam);
             for (; k + 4 <= these.to; k += 4) backward_inputs<NV, 4>(thread, n, block, part, k, first, need_gx, adam);
             for (; k < these.to; k++) backward_inputs<NV, 1>(thread, n, block, part, k, first, need_gx, adam);
         }
-        // The biases belong to the thread with the first inputs. With fewer parts than threads, empty ranges start at 0 too.
+        // Biases belong to the thread with the first inputs. With fewer parts than threads, empty ranges start at 0.
         if (mine.from == 0 && mine.to > 0 && !norm.on)
             for (int64_t j = 0; j < NV; j++) {
                 V sum = {};

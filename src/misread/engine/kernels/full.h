@@ -21,8 +21,8 @@ INLINE void add_products(V (&sums)[N][NV], const T *const (&x)[N], int64_t step,
     }
 }
 
-// Rows 2i and 2i + 1 of n rows, `stride` apart, as row i of `pairs`, for `width` columns, whole vectors. An odd last row
-// is paired with zeros.
+// Rows 2i and 2i + 1 of n rows as row i of `pairs`, for `width` columns, whole vectors. Rows are `stride` apart. An odd
+// last row is paired with zeros.
 INLINE void join_rows(const float *rows, int64_t n, int64_t stride, int64_t width, Pair *pairs) {
     for (int64_t i = 0; i < n; i += 2)
         for (int64_t j = 0; j < width; j += VL) {

@@ -39,8 +39,8 @@ struct Rows {
         return start[1] - start[0];
     }
 
-    // From how many on the forward pass takes all inputs of a block: the block is full. An image's own counts decide, so
-    // its logits do not depend on the images beside it.
+    // With at least this many the forward pass takes all inputs of a block: it is full. An image's own counts decide,
+    // so its logits do not depend on the images beside it. docs/kernels.md says where the limits come from.
     int64_t full_from(int64_t block) const {
         Range these = inputs_of(block, inputs);
         return (these.to - these.from) * (mixed ? 24 : 38) / 64;
