@@ -41,7 +41,7 @@ def truth(row: int) -> str:
 def found(cli: Cli, *arguments: object) -> list[dict[str, Any]]:
     done = cli("labels", *arguments, "--json", "--quiet")
     assert done.code == 0, done.err
-    return json.loads(done.out)
+    return json.loads(done.out)["labels"]
 
 
 def test_planted_wrong_labels_are_found_suggested_and_drawn(cli: Cli, flawed: Path) -> None:
@@ -86,7 +86,10 @@ def test_one_seed_gives_no_estimate_and_the_chosen_recipe_is_explained(cli: Cli,
     assert again.err.startswith("seed 2/2, training 1/1")
     assert "of 80 labels are wrong (" in again.err
     assert f"in held-out/signs-test-{recipe}-seed0 and of 1 more seed; " in again.err
-    assert len(json.loads(again.out)) == 20
+    printed = json.loads(again.out)
+    assert len(printed["labels"]) == 20
+    assert printed["estimate"]["n"] == 80
+    assert printed["estimate"]["low"] <= printed["estimate"]["count"] <= printed["estimate"]["high"]
 
 
 def test_fixing_doubtful_labels_improves_the_score(cli: Cli, flawed: Path) -> None:

@@ -22,6 +22,7 @@ from misread.errors import DataError, RunError
 
 if TYPE_CHECKING:
     from misread.analysis.label_issues import LabelIssues
+    from misread.analysis.label_noise import LabelNoise
     from misread.data.image_set import ImageSet
     from misread.data.label_patch import Fix, LabelPatch
     from misread.runs.held_out import HeldOut
@@ -106,7 +107,7 @@ def find(
         arguments = {"recipe": recipe, "set": set, "folds": folds, "seeds": seeds, "filter": filter, "seed": seed,
                      "labels": labels}  # fmt: skip
         _refuse_for_a_run(data, [f"--{name}" for name, value in arguments.items() if value is not None])
-        found, source = _of_run(data, split, method, device)
+        (found, source), noise = _of_run(data, split, method, device), None
     else:
         from misread.runs.held_out import cross_val_predict
         from misread.runs.progress import FoldProgress
@@ -119,8 +120,8 @@ def find(
             filter_labels=filter is not False, seed=seed, settings=set or [], out=out, device=device, threads=threads,
             progress=FoldProgress(console(json)) if not quiet else False,
         )  # fmt: skip
-        found, source = held_out.label_issues(method), _of_seeds(held_out)
-    _show_issues(found, top, grid, csv, png, json, source)
+        found, source, noise = held_out.label_issues(method), _of_seeds(held_out), held_out.noise
+    _show_issues(found, noise, top, grid, csv, png, json, source)
 
 
 def _is_run(data: str) -> bool:
@@ -162,8 +163,8 @@ def _of_run(run: str, split: str | None, method: str, device: str) -> tuple["Lab
 
 
 def _show_issues(
-    found: "LabelIssues", top: int, grid: int, csv: Path | None, png: Path | None, json: bool,
-    source: list[str],
+    found: "LabelIssues", noise: "LabelNoise | None", top: int, grid: int, csv: Path | None, png: Path | None,
+    json: bool, source: list[str],
 ) -> None:  # fmt: skip
     lines = [f"The {min(top, len(found)):,} most doubtful of {len(found):,} labels ({found.title})", *source]
     shown = found.head(top)
@@ -176,7 +177,7 @@ def _show_issues(
         write_file(png, found.gallery(grid).save)
         lines.append(f"Picture: {png}")
     if json:
-        print_json(shown.to_dict("records"))
+        print_json({"estimate": noise and noise.to_dict(), "labels": shown.to_dict("records")})
         warn(*lines)
         return
     columns = {
