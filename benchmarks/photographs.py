@@ -183,19 +183,14 @@ def draw(all_results: list[dict[str, Any]]) -> Picture:
             axes.annotate(recipe, (seconds, mean), (0, 8), textcoords="offset points", ha="right", color=BLACK)
     plain_axes(axes)
     axes.set_xscale("log")
-    axes.set_xlabel("seconds of training, two cores" if _cores(all_results) == 2 else "seconds of training")
+    threads = {results["machine"]["threads"] for results in all_results}
+    axes.set_xlabel(f"seconds of training, {' or '.join(map(str, sorted(threads)))} threads")
     axes.set_ylabel("accuracy on carved images")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.yaxis.set_major_formatter(percent)
     axes.margins(x=0.15, y=0.12)
     axes.legend(frameon=False, loc="lower right")
     return picture
-
-
-def _cores(all_results: list[dict[str, Any]]) -> int | None:
-    """The number of threads, if all results have the same."""
-    threads = {results["machine"]["threads"] for results in all_results}
-    return threads.pop() if len(threads) == 1 else None
 
 
 if __name__ == "__main__":
