@@ -170,7 +170,7 @@ def draw(all_results: list[dict[str, Any]]) -> Picture:
     picture = Picture(7, 4.2, layout="constrained")
     axes = picture.subplots()
     rows = [row for results in all_results for row in results["rows"] if "failed" not in row]
-    lines = [line for results in all_results for line in results["summary"]]
+    lines = summary(rows)
     for who in dict.fromkeys(row["who"] for row in rows):
         colour = COLOURS.get(who, GREY)
         dots = [(r["fit_seconds"], r["accuracy"]) for r in rows if r["who"] == who]
@@ -180,7 +180,7 @@ def draw(all_results: list[dict[str, Any]]) -> Picture:
         )
         axes.plot([m[0] for m in means], [m[1] for m in means], marker="o", color=colour, label=who)
         for seconds, mean, recipe in means if who == "misread" else ():
-            axes.annotate(recipe, (seconds, mean), (0, 8), textcoords="offset points", ha="right", color=BLACK)
+            axes.annotate(recipe, (seconds, mean), (0, 8), textcoords="offset points", ha="center", color=BLACK)
     plain_axes(axes)
     axes.set_xscale("log")
     threads = {results["machine"]["threads"] for results in all_results}
@@ -188,7 +188,7 @@ def draw(all_results: list[dict[str, Any]]) -> Picture:
     axes.set_ylabel("accuracy on carved images")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.yaxis.set_major_formatter(percent)
-    axes.margins(x=0.15, y=0.12)
+    axes.margins(x=0.2, y=0.12)
     axes.legend(frameon=False, loc="lower right")
     return picture
 
