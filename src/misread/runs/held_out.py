@@ -28,7 +28,7 @@ from misread.training.recipe import Recipe, Settings, load_recipe, parse_setting
 
 HELD_OUT = ("train", "test", "all")
 AUTO = "auto"
-FEWEST_SEEDS, MOST_SEEDS, SECONDS = 2, 10, 60  # by default: as many as train in about this time, within these bounds
+FEWEST_SEEDS, MOST_SEEDS, SECONDS = 2, 8, 60  # by default: as many as train in about this time, within these bounds
 
 
 @dataclass(frozen=True)
