@@ -233,7 +233,7 @@ struct Dense {
                     continue;
                 }
                 const float *value = rows.value + b * inputs;
-                V sums[NB][NV];
+                alignas(4 * VL) V sums[NB][NV];
                 UNROLL(i, NB) place.load_to(sums[i], i, b);
                 for (int64_t k = starts[0]; k < starts[1]; k++) {
                     const float *row = w + (int64_t)at[k] * W;
@@ -258,7 +258,7 @@ struct Dense {
         const int W = NV * VL;
         Range these = inputs_of(part, inputs);
         for (int64_t i = 0; i < NB; i++) {
-            V sums[N][NV];
+            alignas(4 * VL) V sums[N][NV];
             UNROLL(r, N) place.load_to(sums[r], i, images[r]);
             if (HAS_BF16 && mixed) {
                 const Pair *row[N];
@@ -330,7 +330,7 @@ struct Dense {
     INLINE_METHOD void move_full(int thread, int64_t n, int64_t block, int64_t k, const Adam &adam) const {
         const int W = NV * VL;
         const int64_t from = (block * inputs + k) * W;
-        V sums[N][NV];
+        alignas(4 * VL) V sums[N][NV];  // Clang takes an array behind a reference to be aligned as whole vectors
         UNROLL(i, N)
             UNROLL(j, NV) sums[i][j] = V{};
         auto add = [&](const auto *columns, const auto *g, int64_t images) {
