@@ -198,6 +198,17 @@ def test_early_stopping_keeps_the_best_epochs_weights() -> None:
     assert state.final_weights()[0]["w"].item() == 5
 
 
+def test_the_first_of_equally_good_epochs_is_the_best() -> None:
+    state = TrainState(0)
+    callback = StopEarly(EarlyStopping(monitor="val_accuracy", patience=5))
+    for epoch, accuracy in enumerate([0.5, 0.75, 0.75], start=1):
+        row = {"epoch": epoch, "loss": 0, "accuracy": 0, "val_loss": 1, "val_accuracy": accuracy, "seconds": 1}
+        backend = SimpleNamespace(weights=dict)
+        callback.on_epoch_end(EpochEnded(state, backend, row, 9))  # type: ignore[arg-type]
+    assert state.best is not None
+    assert state.best.epoch == 2
+
+
 # losses
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from misread.errors import RecipeError
-from misread.models.layer_specs import Residual
+from misread.models.layer_specs import Dense, Residual
 from misread.training.batches import scaled_size
 from misread.training.networks import recipe_network
 from misread.training.recipe import SGD, Adam, Recipe, load_recipe, parse_recipe, recipe_names
@@ -81,11 +81,18 @@ def test_another_layer_type_resets_its_table() -> None:
     assert recipe.layers[1].type == "AveragePooling2D"
 
 
+def test_a_setting_can_replace_a_whole_layer() -> None:
+    recipe = load_recipe("tutorial-mlp", {"layers.1": {"type": "Dense", "units": 7}})
+    assert recipe.layers[1] == Dense(units=7)
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
         ("epochs", "not of the form key=value"),
         ("layers.9.units=3", r"there is no layer 9; layers are numbered 0\.\.2"),
+        ("layers.3.units=3", r"there is no layer 3; layers are numbered 0\.\.2"),
+        ("layers.3=Flatten", r"there is no layer 3; layers are numbered 0\.\.2"),
         ("epochs.x=3", "'epochs' is a single value"),
         ("optimiser.learning_rate=1", "optimiser: there is no such setting. Did you mean 'optimizer'"),
         ("epochs=many", "epochs: 'many'"),
