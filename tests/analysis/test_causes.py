@@ -15,10 +15,11 @@ from misread.analysis.causes import (
     find_cause,
     name_causes,
 )
-from misread.analysis.evidence import Evidence, Nearest, pooled
+from misread.analysis.evidence import Evidence, Nearest
 from misread.analysis.image_kinds import ImageKinds
 from misread.analysis.mistakes import MistakeModel
 from misread.analysis.neighbours import Neighbours
+from misread.analysis.probabilities import geometric_mean
 from misread.errors import DataError
 
 TRAINING_LABELS = np.arange(100) // 25  # 25 training images of each of four classes a, b, c, d
@@ -141,7 +142,7 @@ def test_without_training_images_only_probabilities_count() -> None:
 
 
 def test_pooled_probabilities_are_geometric_means() -> None:
-    assert pooled([np.array([[0.5, 0.5]]), np.array([[0.2, 0.8]])])[0] == pytest.approx([1 / 3, 2 / 3])
+    assert geometric_mean([np.array([[0.5, 0.5]]), np.array([[0.2, 0.8]])])[0] == pytest.approx([1 / 3, 2 / 3])
 
 
 def test_no_images_have_no_causes() -> None:

@@ -13,12 +13,12 @@ from misread.analysis.label_issues import (
     confident_classes,
     confident_joint,
     flagged_issues,
-    geometric_mean,
     label_issues,
     margins,
     self_confidence,
     suggested_labels,
 )
+from misread.analysis.probabilities import geometric_mean
 from misread.errors import DataError
 
 # Two classes of three images, worked out by hand. Thresholds: class 0 (0.9 + 0.8 + 0.1) / 3 = 0.6,

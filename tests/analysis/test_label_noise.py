@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from misread.analysis.label_issues import flagged_issues, geometric_mean
+from misread.analysis.label_issues import flagged_issues
 from misread.analysis.label_noise import estimate_noise, flagged_precision, looks_wrong, pair_agreement, wrong_share
+from misread.analysis.probabilities import geometric_mean
 
 N, K = 20_000, 10
 

@@ -5,7 +5,8 @@ import pytest
 
 import misread
 from misread.data.image_set import ImageSet, build_image_set
-from misread.training.auto_recipe import choose_recipe, pick_recipe
+from misread.errors import RecipeError
+from misread.training.auto_recipe import better_recipe, choose_recipe, named_recipe, pick_recipe
 from samples import blocks
 
 
@@ -40,6 +41,23 @@ def test_named_data_keeps_the_lessons_recipe_unless_asked() -> None:
     assert pick_recipe(None, digits) == ("tutorial-mlp", "")
     assert pick_recipe("auto", digits)[0] == "fast"
     assert pick_recipe("accurate", photographs(10)) == ("accurate", "")
+
+
+def test_a_named_recipe_is_checked_before_the_data_and_a_backbone_has_its_own_default() -> None:
+    assert named_recipe(None, {}) is None
+    assert named_recipe("auto", {}) == "auto"
+    assert named_recipe(None, {"backbone.name": "features.pt2"}) == "head"
+    assert named_recipe(None, {"backbone.name": "features.pt2", "backbone.fine_tune": True}) == "fine-tune"
+    assert named_recipe("fast", {"backbone.name": "features.pt2", "backbone.fine_tune": True}) == "fast"
+    with pytest.raises(RecipeError, match="Did you mean 'fast'"):
+        named_recipe("fats", {})
+
+
+def test_the_better_recipe_is_the_next_more_accurate_for_such_images() -> None:
+    digits, pictures = misread.load("digits"), photographs(200, 3)
+    assert [better_recipe(r, digits) for r in ("tutorial-mlp", "fast", "accurate")] == ["accurate"] * 3
+    better = [better_recipe(r, pictures) for r in ("fast", "photo-fast", "photo", "photo-accurate")]
+    assert better == ["photo", "photo", "photo-accurate", "photo-accurate"]
 
 
 def test_the_run_records_the_choice_and_why(tmp_path: object) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from misread.analysis.neighbours import Neighbours
+from misread.analysis.probabilities import geometric_mean
 from misread.analysis.thumbnails import NEAR_DUPLICATE
 
 NEIGHBOURS = 5  # the nearest training images that count: so many by features, and so many by pixels
@@ -66,8 +67,8 @@ class Evidence:
 
     @property
     def opinion(self) -> np.ndarray:
-        """(Q, K), what all networks together take the images for; see `pooled`."""
-        return self.probs if self.others is None else pooled([self.probs, *self.others])
+        """(Q, K), what all networks together take the images for; their geometric mean."""
+        return self.probs if self.others is None else geometric_mean([self.probs, *self.others])
 
     @property
     def conflicting(self) -> np.ndarray:
@@ -75,10 +76,3 @@ class Evidence:
         if self.nearest is None:
             return np.zeros((len(self.labels), 1), dtype=bool)
         return (self.nearest.correlations >= NEAR_DUPLICATE) & (self.nearest.look_alike != self.labels[:, None])
-
-
-def pooled(probs: "list[np.ndarray]") -> np.ndarray:
-    """(N, K) the geometric mean of several arrays of probabilities (N, K), each row scaled to sum to 1."""
-    logs = np.mean([np.log(np.maximum(p, np.finfo(np.float32).tiny)) for p in probs], axis=0)
-    powers = np.exp(logs - logs.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)

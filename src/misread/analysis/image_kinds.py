@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from misread.analysis.evidence import Evidence
+from misread.analysis.probabilities import log_probs
 
 BLENDS, STRANGE = 300, 200  # planted images at most, so that the search for their neighbours stays short
 LEAST = 50  # ordinary images; with fewer no kind is told from another
-SMALLEST = 1e-37  # stands for a probability too small for float32
 
 
 def plant_blends(images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -87,7 +87,7 @@ def _features(images: Evidence, middle: np.ndarray, high: np.ndarray) -> np.ndar
     probs = np.take_along_axis(images.probs, order, axis=1).astype(np.float64)
 
     def log_sum(columns: slice) -> np.ndarray:
-        return np.log(np.maximum(probs[:, columns].sum(axis=1), SMALLEST))
+        return log_probs(probs[:, columns].sum(axis=1))
 
     certainty = np.clip(log_sum(slice(0, 1)) - log_sum(slice(1, None)), -3, 12) / 4
     contrast = np.clip(log_sum(slice(1, 2)) - log_sum(slice(2, None)), -3, 8) / 4
@@ -98,21 +98,11 @@ def _features(images: Evidence, middle: np.ndarray, high: np.ndarray) -> np.ndar
 
 
 def _logistic_regression(features: np.ndarray, kinds: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    """(kinds, features), the weights of a multinomial logistic regression with a ridge on all but the last feature."""
-    from scipy.optimize import minimize  # it takes a while to import
+    """(kinds, features), the weights of a multinomial logistic regression with a ridge on all but the last feature.
 
-    chosen = np.eye(kinds.max() + 1)[kinds]
-    shape = (chosen.shape[1], features.shape[1])
+    The last feature is 1.
+    """
+    from sklearn.linear_model import LogisticRegression  # it takes a while to import
 
-    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        weights = flat.reshape(shape)
-        scores = features @ weights.T
-        scores -= scores.max(axis=1, keepdims=True)
-        log_probs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
-        ridge = weights.copy()
-        ridge[:, -1] = 0
-        gradient = ((np.exp(log_probs) - chosen) * counted[:, None]).T @ features + ridge
-        return float((ridge**2).sum() / 2 - (counted[:, None] * chosen * log_probs).sum()), gradient.ravel()
-
-    found = minimize(loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 300})
-    return np.asarray(found.x).reshape(shape)
+    found = LogisticRegression(C=1.0, tol=1e-6, max_iter=1000).fit(features[:, :-1], kinds, sample_weight=counted)
+    return np.column_stack([found.coef_, found.intercept_])

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from misread.analysis.checks import checked_probs, class_indices
-from misread.analysis.scored import SMALLEST, Scored
+from misread.analysis.probabilities import geometric_mean
+from misread.analysis.scored import Scored
 from misread.data.image_hash import image_hashes
 from misread.errors import DataError
 from misread.figures.label_issues import label_issues_figure
@@ -61,27 +62,6 @@ def _checked(labels: np.ndarray, probs: np.ndarray | Sequence[np.ndarray]) -> tu
                 + (", the same for each array of probs." if len(checked) > 1 else ".")
             )
     return class_indices(labels, range(checked[0].shape[1])), geometric_mean(checked)
-
-
-def geometric_mean(members: Sequence[np.ndarray]) -> np.ndarray:
-    """(N, K) float64: the mean of the members' log probabilities, as probabilities whose rows sum to 1.
-
-    members: arrays (N, K). A single one is returned as it is. A probability of 0 counts as the smallest float32.
-    """
-    if len(members) == 1:
-        return members[0].astype(np.float64)
-    return from_log(sum(map(log_probs, members), np.zeros(members[0].shape)) / len(members))
-
-
-def log_probs(probs: np.ndarray) -> np.ndarray:
-    """(N, K) float64; finite also for a probability of 0."""
-    return np.log(np.maximum(probs, SMALLEST, dtype=np.float64))
-
-
-def from_log(logs: np.ndarray) -> np.ndarray:
-    """(N, K): probabilities in proportion to the exponentials of `logs`; rows sum to 1."""
-    probs = np.exp(logs - logs.max(axis=1, keepdims=True))
-    return probs / probs.sum(axis=1, keepdims=True)
 
 
 def self_confidence(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:

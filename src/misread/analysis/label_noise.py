@@ -23,11 +23,9 @@ from misread.analysis.label_issues import (
     class_thresholds,
     confident_classes,
     flagged_issues,
-    from_log,
-    geometric_mean,
-    log_probs,
     margins,
 )
+from misread.analysis.probabilities import from_log, geometric_mean, log_probs
 
 TOGETHER = 0.1  # networks disagree less often than they err, by about this share, because they err together
 PLAUSIBLE = 0.3  # a network predicts up to about this share of the wrong labels that people give, which are plausible

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-SMALLEST = 1e-37  # stands for a probability too small for float32
+from misread.analysis.probabilities import SMALLEST, log_probs
+
 TINY = 1e-300  # has a logarithm
 BINS = 256  # groups of images of equal certainty that are read right: their likelihood needs no more
 PROOF = 3.0  # there are wrong labels if the data are e to this power as likely with them as without: p < 0.01
@@ -163,7 +164,7 @@ def _certainty(probs: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 def _others(probs: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """(N, K) log probabilities, less their largest; -inf for the predicted class."""
-    logs = np.log(np.maximum(probs.astype(np.float64), SMALLEST))
+    logs = log_probs(probs)
     logs[np.arange(len(logs)), predicted] = -np.inf
     return logs - logs.max(axis=1, keepdims=True)
 

@@ -9,14 +9,13 @@ import numpy as np
 from misread.analysis.checks import checked_probs, class_indices
 from misread.analysis.class_means import accuracy_warnings, class_means
 from misread.analysis.intervals import wilson_interval
+from misread.analysis.probabilities import SMALLEST
 from misread.analysis.temperature import apply_temperature
 from misread.data.image_set import checked_images
 from misread.data.mapped_images import Images
 from misread.data.splits import carve
 from misread.errors import DataError
 from misread.names import nearest
-
-SMALLEST = float(np.finfo(np.float32).tiny)  # stands for a probability too small for float32, so that losses are finite
 
 
 class Scored:

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from misread.analysis.probabilities import from_log, log_probs
+
 # bounds of the search; at a bound the images are all read right, or the predictions are no better than chance
 LOWEST, HIGHEST = 0.05, 20.0
 
@@ -16,12 +18,12 @@ def fit_temperature(labels: np.ndarray, probs: np.ndarray) -> float:
     `LOWEST` if every image is read right, and at `HIGHEST` if the predictions are no better than chance.
     Source: Guo et al. 2017, arXiv 1706.04599, section 4.2.
     """
-    logits = _logits(probs)
+    logits = log_probs(probs)
     of_labels = logits[np.arange(len(labels)), labels].mean()
 
     def slope_and_curvature(inverse: float) -> tuple[float, float]:
         """Of the loss, at this 1 / temperature."""
-        scaled = _softmax(inverse * logits)
+        scaled = from_log(inverse * logits)
         means = np.einsum("nk,nk->n", scaled, logits)
         squares = np.einsum("nk,nk,nk->n", scaled, logits, logits)
         return float(means.mean() - of_labels), float((squares - means**2).mean())
@@ -47,15 +49,4 @@ def apply_temperature(probs: np.ndarray, temperature: float) -> np.ndarray:
 
     The logarithm of a probability is its logit up to a constant, and softmax cancels the constant.
     """
-    return _softmax(_logits(probs) / temperature).astype(np.float32)
-
-
-def _logits(probs: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(probs, np.finfo(np.float32).tiny).astype(np.float64))
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = logits - logits.max(axis=1, keepdims=True)
-    np.exp(powers, out=powers)
-    powers /= powers.sum(axis=1, keepdims=True)
-    return powers
+    return from_log(log_probs(probs) / temperature).astype(np.float32)

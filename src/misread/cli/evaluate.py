@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from misread.analysis.calibration import Calibration
     from misread.analysis.conformal import ConformalSets
     from misread.analysis.risk_coverage import RiskCoverage
+    from misread.data.image_set import ImageSet
     from misread.figures.style import Picture
     from misread.runs.predictions import Predictions
+    from misread.runs.run import Run
 
 PAIRS = 10  # of confused classes, beside the table of classes
 
@@ -71,15 +73,7 @@ def evaluate(
         )
         warn(*written)
         return
-    print_lines(f"{opened.record.recipe} on {used.name}, split {result['split']}")
-    recorded = opened.record.data
-    if not own:
-        print_lines(
-            f"Note: this is not the data of the run ({recorded.name}, fingerprint {recorded.fingerprint[:12]}) but "
-            f"other data (fingerprint {used.fingerprint[:12]})."
-        )
-    if split == "train" and own:
-        print_lines("Note: the run was trained on these images; the accuracy says nothing of new ones.")
+    print_lines(f"{opened.record.recipe} on {used.name}, split {result['split']}", *_notes(opened, used, split, own))
     _print_headline(result, predictions)
     if warnings := predictions.accuracy_warnings():
         print_lines("", *warnings)
@@ -91,6 +85,19 @@ def evaluate(
         _print_calibration(calibrated, predictions.risk_coverage(), sets)
     if written:
         print_lines("", *written)
+
+
+def _notes(run: "Run", used: "ImageSet", split: str, own: bool) -> list[str]:
+    """What to know about the images before reading the scores. own: they are the run's own data."""
+    recorded = run.record.data
+    if not own:
+        return [
+            f"Note: this is not the data of the run ({recorded.name}, fingerprint {recorded.fingerprint[:12]}) but "
+            f"other data (fingerprint {used.fingerprint[:12]})."
+        ]
+    if split == "train":
+        return ["Note: the run was trained on these images; the accuracy says nothing of new ones."]
+    return []
 
 
 def _print_headline(result: dict[str, Any], predictions: "Predictions") -> None:

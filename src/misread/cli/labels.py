@@ -116,7 +116,7 @@ def find(
         if labels:
             image_set = _fixed(image_set, labels)
         held_out = cross_val_predict(
-            image_set, recipe or "auto", split=split or "train", folds=folds or 5, seeds=seeds,
+            image_set, recipe, split=split or "train", folds=folds or 5, seeds=seeds,
             filter_labels=filter is not False, seed=seed, settings=set or [], out=out, device=device, threads=threads,
             progress=FoldProgress(console(json)) if not quiet else False,
         )  # fmt: skip

@@ -15,17 +15,7 @@ if TYPE_CHECKING:
     from misread.runs.misreads import Misreads
 
 NUMBERS = ("index", "confidence", "rank", "cause_probability")
-SHOWN = (
-    "index",
-    "file",
-    "label",
-    "prediction",
-    "confidence",
-    "rank",
-    "cause",
-    "cause_probability",
-    "evidence",
-)  # csv and json have all
+SHOWN = ("index", "file", "label", "prediction", "confidence", "rank", "cause", "cause_probability", "evidence")
 
 
 def misreads(
@@ -84,15 +74,20 @@ def misreads(
         print_json(_records(found))
         warn(*written)
         return
+    _print_misreads(found)
+    if "cause" in found.table and not cause:
+        print_lines(*(f"{n:>7,}  {name}" for name, n in found.table["cause"].value_counts().items()))
+        print_lines(*filter(None, [found.explanation().advice]))
+    print_lines(*written)
+
+
+def _print_misreads(found: "Misreads") -> None:
+    """The columns `SHOWN`; csv and json have all."""
     columns = [c for c in SHOWN if c in found.table and (c != "file" or found.table["file"].any())]
     lines = found.table[columns].astype({"confidence": float}).itertuples(index=False)
     rows = [[f"{v:.4f}" if isinstance(v, float) else v for v in line] for line in lines]
     print_table(columns, rows, right=[i for i, c in enumerate(columns) if c in NUMBERS])
     print_lines("", found.title)
-    if "cause" in found.table and not cause:
-        print_lines(*(f"{n:>7,}  {name}" for name, n in found.table["cause"].value_counts().items()))
-        print_lines(*filter(None, [found.explanation().advice]))
-    print_lines(*written)
 
 
 def _records(found: "Misreads") -> list[dict[Hashable, Any]]:

@@ -59,28 +59,35 @@ def report(
             raise RunError("Name a run; or give --labels, --probs and, for where to write, --out.")
         if compare or other:
             raise RunError("--compare and --other are about runs, and so need RUN.")
-        predictions = _read(given)
+        predictions: Predictions = _read(given)
         path = predictions.report(out)
     else:
         if any(given.values()):
             named = ", ".join(f"--{name.replace('_', '-')}" for name, file in given.items() if file)
             raise RunError(f"A run has its own predictions: give RUN, or {named} without it.")
-        from misread.runs.run import open_run
-
-        if not causes and other:
-            raise RunError("--no-causes leaves nothing for --other to work on; drop one of them.")
-        opened = open_run(find_run(run))
-        path = opened.report(
-            out,
-            compare=open_run(find_run(compare)) if compare else None,
-            others=[open_run(find_run(path)) for path in other or ()],
-            causes=causes,
-            progress=None if quiet else warn,
-        )
-        predictions = opened.predictions()
-        if out is None:
-            _save_figures(opened, quiet)
+        path, predictions = _of_run(run, out, compare, other or [], causes, quiet)
     _print_result(path, json, misread=int(predictions.misread.sum()), n=len(predictions))
+
+
+def _of_run(
+    run: Path, out: Path | None, compare: Path | None, others: list[Path], causes: bool, quiet: bool
+) -> tuple[Path, "Predictions"]:
+    """Write the report of a run and, if it goes into the run folder, the figures beside it."""
+    from misread.runs.run import open_run
+
+    if not causes and others:
+        raise RunError("--no-causes leaves nothing for --other to work on; drop one of them.")
+    opened = open_run(find_run(run))
+    path = opened.report(
+        out,
+        compare=open_run(find_run(compare)) if compare else None,
+        others=[open_run(find_run(path)) for path in others],
+        causes=causes,
+        progress=None if quiet else warn,
+    )
+    if out is None:
+        _save_figures(opened, quiet)
+    return path, opened.predictions()
 
 
 def _save_figures(run: "Run", quiet: bool) -> None:

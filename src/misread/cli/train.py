@@ -12,6 +12,7 @@ from misread.cli.runs import find_unfinished_run
 from misread.errors import DataError, RunError
 
 if TYPE_CHECKING:
+    from misread.runs.progress import Progress
     from misread.runs.run import Run
     from misread.runs.seeds import SeedRuns
 
@@ -84,15 +85,11 @@ def train(
 
     progress = pick_progress(quiet=quiet, console=console(json))
     if resume is not None:
-        from misread.runs.train import resume as resume_run
-
-        arguments = {"DATA": data, "--recipe": recipe, "--backbone": backbone,
-                 "--seed": seed, "--epochs": epochs, "--seconds": seconds,
-                 "--target": target, "--seeds": seeds, "--set": set, "--labels": labels, "--size": size}  # fmt: skip
-        _refuse_with_resume([name for name, value in arguments.items() if value is not None])
-        folder = find_unfinished_run(resume)
-        run = resume_run(folder, threads=threads, anyway=anyway, keep_checkpoints=keep_checkpoints, progress=progress)
-        _print_run(run, quiet, json)
+        begins = {"DATA": data, "--recipe": recipe, "--backbone": backbone, "--fine-tune": fine_tune or None,
+                  "--seed": seed, "--epochs": epochs, "--seconds": seconds, "--target": target, "--seeds": seeds,
+                  "--set": set, "--labels": labels, "--size": size}  # fmt: skip
+        _refuse_with_resume([name for name, value in begins.items() if value is not None])
+        _print_run(_resumed(resume, threads, anyway, keep_checkpoints, progress), quiet, json)
         return
     if data is None:
         raise DataError(
@@ -101,19 +98,16 @@ def train(
     from misread.data.load import load
     from misread.runs.seeds import train_seeds
     from misread.runs.train import train as train_run
-    from misread.training.auto_recipe import AUTO
-    from misread.training.recipe import backbone_recipe, backbone_settings, load_recipe, parse_settings
+    from misread.training.auto_recipe import named_recipe
+    from misread.training.recipe import backbone_settings, parse_settings
 
-    arguments = {"seed": seed, "epochs": epochs, "seconds": seconds, "target_accuracy": target}
-    settings = {**parse_settings(set or []), **{key: value for key, value in arguments.items() if value is not None}}
+    settings = parse_settings(set or [], seed=seed, epochs=epochs, seconds=seconds, target_accuracy=target)
     settings |= backbone_settings(backbone, fine_tune)
-    recipe = recipe or backbone_recipe(settings)
-    if recipe not in (None, AUTO):
-        load_recipe(recipe, settings)  # reports a bad recipe before the data is loaded
+    named: Any = named_recipe(recipe, settings)  # reports a bad recipe before the data is loaded
     images = load(data, size=options.parse_size(size), strict=strict, progress=None if quiet else warn)
     warn(*(f"Skipped: {line}" for line in images.skipped))
     common: dict[str, Any] = {
-        "recipe": recipe, "settings": settings, "label_patch": labels, "out": out, "device": device,
+        "recipe": named, "settings": settings, "label_patch": labels, "out": out, "device": device,
         "threads": threads, "progress": progress,
     }  # fmt: skip
     if seeds is not None:
@@ -129,6 +123,13 @@ def _refuse_with_resume(arguments: list[str]) -> None:
             f"A resumed training uses its original data, recipe and settings. Leave out {', '.join(arguments)}, or "
             "start a new training without --resume."
         )
+
+
+def _resumed(run: Path, threads: int | None, anyway: bool, keep_checkpoints: bool, progress: "Progress") -> "Run":
+    from misread.runs.train import resume
+
+    folder = find_unfinished_run(run)
+    return resume(folder, threads=threads, anyway=anyway, keep_checkpoints=keep_checkpoints, progress=progress)
 
 
 def _print_run(run: "Run", quiet: bool, json: bool) -> None:

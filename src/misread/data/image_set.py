@@ -200,12 +200,31 @@ def build_image_set(
             f"The splits have images of different shapes{where}: {listed}.\nResize them to one shape first."
         )
 
+    if class_names is None and one_hot_width:
+        class_names = tuple(map(str, range(one_hot_width)))
+    names, labels = _with_class_names(labels, class_names, where)
+    splits = {
+        split: Split(images[split], labels[split], np.arange(len(images[split])), (files or {}).get(split))
+        for split in SPLITS
+        if split in images
+    }
+    data = ImageSet(name, names, splits, location=location, one_hot=one_hot_width > 0, **rest)
+    return data if "test" in splits else _with_carved_test(data)
+
+
+def _with_class_names(
+    labels: dict[str, np.ndarray], class_names: Sequence[str] | None, where: str
+) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """The names of the classes, and the labels of each split (N,) int64 as indices into them.
+
+    Without `class_names`, the classes are the distinct labels of train. Raises DataError: see `build_image_set`.
+    """
     classes = _distinct(labels["train"])
-    if class_names is None and not one_hot_width:
+    if class_names is None:
         names = tuple(str(c) for c in classes)
         labels = {split: _reindexed(array, classes, split, where) for split, array in labels.items()}
     else:
-        names = tuple(map(str, range(one_hot_width) if class_names is None else class_names))
+        names = tuple(map(str, class_names))
         for split, array in labels.items():
             if len(array) and array.max() >= len(names):
                 bad = int(np.argmax(array >= len(names)))
@@ -220,13 +239,7 @@ def build_image_set(
         )
     if len(set(names)) < len(names):
         raise DataError(f"Class names are not distinct{where}: {', '.join(names)}. Give each class its own name.")
-    splits = {
-        split: Split(images[split], labels[split], np.arange(len(images[split])), (files or {}).get(split))
-        for split in SPLITS
-        if split in images
-    }
-    data = ImageSet(name, names, splits, location=location, one_hot=one_hot_width > 0, **rest)
-    return data if "test" in splits else _with_carved_test(data)
+    return names, labels
 
 
 def _with_carved_test(data: ImageSet) -> ImageSet:

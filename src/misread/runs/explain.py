@@ -6,17 +6,18 @@ import numpy as np
 import pandas as pd
 
 from misread.analysis.causes import RARE, Background, Cause, cause_probabilities, describe_evidence, name_causes
-from misread.analysis.evidence import NEIGHBOURS, Evidence, Nearest, pooled
+from misread.analysis.evidence import NEIGHBOURS, Evidence, Nearest
 from misread.analysis.explanation import Explanation, neighbour_table, no_neighbours
 from misread.analysis.image_kinds import measure_kinds, plant_blends, plant_strange
 from misread.analysis.mistakes import fit_mistakes
 from misread.analysis.neighbours import nearest
+from misread.analysis.probabilities import geometric_mean
 from misread.analysis.scored import Scored
 from misread.analysis.thumbnails import thumbnail_blocks, thumbnails
 from misread.data.image_set import Split
 from misread.errors import RunError
 from misread.runs.stored_run import StoredRun
-from misread.training.recipe import recipe_names
+from misread.training.auto_recipe import better_recipe
 
 HELD_OUT = 1500  # images that are compared with planted ones
 
@@ -32,7 +33,7 @@ def explain(scored: Scored, run: StoredRun, others: Sequence[StoredRun] = ()) ->
     for other in others:
         _check_independent(other, run, scored.split)
     theirs = [other.predictor.probs(scored.images) for other in others]
-    mistakes = fit_mistakes(scored.labels, pooled([scored.probs, *theirs]), scored.predicted)
+    mistakes = fit_mistakes(scored.labels, geometric_mean([scored.probs, *theirs]), scored.predicted)
     positions = scored.misread_positions
 
     train, held_out = run.split("train"), _sample(run.split("val"))
@@ -103,7 +104,7 @@ def _advice(run: StoredRun, reasons: pd.DataFrame, misread: Evidence) -> str:
     if 2 * own.sum() <= len(own):
         return ""
     record = run.record
-    better = "photo" if record.data.image_shape[2] > 1 and "photo" in recipe_names() else "accurate"
+    better = better_recipe(record.recipe, run.data)
     more = f" --epochs {2 * record.epochs_trained}" if record.recipe == better else ""
     advice = f"{own.sum():,} of {len(own):,} are the network's own mistakes. "
     if misread.others is not None:

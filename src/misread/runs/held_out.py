@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from misread.analysis.label_issues import METHODS, LabelIssues, geometric_mean, label_issue_table
+from misread.analysis.label_issues import METHODS, LabelIssues, label_issue_table
 from misread.analysis.label_noise import LabelNoise, estimate_noise, looks_wrong
+from misread.analysis.probabilities import geometric_mean
 from misread.data.image_set import SPLITS, ImageSet, Split
 from misread.data.splits import stratified_folds
 from misread.errors import DataError, RecipeError
@@ -20,14 +21,13 @@ from misread.runs.predictions import Predictions
 from misread.runs.prepare import as_image_set
 from misread.runs.progress import FoldProgress, pick_fold_progress
 from misread.runs.record import this_environment
-from misread.training.auto_recipe import choose_recipe
+from misread.training.auto_recipe import AUTO, named_recipe, pick_recipe
 from misread.training.cross_validation import FoldCallback, FoldDone, predict_folds
 from misread.training.device import pick_device, using_threads
 from misread.training.losses import resolve_loss
 from misread.training.recipe import Recipe, Settings, load_recipe, parse_settings
 
 HELD_OUT = ("train", "test", "all")
-AUTO = "auto"
 FEWEST_SEEDS, MOST_SEEDS, SECONDS = 2, 8, 60  # by default: as many as train in about this time, within these bounds
 
 
@@ -84,7 +84,7 @@ class HeldOut:
 
 def cross_val_predict(
     data: Any,
-    recipe: str | Path | Recipe = AUTO,
+    recipe: str | Path | Recipe | None = None,
     *,
     split: str = "train",
     folds: int = 5,
@@ -99,7 +99,7 @@ def cross_val_predict(
 ) -> HeldOut:
     """Train networks in folds, and predict with each the images that are held out from it.
 
-    data, settings, device, threads: as in `train`. recipe: likewise; `auto` is what `choose_recipe` finds for the data.
+    data, settings, device, threads: as in `train`. recipe: likewise, but the default is `auto` for all data.
     split:  `train`: stratified folds over train. `all`: over all splits together. `test`: one training on train.
     seeds:  how many times, each with its own folds, weights and order. The seeds are `seed`, `seed` + 1, and so on.
             By default as many as train in about `SECONDS` on an idle machine, by the time that the first took; from
@@ -115,9 +115,11 @@ def cross_val_predict(
     """
     if seeds is not None and seeds < 1:
         raise DataError(f"{seeds} seeds train nothing. Use 1 or more.")
+    overrides = parse_settings(settings, seed=seed)
+    recipe = named_recipe(recipe, overrides) or AUTO
     images = as_image_set(data, quiet=progress is False)
-    recipe, reason = choose_recipe(images) if recipe == AUTO else (recipe, "")
-    first = load_recipe(recipe, {**parse_settings(settings), **({} if seed is None else {"seed": seed})})
+    picked, reason = pick_recipe(recipe, images)
+    first = load_recipe(picked, overrides)
     first = first.model_copy(update={"loss": resolve_loss(first.loss, images.one_hot)})
     if not first.layers:
         raise RecipeError(f"The recipe {first.name!r} has no layers, so there is no network to train for a fold.")

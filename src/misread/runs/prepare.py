@@ -74,7 +74,7 @@ class Job:
 
         lines: called with lines about the progress of features.
         """
-        if backbone := frozen_backbone(self.network):  # also of the test split, where it shows the progress
+        if backbone := frozen_backbone(self.network):  # whole splits: few images, like a carved part, are not stored
             for split in self.data.splits.values():
                 backbone.image_features(split.images, lines)
         train, val = (examples_for(self.network, self.device, s) for s in (self.splits.train, self.splits.val))

@@ -11,7 +11,7 @@ from misread.runs.prepare import as_image_set
 from misread.runs.progress import Progress
 from misread.runs.run import Run
 from misread.runs.train import train
-from misread.training.auto_recipe import AUTO, pick_recipe
+from misread.training.auto_recipe import named_recipe, pick_recipe
 from misread.training.callbacks import Callback
 from misread.training.recipe import Recipe, Settings, load_recipe, parse_settings
 
@@ -103,9 +103,8 @@ def train_seeds(
     """
     if seeds < 2:
         raise RecipeError(f"seeds is {seeds}, but must be 2 or more. Use train for a single training.")
-    settings = {**parse_settings(settings), **({} if seed is None else {"seed": seed})}
-    if recipe not in (None, AUTO):
-        load_recipe(recipe, settings)  # reports a bad recipe before the data is loaded
+    settings = parse_settings(settings, seed=seed)
+    recipe = named_recipe(recipe, settings)
     images = as_image_set(data, quiet=progress is False)
     resolved = load_recipe(pick_recipe(recipe, images)[0], settings)
     runs: list[Run] = []

@@ -21,21 +21,14 @@ from misread.runs.progress import Progress, pick_progress
 from misread.runs.resume import find_training, read_start, reopen, reopen_job, resumed_state, write_start
 from misread.runs.run import Run
 from misread.runs.write_run import write_run
-from misread.training.auto_recipe import AUTO
+from misread.training.auto_recipe import named_recipe
 from misread.training.backend import Backend
 from misread.training.callbacks import Callback, StopWhen, drive, recipe_callbacks
 from misread.training.checkpoints import Checkpoints
 from misread.training.device import using_threads
 from misread.training.fit import fit_members
 from misread.training.networks import load_members
-from misread.training.recipe import (
-    Recipe,
-    Settings,
-    backbone_recipe,
-    backbone_settings,
-    load_recipe,
-    parse_settings,
-)
+from misread.training.recipe import Recipe, Settings, backbone_settings, parse_settings
 from misread.training.session import TrainState
 
 RUN_SIZE = (
@@ -88,12 +81,9 @@ def train(
     Ctrl-C ends the training. The run is then written with status `interrupted`, and can be resumed.
     """
     started = time.perf_counter()
-    arguments = {"seed": seed, "epochs": epochs, "seconds": seconds, "target_accuracy": target}
-    overrides = {**parse_settings(settings), **{key: value for key, value in arguments.items() if value is not None}}
+    overrides = parse_settings(settings, seed=seed, epochs=epochs, seconds=seconds, target_accuracy=target)
     overrides |= backbone_settings(backbone, fine_tune)
-    recipe = recipe or backbone_recipe(overrides)
-    if recipe not in (None, AUTO):
-        load_recipe(recipe, overrides)  # reports a bad recipe before the data is loaded
+    recipe = named_recipe(recipe, overrides)
     images = as_image_set(data, quiet=progress is False)
     with _computing(threads):
         begun = time.perf_counter()

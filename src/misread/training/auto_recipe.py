@@ -1,24 +1,40 @@
-"""Chooses a recipe by looking at the training images."""
+"""Decides which recipe to train with: the one that is named, or one that fits the training images."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from misread.data.image_set import ImageSet
 from misread.data.load import EMBEDDED
 from misread.data.named import NAMED
-from misread.training.recipe import Recipe
+from misread.training.recipe import Recipe, load_recipe
 
 AUTO: Final = "auto"  # the name that asks for a choice
 LESSON: Final = "tutorial-mlp"  # the lesson's first recipe, the default for the named data sets
 LESSON_DATA: Final = (*NAMED, EMBEDDED)
+DRAWINGS: Final = ("fast", "accurate")  # recipes, the more accurate ones later
+PHOTOGRAPHS: Final = ("photo-fast", "photo", "photo-accurate")
 SAMPLE = 1000  # images that are looked at
 PLAIN_BACKGROUND = 0.25  # the share of pixels with an image's most common value, from which an image counts as drawn
 MANY = 20_000  # photographs from which the longer recipe pays
 MUCH = 200_000  # photographs of 32x32 pixels, or as many pixels, above which the longer recipe takes too long
 SIDE = 20  # pixels; the recipes for photographs halve smaller images too often
 FAST_SIDE = 14  # the same for `fast`
+
+
+def named_recipe(recipe: str | Path | Recipe | None, settings: Mapping[str, Any]) -> str | Path | Recipe | None:
+    """The recipe that is named, checked before any data is loaded; `auto` or None if the data decides.
+
+    With a backbone in the settings, `head` or `fine-tune` is the default.
+    Raises RecipeError: no such recipe or file, or it is not valid with these settings.
+    """
+    if recipe is None and settings.get("backbone.name"):
+        recipe = "fine-tune" if settings.get("backbone.fine_tune") else "head"
+    if recipe not in (None, AUTO):
+        load_recipe(recipe, settings)
+    return recipe
 
 
 def pick_recipe(recipe: str | Path | Recipe | None, data: ImageSet) -> tuple[str | Path | Recipe, str]:
@@ -55,6 +71,13 @@ def choose_recipe(data: ImageSet) -> tuple[str, str]:
     if count * height * width > MUCH * 32 * 32:
         return "photo-fast", f"{photographs}; so many pixels that a longer training would take too long."
     return "photo", f"{photographs}."
+
+
+def better_recipe(recipe: str, data: ImageSet) -> str:
+    """The next more accurate recipe for such images; the most accurate one itself, if `recipe` is that."""
+    by_accuracy = PHOTOGRAPHS if choose_recipe(data)[0] in PHOTOGRAPHS else DRAWINGS
+    place = by_accuracy.index(recipe) if recipe in by_accuracy else 0
+    return by_accuracy[min(place + 1, len(by_accuracy) - 1)]
 
 
 def plain_share(image: np.ndarray) -> float:

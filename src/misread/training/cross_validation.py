@@ -11,10 +11,18 @@ from misread.data.image_hash import image_hashes
 from misread.data.image_set import Split
 from misread.data.splits import carve
 from misread.errors import DataError
+from misread.models.backbone import Backbone
 from misread.training.callbacks import Callback, drive, recipe_callbacks
 from misread.training.choose_backend import make_backend
 from misread.training.fit import fit_members
-from misread.training.networks import examples_for, load_members, members, predictor_network, recipe_network
+from misread.training.networks import (
+    examples_for,
+    load_members,
+    members,
+    predictor_network,
+    recipe_backbone,
+    recipe_network,
+)
 from misread.training.predict import Predictor
 from misread.training.recipe import Recipe
 from misread.training.session import TrainState
@@ -65,6 +73,8 @@ def predict_folds(
     numbers: dict[str, int] = {}
     contents = np.array([numbers.setdefault(image, len(numbers)) for image in image_hashes(pool.images)])
     folds = range(int(folds_of.max()) + 1)
+    frozen = recipe.backbone is not None and not recipe.backbone.fine_tune
+    backbone = recipe_backbone(recipe) if frozen else None  # one for all networks, because it never changes
     may_train = np.ones((len(folds), len(pool)), bool)
 
     def predicted(held_out: np.ndarray, allowed: np.ndarray) -> np.ndarray:
@@ -74,7 +84,9 @@ def predict_folds(
             raise DataError(
                 f"No image is left to train on when {len(held_out):,} and their exact copies are held out. Add images."
             )
-        predictor, state = _trained(pool.view(train), pool.take(held_out), recipe, n_classes, device, callbacks)
+        predictor, state = _trained(
+            pool.view(train), pool.take(held_out), recipe, n_classes, device, backbone, callbacks
+        )
         probs = predictor.probs(np.asarray(pool.images[held_out]))
         accuracy = float((probs.argmax(axis=1) == pool.labels[held_out]).mean())
         for callback in callbacks:
@@ -102,7 +114,13 @@ def predict_folds(
 
 
 def _trained(
-    train: Split, held_out: Split, recipe: Recipe, n_classes: int, device: torch.device, callbacks: Sequence[Callback]
+    train: Split,
+    held_out: Split,
+    recipe: Recipe,
+    n_classes: int,
+    device: torch.device,
+    backbone: Backbone | None,
+    callbacks: Sequence[Callback],
 ) -> tuple[Predictor, TrainState]:
     """The predictor of a trained network, and the final state of its training."""
     val = held_out
@@ -116,7 +134,7 @@ def _trained(
         train, val = train.view(rest), train.take(carved)
     height, width, channels = train.images.shape[1:]
     shape, recipe = (height, width, channels), recipe.for_images(len(train))
-    network = recipe_network(recipe, shape, n_classes, train.images).to(device)
+    network = recipe_network(recipe, shape, n_classes, train.images, backbone).to(device)
     networks, state = members(network), TrainState(recipe.member_seed(0))
     examples, val_examples = (examples_for(network, device, split) for split in (train, val))
     events = fit_members(

@@ -266,20 +266,24 @@ def parse_recipe(values: Mapping[str, Any], where: str) -> Recipe:
 Settings = Mapping[str, Any] | Iterable[str]  # {"epochs": 3, "optimizer.learning_rate": 0.01} or "key=value" strings
 
 
-def parse_settings(settings: Settings) -> dict[str, Any]:
+def parse_settings(settings: Settings, **more: Any) -> dict[str, Any]:
     """Settings as a dict. The value in a "key=value" string is parsed as TOML; if that fails, it is a string.
 
+    more: further settings, which override these; those that are None are left out.
     Raises RecipeError: a string that is not of this form.
     """
+    parsed: dict[str, Any] = {}
     if isinstance(settings, Mapping):
-        return dict(settings)
-    parsed = {}
-    for text in settings:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise RecipeError(f"The setting {text!r} is not of the form key=value, like optimizer.learning_rate=0.01.")
-        parsed[key.strip()] = _value(value)
-    return parsed
+        parsed |= settings
+    else:
+        for text in settings:
+            key, equals, value = text.partition("=")
+            if not equals or not key.strip():
+                raise RecipeError(
+                    f"The setting {text!r} is not of the form key=value, like optimizer.learning_rate=0.01."
+                )
+            parsed[key.strip()] = _value(value)
+    return parsed | {key: value for key, value in more.items() if value is not None}
 
 
 def backbone_settings(backbone: str | None, fine_tune: bool) -> dict[str, Any]:
@@ -287,13 +291,6 @@ def backbone_settings(backbone: str | None, fine_tune: bool) -> dict[str, Any]:
     if fine_tune and not backbone:
         raise RecipeError("There is no backbone to fine-tune. Name one, for example --backbone timm:resnet18.")
     return {"backbone.name": backbone, "backbone.fine_tune": fine_tune} if backbone else {}
-
-
-def backbone_recipe(settings: Mapping[str, Any]) -> str | None:
-    """The recipe for the backbone in these settings, if none is named. None without a backbone."""
-    if not settings.get("backbone.name"):
-        return None
-    return "fine-tune" if settings.get("backbone.fine_tune") else "head"
 
 
 def load_recipe(recipe: str | Path | Recipe, settings: Settings = ()) -> Recipe:
