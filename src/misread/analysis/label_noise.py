@@ -65,9 +65,8 @@ class LabelNoise:
         text = f"About {self.count:,} of {self.n:,} labels are wrong ({self.low:,} to {self.high:,}); "
         if not self.flagged:
             return text + "none are flagged"
-        return (
-            text + f"{self.flagged:,} are flagged, of which {self.precision_low:.0%} to {self.precision:.0%} are wrong"
-        )
+        flagged = f"{self.flagged:,} {'is' if self.flagged == 1 else 'are'} flagged"
+        return text + f"{flagged}, of which {self.precision_low:.0%} to {self.precision:.0%} are wrong"
 
 
 def estimate_noise(labels: np.ndarray, members: Sequence[np.ndarray]) -> LabelNoise:
