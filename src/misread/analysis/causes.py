@@ -22,7 +22,7 @@ ROUNDS = 100  # of expectation maximisation
 
 
 class Cause(StrEnum):
-    """The causes, and what is said if none of them is sure."""
+    """The causes, and `undetermined` for images without a probable one."""
 
     MODEL = "model error"
     LABEL = "label doubtful"
@@ -49,7 +49,7 @@ class Background:
     """What the evidence about a misread image is compared with.
 
     mistakes:    models of the network's own mistakes, with as few and as many wrong labels as possible.
-    kinds:       tells blends and strange images from ordinary ones; None if there are too few held-out images.
+    kinds:       separates blends and strange images from ordinary ones; None if there are too few held-out images.
     conflicting: the share of held-out images, read right, that have a near-duplicate with another label in training.
     images:      how many images the split has, the misread ones included.
     """

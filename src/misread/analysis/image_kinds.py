@@ -11,7 +11,7 @@ from misread.analysis.evidence import Evidence
 from misread.analysis.probabilities import log_probs
 
 BLENDS, STRANGE = 300, 200  # planted images at most, so that the search for their neighbours stays short
-LEAST = 50  # ordinary images; with fewer no kind is told from another
+LEAST = 50  # ordinary images; fewer cannot show the differences between the kinds
 
 
 def plant_blends(images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

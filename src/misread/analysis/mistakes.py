@@ -48,7 +48,7 @@ class MistakeModel:
         return _shares(_others(probs, predicted), labels, self.sharpness)
 
     def plausible(self, probs: np.ndarray, predicted: np.ndarray, labels: np.ndarray, rare: float) -> np.ndarray:
-        """(N,) the probability that the label is right, if a share `rare` of all images has any label whatsoever."""
+        """(N,) the probability that the label is right, if a share `rare` of all images have a random label."""
         misread = self.misread_chance(probs, predicted)
         with np.errstate(invalid="ignore"):  # a label that was read has no share among the others
             own = np.where(predicted == labels, 1 - misread, misread * self.label_shares(probs, predicted, labels))

@@ -23,7 +23,7 @@ ERROR_LEVEL = 0.01  # of prediction sets
 class Predictions(Scored):
     """Labels and predicted probabilities of N images, by a run or by any other model; arguments as `Scored` has them.
 
-    run: the run that made the predictions, if any. Without one, causes are told by the probabilities alone.
+    run: the run that made the predictions, if any. Without one, causes come from the probabilities alone.
     """
 
     run: StoredRun | None = None
