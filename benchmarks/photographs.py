@@ -4,7 +4,6 @@ Run it as `.venv/bin/python benchmarks/photographs.py PICTURES --recipes photo-f
 """
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -22,7 +21,6 @@ from machine import measure_machine
 from misread.analysis.intervals import describe
 from misread.data.image_set import ImageSet, build_image_set
 from misread.data.splits import carve
-from misread.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILLION, Picture, percent, plain_axes
 from misread.training.recipe import load_recipe
 from results_file import RESULTS, write_json
 
@@ -35,17 +33,10 @@ PEERS: Mapping[str, tuple[Path, str, Mapping[str, str]]] = {
     "keras-jax": (PEERS_PYTHON, "keras_photographs.py", {"KERAS_BACKEND": "jax"}),
     "keras-tensorflow": (PEERS_PYTHON, "keras_photographs.py", {"KERAS_BACKEND": "tensorflow"}),
 }
-COLOURS = {"misread": BLUE, "torch": VERMILLION, "keras-jax": GREEN, "keras-tensorflow": ORANGE}
 
 
 def main() -> int:
     args = parse_arguments()
-    if args.draw:
-        draw([json.loads(path.read_text(encoding="utf-8")) for path in args.draw]).save(args.picture)
-        return 0
-    if args.data is None:
-        print("Name the pictures: a folder, or an .npz file.", file=sys.stderr)
-        return 2
     if missing := sorted({str(PEERS[peer][0]) for peer in args.peers if not PEERS[peer][0].exists()}):
         print(f"{', '.join(missing)} is missing. Make it first: make .venv-peers/done", file=sys.stderr)
         return 2
@@ -78,17 +69,13 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Accuracy and seconds of the recipes for photographs.")
-    parser.add_argument(
-        "data", nargs="?", help="a folder of pictures or an .npz file; a tenth of it is carved for the test"
-    )
+    parser.add_argument("data", help="a folder of pictures or an .npz file; a tenth of it is carved for the test")
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), metavar="RECIPE")
     parser.add_argument("--seeds", type=int, default=3, metavar="K", help="the seeds are 0 to K-1")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=[], metavar="NAME", help=", ".join(PEERS))
     parser.add_argument(
         "--out", type=Path, default=RESULTS / f"photographs-{time.strftime('%Y-%m-%d')}.json", metavar="FILE"
     )
-    parser.add_argument("--draw", type=Path, nargs="+", metavar="FILE", help="measure nothing; draw these results")
-    parser.add_argument("--picture", type=Path, default=Path("docs/images/photographs.png"), metavar="FILE")
     return parser.parse_args()
 
 
@@ -163,34 +150,6 @@ def table(results: Mapping[str, Any]) -> str:
         cells = [f"`{row['recipe']}`", row["who"], accuracy["count"], f"{accuracy['mean']:.2%}{spread}"]
         lines.append(f"| {' | '.join(map(str, cells))} | {row['fit_seconds']:.1f} |")
     return "\n".join(lines)
-
-
-def draw(all_results: list[dict[str, Any]]) -> Picture:
-    """Accuracy against seconds of training, a line for each contestant and a dot for each training."""
-    picture = Picture(7, 4.2, layout="constrained")
-    axes = picture.subplots()
-    rows = [row for results in all_results for row in results["rows"] if "failed" not in row]
-    lines = summary(rows)
-    for who in dict.fromkeys(row["who"] for row in rows):
-        colour = COLOURS.get(who, GREY)
-        dots = [(r["fit_seconds"], r["accuracy"]) for r in rows if r["who"] == who]
-        axes.scatter(*zip(*dots, strict=True), s=14, color=colour, alpha=0.4)
-        means = sorted(
-            (line["fit_seconds"], line["accuracy"]["mean"], line["recipe"]) for line in lines if line["who"] == who
-        )
-        axes.plot([m[0] for m in means], [m[1] for m in means], marker="o", color=colour, label=who)
-        for seconds, mean, recipe in means if who == "misread" else ():
-            axes.annotate(recipe, (seconds, mean), (0, 8), textcoords="offset points", ha="center", color=BLACK)
-    plain_axes(axes)
-    axes.set_xscale("log")
-    threads = {results["machine"]["threads"] for results in all_results}
-    axes.set_xlabel(f"seconds of training, {' or '.join(map(str, sorted(threads)))} threads")
-    axes.set_ylabel("accuracy on carved images")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_major_formatter(percent)
-    axes.margins(x=0.2, y=0.12)
-    axes.legend(frameon=False, loc="lower right")
-    return picture
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ class Misreads:
 
     table: a DataFrame, one line an image. Columns: those of `misread_table`, with hash if the images are known; after
            `explain` also cause, cause_probability and evidence.
-    scored: all images of the split. run: the run that scored them; without it, causes come from the probabilities alone.
+    scored: all images of the split. run: the run that scored them; without it, causes come from probabilities alone.
     """
 
     def __init__(self, scored: Scored, run: StoredRun | None = None) -> None:
