@@ -1,11 +1,10 @@
 // The probabilities of the classes as bars, the prediction marked.
 
+import { argmax } from "../network/argmax.js";
 import { make, percent } from "./elements.js";
 
 const ALL_UP_TO = 12; // classes: with more, only the likeliest are shown
 const SHOWN = 10;
-
-export const argmax = (values) => values.reduce((best, v, i) => (v > values[best] ? i : best), 0);
 
 export class Probabilities {
   /** list: an empty ol or ul. */

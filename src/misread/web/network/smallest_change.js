@@ -4,28 +4,29 @@
 // prediction flips. Then, as in SuperDeepFool (Abdollahi et al. 2023, arXiv 2303.12481), the original is projected on
 // the boundary found, which makes the change smaller. At the end it is rounded to whole grey levels and shortened.
 
+import { argmax } from "./argmax.js";
+
 const CANDIDATES = 4; // classes whose boundaries are tried, the likeliest first
 const STEPS = 30;
 const ROUNDS = 4; // of projecting
 const BEYOND = 1.02; // past the linearised boundary
 const HALVINGS = 14;
 
-const argmax = (values) => values.reduce((best, v, i) => (v > values[best] ? i : best), 0);
-const clipped = (v) => Math.max(0, Math.min(255, v));
+const clipped = (v) => Math.max(0, Math.min(1, v));
 const norm = (change) => Math.sqrt(change.reduce((sum, v) => sum + v * v, 0));
 
-/** The image plus share * change, in whole grey levels. */
-const rounded = (image, change, share = 1) => Uint8Array.from(image, (v, i) => Math.round(clipped(v + share * change[i])));
+/** The image plus share * change, in whole grey levels. image, change: of the scale from 0 to 1. */
+const rounded = (image, change, share = 1) => Uint8Array.from(image, (v, i) => Math.round(255 * clipped(v + share * change[i])));
 const differs = (prediction, from, target) => (target === null ? prediction !== from : prediction === target);
 
-/** One step of DeepFool from `at`: the change in grey levels to the nearest linearised boundary, or null. */
+/** One step of DeepFool from `at`: the nearest linearised boundary, or null if no class has a slope. */
 function step(model, at, from, target) {
   const logits = model.logits(at);
   const order = [...logits.keys()].filter((k) => k !== from).sort((a, b) => logits[b] - logits[a]);
   const own = model.gradient(at, from);
   let nearest = null;
   for (const k of target === null ? order.slice(0, CANDIDATES) : [target]) {
-    const slope = model.gradient(at, k).map((v, i) => (v - own[i]) / 255); // of the difference, per grey level
+    const slope = model.gradient(at, k).map((v, i) => v - own[i]);
     const length = norm(slope);
     if (!length) continue;
     const gap = Math.abs(logits[k] - logits[from]) + 1e-4;
@@ -35,7 +36,7 @@ function step(model, at, from, target) {
 }
 
 /** The shortest share of the change, rounded to grey levels, that still flips; null if the whole of it does not. */
-function shortened(model, image, change, flips) {
+function shortened(image, change, flips) {
   const whole = rounded(image, change);
   if (!flips(whole)) return null;
   let [low, high, best] = [0, 1, whole];
@@ -74,10 +75,10 @@ export function* smallestChange(model, image, target = null) {
   const from = argmax(model.predict(image));
   if (target === from) return null;
   const flips = (at) => differs(argmax(model.predict(at)), from, target);
-  const original = Float32Array.from(image);
+  const original = Float32Array.from(image, (v) => v / 255);
   let best = null;
   const consider = (change) => {
-    const found = shortened(model, image, change, flips);
+    const found = shortened(original, change, flips);
     if (!found) return;
     const size = norm(Float32Array.from(found, (v, i) => v - image[i]));
     if (!best || size < best.size) best = { found, size };
