@@ -1,7 +1,6 @@
 """The page: template, style, script and data in one file."""
 
 import json
-import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -14,16 +13,12 @@ from misread.errors import RunError
 from misread.files import write_bytes
 from misread.report.diagrams import heat
 from misread.version import __version__
+from misread.web.modules import bundle
 
 SECTIONS = (
     "headline", "causes", "advice", "confusion", "gallery", "comparison", "doubtful", "classes", "confidence",
     "training", "facts", "files", "changed",
 )  # fmt: skip
-COMPONENTS = (
-    "elements", "theme", "address", "items", "tiles", "view", "labels", "gallery", "changes", "matrix", "tables",
-    "coverage", "page",
-)  # fmt: skip
-
 
 @dataclass
 class Page:
@@ -53,7 +48,7 @@ class Page:
             made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             version=__version__,
             style=Markup((own / "page.css").read_text(encoding="utf-8")),
-            script=Markup(script()),
+            script=Markup(bundle("components/page.js")),
             data=Markup(as_json(self.data)),
             **dict.fromkeys(SECTIONS) | self.sections,
         )
@@ -65,16 +60,6 @@ class Page:
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}.") from None
         return path
-
-
-def script() -> str:
-    """The components as one ES module. Each imports only from those before it, and no two export the same name.
-
-    A page opened from a file may not load modules from other files, so their imports and exports are dropped.
-    """
-    folder = files("misread.report") / "components"
-    modules = [(folder / f"{name}.js").read_text(encoding="utf-8") for name in COMPONENTS]
-    return re.sub(r"^import [^;]*;\n|^export (?=\w)", "", "\n".join(modules), flags=re.MULTILINE)
 
 
 def as_json(value: Any) -> str:
