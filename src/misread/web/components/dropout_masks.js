@@ -1,6 +1,7 @@
 // Dropout at work: masks are drawn as in training, and the rest of the network predicts with each.
 
 import { argmax } from "../network/argmax.js";
+import { probabilitiesOf } from "../network/stages.js";
 import { make, percent } from "./elements.js";
 import { button } from "./form.js";
 
@@ -36,7 +37,7 @@ export class DropoutMasks {
   #mask() {
     const { stage, model, t } = this;
     const values = dropped(stage.values, stage.layer.spec.rate);
-    const probs = model.traceFrom(stage.index, values).at(-1).values;
+    const probs = probabilitiesOf(model.traceFrom(stage.index, values).at(-1));
     const k = argmax(probs);
     this.counts.set(k, (this.counts.get(k) ?? 0) + 1);
     this.draw({ ...stage, values });

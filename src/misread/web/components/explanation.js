@@ -29,7 +29,7 @@ export class Explanation {
   /** placed: called with the box that the value looks at, { box, channel }, or null, to mark it. */
   constructor(t, placed) {
     Object.assign(this, { t, placed, channel: null });
-    this.title = make("h3");
+    this.title = make("h2");
     this.body = make("div");
     this.element = make("div", { class: "explanation" }, this.title, this.body);
   }
@@ -96,7 +96,7 @@ export class Explanation {
     const plus = order.slice(0, PARTS).filter((part) => part.product > 0);
     const minus = order.slice(-PARTS).filter((part) => part.product < 0).reverse();
     const list = (key, some) =>
-      make("div", {}, make("h4", {}, this.t(`inside.${key}`)), make("ol", { class: "contributions" }, ...some.map((part) => this.#part(part, stage, most))));
+      make("div", {}, make("h3", {}, this.t(`inside.${key}`)), make("ol", { class: "contributions" }, ...some.map((part) => this.#part(part, stage, most))));
     return [
       make("div", { class: "side-by-side" }, list("strongest-for", plus), list("strongest-against", minus)),
       this.#line("sum-of-inputs", { n: parts.length, sum: written(total) }),

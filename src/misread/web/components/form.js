@@ -18,7 +18,7 @@ export const select = (options, attributes = {}) =>
 
 /** A heading, a sentence, and what follows, as one part of a room. */
 export const panel = (t, key, ...children) =>
-  make("section", { class: "panel", "aria-label": t(key) }, make("h3", {}, t(key)), make("p", { class: "quiet" }, t(`${key}-note`)), ...children);
+  make("section", { class: "panel", "aria-label": t(key) }, make("h2", {}, t(key)), make("p", { class: "quiet" }, t(`${key}-note`)), ...children);
 
 /** Buttons of which one is pressed. options: [value, key of the text]. change: called with the value. */
 export function choice(t, options, value, change) {

@@ -13,6 +13,7 @@ import { NearestImages } from "../components/nearest_images.js";
 import { Paper } from "../components/paper.js";
 import { readPicture, takePicture, watchPictures } from "../components/picture_input.js";
 import { Probabilities } from "../components/probabilities.js";
+import { withModel } from "../components/with_model.js";
 import { argmax } from "../network/argmax.js";
 import { layOut } from "../network/geometry.js";
 
@@ -62,7 +63,7 @@ class DrawRoom {
     const left = make("div", { class: "draw-left" }, canvas, this.tools.element, make("p", { class: "quiet" }, t("draw.keys")));
     const right = make("div", { class: "draw-right" }, this.reading, this.bars.list, this.given.element, make("p", {}, this.inside));
     root.replaceChildren(
-      make("h2", {}, t("draw.title")),
+      make("h1", {}, t("draw.title")),
       make("p", { class: "lead" }, intro),
       make("div", { class: "draw-room" }, left, right),
       make("div", { class: "panels" }, ...this.parts.map((part) => part.element)),
@@ -153,19 +154,5 @@ class DrawRoom {
 export const draw = {
   id: "draw",
   needs: "model",
-  mount(root, studio) {
-    let room = null;
-    let left = false;
-    root.replaceChildren(make("p", { class: "quiet", role: "status" }, studio.t("draw.loading")));
-    studio.model().then(
-      (model) => {
-        if (!left) room = new DrawRoom(root, studio, model);
-      },
-      (error) => root.replaceChildren(make("p", { class: "note", role: "alert" }, error.message)),
-    );
-    return () => {
-      left = true;
-      room?.stop();
-    };
-  },
+  mount: (root, studio) => withModel(root, studio, (model) => new DrawRoom(root, studio, model)),
 };
