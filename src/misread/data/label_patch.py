@@ -15,18 +15,16 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
 
 from misread.data.image_hash import image_hashes
 from misread.data.image_set import ImageSet
 from misread.errors import DataError
-from misread.files import write_text
+from misread.files import locked, write_text
 from misread.names import nearest
 
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -276,7 +274,7 @@ def _append(path: str | Path, lines_for: Callable[[LabelPatch], Sequence[Fix]], 
     path = Path(path).expanduser()
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     try:
-        with path.open("a+b", buffering=0) as file, _locked(file):
+        with path.open("a+b", buffering=0) as file, locked(file):
             file.seek(0)
             before = file.read()
             lines = [
@@ -293,18 +291,6 @@ def _append(path: str | Path, lines_for: Callable[[LabelPatch], Sequence[Fix]], 
     except OSError as error:
         raise DataError(f"The patch {path} cannot be written: {error.strerror}.") from None
     return lines
-
-
-@contextmanager
-def _locked(file: BinaryIO) -> Iterator[None]:
-    """Hold an exclusive lock on the file."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: appending without a lock
-        yield
-        return
-    fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
-    yield
 
 
 def _user() -> str:

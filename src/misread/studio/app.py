@@ -23,6 +23,7 @@ AREAS = (
     "run_routes",
     "image_routes",
     "comparison_routes",
+    "drawing_routes",
     "report_routes",
 )
 
