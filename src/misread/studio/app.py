@@ -24,6 +24,10 @@ AREAS = (
     "image_routes",
     "comparison_routes",
     "report_routes",
+    "label_routes",
+    "misread_routes",
+    "map_routes",
+    "nearest_routes",
 )
 
 
