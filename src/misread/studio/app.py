@@ -23,7 +23,12 @@ AREAS = (
     "run_routes",
     "image_routes",
     "comparison_routes",
+    "drawing_routes",
     "report_routes",
+    "label_routes",
+    "misread_routes",
+    "map_routes",
+    "nearest_routes",
 )
 
 
