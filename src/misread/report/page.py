@@ -20,7 +20,6 @@ SECTIONS = (
     "training", "facts", "files", "changed",
 )  # fmt: skip
 
-
 @dataclass
 class Page:
     """A page. Sections that are missing or None are not on it.
