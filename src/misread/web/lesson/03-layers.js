@@ -4,6 +4,8 @@ import { make } from "../components/elements.js";
 import { captioned, greyMap, picture } from "./picture.js";
 import { choice, imageStrip, results } from "./stage.js";
 
+const LEARNED = ["kernel", "bias", "gamma", "beta"];
+
 export const layersPage = {
   id: "layers",
   needs: "model",
@@ -22,10 +24,10 @@ export const layersPage = {
     function draw() {
       const sample = lesson.samples[lesson.chosen];
       const { shape, values } = model.trace(sample.pixels)[chosen.value()];
-      const weights = Object.values(layers[chosen.value()].weights ?? {});
+      const { weights } = layers[chosen.value()];
       found.set("shape", shape.join(" × "));
       found.set("numbers", String(values.length));
-      found.set("parameters", String(weights.reduce((sum, { length }) => sum + length, 0)));
+      found.set("parameters", String(LEARNED.reduce((sum, name) => sum + (weights[name]?.length ?? 0), 0)));
       found.set("active", String(values.filter((value) => value > 0).length));
       shown.replaceChildren(
         captioned(picture(lesson, sample, t("lesson.chosen-image")), t("lesson.label-is", { label: lesson.classNames[sample.label] })),

@@ -2,7 +2,7 @@
 
 import { make } from "../components/elements.js";
 import { barChart } from "./chart.js";
-import { endOfTrace } from "./end_of_trace.js";
+import { softmax } from "./formulas.js";
 import { captioned, pixelCanvas } from "./picture.js";
 import { action, imageStrip, results, slider } from "./stage.js";
 import { randomNumbers } from "./tiny_network.js";
@@ -29,7 +29,7 @@ export const dropoutPage = {
       const random = randomNumbers(seed);
       const mask = Uint8Array.from(values, () => random() >= rate.value());
       const dropped = values.map((value, i) => (value * mask[i]) / (1 - rate.value()));
-      const probs = endOfTrace(model.traceFrom(layer.index, dropped));
+      const probs = softmax(model.logitsOf(model.traceFrom(layer.index, dropped)));
       const mean = (list) => list.reduce((a, b) => a + b, 0) / list.length;
       const best = probs.indexOf(Math.max(...probs));
       found.set("dropped", `${mask.filter((kept) => !kept).length} / ${mask.length}`);

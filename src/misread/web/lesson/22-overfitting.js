@@ -6,7 +6,7 @@ import { action, results, slider } from "./stage.js";
 import { scaled } from "./source.js";
 import { glorot, measure, randomNumbers, trainStep } from "./tiny_network.js";
 
-const [UNITS, EPOCHS, BATCH, RATE, HELD_OUT] = [24, 60, 10, 0.3, 60];
+const [UNITS, EPOCHS, BATCH, RATE, HELD_OUT] = [24, 60, 10, 0.1, 60];
 
 export const overfittingPage = {
   id: "overfitting",
@@ -25,7 +25,7 @@ export const overfittingPage = {
     ]);
     const chart = make("div");
     const state = make("p", { role: "status" });
-    const n = slider({ name: t("lesson.overfitting.n"), min: 5, max: rest.length, step: 1, value: Math.min(15, rest.length) }, start);
+    const n = slider({ name: t("lesson.overfitting.n"), min: 5, max: rest.length, step: 1, value: Math.min(10, rest.length) }, start);
     const dropout = slider({ name: t("lesson.dropout.rate"), min: 0, max: 0.8, step: 0.1, value: 0, show: (value) => value.toFixed(1) }, start);
     let timer = 0;
 

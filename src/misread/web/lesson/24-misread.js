@@ -40,6 +40,7 @@ export const misreadPage = {
         const large = picture(lesson, { pixels: pixels[i] }, t("lesson.misread.ask"));
         large.classList.add("big");
         asked.replaceChildren(large, make("p", {}, t("lesson.misread.ask")), answer.element, said);
+        asked.scrollIntoView({ block: "nearest" });
       };
       function reveal(row, button, k) {
         opened.add(row);
@@ -64,8 +65,8 @@ export const misreadPage = {
       count();
       stage.replaceChildren(
         rows.length ? make("p", {}, t("lesson.misread.choose", { n: shown.length })) : make("p", { class: "note" }, t("lesson.misread.none")),
-        wall,
         asked,
+        wall,
         found.element,
         make("div", { class: "choice" }, action(t("lesson.misread.draw"), () => studio.go("draw", {})), ...(studio.server ? [action(t("lesson.misread.room"), () => studio.go("misreads", {}))] : [])),
       );

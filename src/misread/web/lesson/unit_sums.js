@@ -13,9 +13,9 @@ export function unitSums({ model, samples }, n = 60) {
   return { sums: all.map((values) => values[unit]), unit };
 }
 
+/** The sums that the first activation function gets. */
 function beforeActivation(trace) {
-  const own = trace.find(({ preactivation }) => preactivation);
-  if (own) return own.preactivation;
-  const at = trace.findIndex(({ layer }) => layer.type === "Activation");
-  return trace[Math.max(0, at - 1)].values;
+  const at = trace.findIndex(({ layer }) => !["linear", "softmax", undefined].includes(layer.spec.activation));
+  const { layer, preactivation, values } = trace[Math.max(0, at)];
+  return layer.type === "Activation" && at > 0 ? trace[at - 1].values : (preactivation ?? values);
 }

@@ -55,7 +55,7 @@ export const lesson = {
       const stage = make("div", { class: "stage" }, make("p", { class: "quiet", role: "status" }, t("lesson.loading")));
       for (const event of ["input", "click"]) stage.addEventListener(event, ({ target }) => target.closest("button, input, select, canvas") && touch());
       article.replaceChildren(...explanation(t, pages[at], at), stage, steps(at));
-      if (focus) article.querySelector("h2").focus();
+      if (focus) article.querySelector("h1").focus();
       try {
         const opened = await loading;
         if (mine !== visit) return; // the reader has moved on
@@ -109,7 +109,7 @@ function explanation(t, { id, formula }, at) {
   const paragraphs = t(`lesson.${id}.text`).split("\n");
   return [
     make("p", { class: "quiet" }, t("lesson.place", { n: at + 1 })),
-    make("h2", { id: "lesson-title", tabindex: "-1" }, t(`lesson.${id}.title`)),
+    make("h1", { id: "lesson-title", tabindex: "-1" }, t(`lesson.${id}.title`)),
     ...paragraphs.map((text) => make("p", {}, ...marked(text))),
     ...(formula ? [make("p", { class: "formula", lang: "en" }, formula)] : []),
     make("p", { class: "try" }, make("strong", {}, t("lesson.try")), " ", t(`lesson.${id}.try`)),
