@@ -17,6 +17,7 @@ from misread.cli import (
     report,
     reproduce,
     runs,
+    studio,
     summary,
     train,
 )  # fmt: skip
@@ -56,6 +57,7 @@ app.command("compare")(compare.compare)
 app.add_typer(labels.app, name="labels")
 app.command("reproduce")(reproduce.reproduce)
 app.command("runs")(runs.runs)
+app.command("studio")(studio.studio)
 app.command("summary")(summary.summary)
 app.command("recipes")(recipes.recipes)
 app.add_typer(data.app, name="data")

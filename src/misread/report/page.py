@@ -13,12 +13,14 @@ from misread.errors import RunError
 from misread.files import write_bytes
 from misread.report.diagrams import heat
 from misread.version import __version__
-from misread.web.modules import bundle
+from misread.web.modules import bundle, source
 
 SECTIONS = (
     "headline", "causes", "advice", "confusion", "gallery", "comparison", "doubtful", "classes", "confidence",
     "training", "facts", "files", "changed",
 )  # fmt: skip
+STYLES = ("style/tokens.css", "style/components.css")
+
 
 @dataclass
 class Page:
@@ -47,7 +49,7 @@ class Page:
             notes=self.notes,
             made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             version=__version__,
-            style=Markup((own / "page.css").read_text(encoding="utf-8")),
+            style=Markup("\n".join(map(source, STYLES))),
             script=Markup(bundle("components/page.js")),
             data=Markup(as_json(self.data)),
             **dict.fromkeys(SECTIONS) | self.sections,

@@ -98,6 +98,11 @@ class StoredRun:
             self._data = data
         return self._data
 
+    @property
+    def loaded_data(self) -> ImageSet | None:
+        """The data, if it was given or has been loaded."""
+        return self._data
+
     @cached_property
     def network(self) -> nn.Module:
         """The trained network, on the run's device, in evaluation mode.

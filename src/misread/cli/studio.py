@@ -1,0 +1,89 @@
+"""`misread studio`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from misread.cli import options
+from misread.cli.output import print_json, print_lines, warn
+from misread.cli.runs import find_run
+from misread.errors import DataError, RunError
+
+if TYPE_CHECKING:
+    from misread.studio.security import Access
+
+LANGUAGES = ("en", "ko")
+
+
+def studio(
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN|DATA]", help="A run folder or 'last', or data to train on.", show_default=False),
+    ] = None,
+    out: options.Out = Path("runs"),
+    port: Annotated[
+        int | None, typer.Option(help="The port; by default 8517, or a free one.", show_default=False)
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; other machines can reach 0.0.0.0.")
+    ] = "127.0.0.1",
+    browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
+    lang: Annotated[
+        str | None, typer.Option(help="en or ko; by default the browser's language.", show_default=False)
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Open the studio in the browser: draw, train, look inside the network, and mend labels."""
+    from misread.studio.runs import run_id
+    from misread.studio.server import serve
+
+    if lang is not None and lang not in LANGUAGES:
+        raise RunError(f"There is no language {lang!r}. Use one of {', '.join(LANGUAGES)}.")
+    run = _run_folder(what)
+    data = None if run or what is None else _data(what)
+
+    def ready(access: "Access", address: str) -> None:
+        if not access.is_local:
+            warn(
+                f"Warning: every machine that can reach {host} can connect. Whoever has the address below can see your "
+                "images, train, change labels and delete runs. The connection is not encrypted.",
+            )  # fmt: skip
+        if json:
+            print_json({"url": address, "runs": str(run.parent if run else out)})
+        else:
+            print_lines(f"The studio is at {address}", "Stop it with Ctrl-C.")
+        sys.stdout.flush()
+
+    serve(
+        run.parent if run else out, host=host, port=port, selected=run_id(run) if run else None, data=data,
+        language=lang, browser=browser, ready=ready,
+    )  # fmt: skip
+
+
+def _run_folder(what: str | None) -> Path | None:
+    """The run folder that the argument names, or None: it names data, or there is no argument."""
+    from misread.runs.run_folder import RECORD
+
+    if what is None:
+        return None
+    found = find_run(Path(what))
+    return found.resolve() if (found / RECORD).is_file() else None
+
+
+def _data(what: str) -> str:
+    """The data that the argument names; it is loaded when it is needed. Raises DataError: there is none."""
+    from misread.data.load import EMBEDDED
+    from misread.data.named import NAMED
+    from misread.names import nearest
+
+    names = (*NAMED, EMBEDDED)
+    if what in names:
+        return what
+    if not Path(what).expanduser().exists():
+        raise DataError(
+            f"There is no run and no data {what!r}.{nearest(what, names)}\n"
+            f"Give a run folder, 'last', the path of data, or one of {', '.join(names)}."
+        )
+    return str(Path(what).expanduser().resolve())

@@ -1,0 +1,1 @@
+"""A local web application on the user's own runs: draw, train, look inside, mend labels."""

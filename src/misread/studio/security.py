@@ -1,0 +1,191 @@
+"""Who may talk to the studio, and what its answers allow a browser to do.
+
+Other pages in the same browser can send requests to this machine, and other users of the machine can too. Therefore
+every request needs the token, a Host header that cannot belong to a rebound domain name, and, if it changes anything,
+an Origin of this server and a JSON body.
+"""
+
+import asyncio
+import socket
+from dataclasses import dataclass
+from hmac import compare_digest
+from http.cookies import CookieError, SimpleCookie
+from ipaddress import ip_address
+from urllib.parse import parse_qs
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_BODY_BYTES = 4 * 2**20  # the largest is one picture as base64
+BODY_SECONDS = 20.0
+READING = ("GET", "HEAD")
+POLICY = (
+    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
+    "worker-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+NO_TOKEN = "This studio needs its token. Open the address that `misread studio` printed in the terminal."
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may talk to the server.
+
+    token: known to the user only. port: of the server. host: the address that it listens on.
+    """
+
+    token: str
+    host: str
+    port: int
+
+    @property
+    def cookie(self) -> str:
+        """The name of the cookie with the token. Ports of one host share their cookies, so it has the port."""
+        return f"misread-studio-{self.port}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only programs on this machine can reach the server."""
+        return _is_loopback(self.host)
+
+    def knows(self, token: str) -> bool:
+        """Whether a token is right, in a time that does not depend on how much of it is."""
+        return compare_digest(token.encode(), self.token.encode())
+
+    def refusal(self, scope: Scope) -> HTTPException | None:
+        """Why a request is refused, or None. Its body is not looked at."""
+        headers = Headers(scope=scope)
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or not self._is_own_name(_name(hosts[0])):
+            return HTTPException(421, "The Host header does not name this studio. Open the address that it printed.")
+        if not self._has_token(scope, headers):
+            return HTTPException(401, NO_TOKEN)
+        if scope["method"] in READING:
+            return None
+        if headers.get("origin") != f"{scope['scheme']}://{hosts[0]}":
+            return HTTPException(403, "The request comes from another site.")
+        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            return HTTPException(415, "The body must be JSON.")
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+            return _too_large()
+        return None
+
+    def _has_token(self, scope: Scope, headers: Headers) -> bool:
+        return self.knows(_cookies(headers).get(self.cookie, "")) or self.is_entrance(scope)
+
+    def is_entrance(self, scope: Scope) -> bool:
+        """Whether this is the address that was printed: the first page, with the token."""
+        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        return scope["path"] == "/" and scope["method"] in READING and self.knows(given)
+
+    def _is_own_name(self, name: str) -> bool:
+        """A domain name can be made to lead to this machine by whoever owns it. A number or `localhost` cannot."""
+        if self.is_local:
+            return name == "localhost" or _is_loopback(name)
+        return name in ("localhost", self.host.lower(), socket.gethostname().lower()) or _is_number(name)
+
+
+class Guard:
+    """Refuses requests by `Access`, limits bodies in bytes and seconds, and adds the security headers to answers."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self.app, self.access = app, access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                if self.access.is_entrance(scope):
+                    # no redirect: after a click on a link elsewhere, a strict cookie would not be sent with it
+                    headers.append("set-cookie", f"{self.access.cookie}={self.access.token}; {COOKIE}")
+            await send(message)
+
+        refusal = self.access.refusal(scope)
+        if refusal is not None:
+            await _answer(scope, refusal)(scope, receive, send_with_headers)
+            return
+        await self.app(scope, limited(receive), send_with_headers)
+
+
+COOKIE = "Path=/; HttpOnly; SameSite=Strict"
+
+
+def limited(receive: Receive) -> Receive:
+    """`receive` that raises HTTPException if the body is larger than `MAX_BODY_BYTES` or takes longer than allowed."""
+    received, complete = 0, False
+    deadline = asyncio.get_running_loop().time() + BODY_SECONDS
+
+    async def receive_part() -> Message:
+        nonlocal received, complete
+        if complete:
+            return await receive()  # waits for the client to leave
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408, f"The body did not arrive within {BODY_SECONDS:.0f} s.") from None
+        received += len(message.get("body", b""))
+        if received > MAX_BODY_BYTES:
+            raise _too_large()
+        complete = not message.get("more_body", False)
+        return message
+
+    return receive_part
+
+
+def _answer(scope: Scope, refusal: HTTPException) -> Response:
+    """`connection: close`, because the body of a refused request is not read."""
+    headers = {"connection": "close"}
+    if scope["path"].startswith("/api/"):
+        return JSONResponse({"error": refusal.detail}, refusal.status_code, headers)
+    return PlainTextResponse(refusal.detail, refusal.status_code, headers)
+
+
+def _too_large() -> HTTPException:
+    return HTTPException(413, f"The body is larger than {MAX_BODY_BYTES / 2**20:.0f} MiB.")
+
+
+def _cookies(headers: Headers) -> dict[str, str]:
+    cookies: SimpleCookie = SimpleCookie()
+    for line in headers.getlist("cookie"):
+        try:
+            cookies.load(line)
+        except CookieError:
+            continue
+    return {name: morsel.value for name, morsel in cookies.items()}
+
+
+def _name(host: str) -> str:
+    """The name in a Host header, without the port and in lower case."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower()
+
+
+def _is_number(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(name: str) -> bool:
+    return name == "localhost" or (_is_number(name) and ip_address(name).is_loopback)
