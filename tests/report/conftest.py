@@ -1,4 +1,4 @@
-"""Fixtures: a browser, and reports."""
+"""Fixtures: reports, and visiting them."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,19 +9,11 @@ import pytest
 
 import misread
 from misread import Run
-from browsers import chromium
 from pages import NAMES, foreign
 from samples import blocks
 
 Open = Callable[..., Any]
 SETTINGS = ['layers=[{type="Flatten"}, {type="Dense", units=12, activation="relu"}, {type="Dense", units="classes"}]']
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Headless Chromium, closed with the module: its event loop would be in the way of other tests'."""
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture

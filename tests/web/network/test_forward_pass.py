@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import misread
-from conftest import ON_IMAGES, NetworkPage
+from network_pages import ON_IMAGES, NetworkPage
 from misread.models.network import network_logits, to_input
 from misread.training.networks import predictor_network
 from misread.training.recipe import Recipe, load_recipe, recipe_names

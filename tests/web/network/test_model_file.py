@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import ON_IMAGES, NetworkPage
+from network_pages import ON_IMAGES, NetworkPage
 from misread.errors import RunError
 from misread.models.network import network_logits
 from misread.training.recipe import load_recipe

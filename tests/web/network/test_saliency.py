@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import ON_IMAGES, NetworkPage
+from network_pages import ON_IMAGES, NetworkPage
 from misread.models.network import network_logits
 from misread.training.recipe import Recipe, load_recipe
 from networks import every_layer, settled
