@@ -14,7 +14,6 @@ from misread.report.playground import smallest_model
 from samples import Result
 
 
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return misread.train("digits", "fast", epochs=20, out=tmp_path_factory.mktemp("playground"), progress=False)
@@ -92,10 +91,16 @@ def test_a_large_network_is_rounded_to_int8() -> None:
 
 
 def test_a_playground_needs_a_run(cli: Any, tmp_path: Path) -> None:
-    result: Result = cli("report", "--playground", "--out", tmp_path / "x.html")
-    assert result.code == 2
-    assert "Name a run" in result.err
-    result = cli("report", "--playground", "--labels", tmp_path / "l.npy", "--probs", tmp_path / "p.npy", "--out", tmp_path / "x.html")
+    result: Result = cli(
+        "report",
+        "--playground",
+        "--labels",
+        tmp_path / "l.npy",
+        "--probs",
+        tmp_path / "p.npy",
+        "--out",
+        tmp_path / "x.html",
+    )
     assert result.code == 2
     assert "--playground needs a run's network, and so needs RUN." in result.err
 
@@ -104,7 +109,12 @@ def test_a_network_from_python_has_no_playground(tmp_path: Path) -> None:
     from torch import nn
 
     run = misread.train(
-        "digits", "tutorial-mlp", network=nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), epochs=1, out=tmp_path, progress=False
+        "digits",
+        "tutorial-mlp",
+        network=nn.Sequential(nn.Flatten(), nn.Linear(784, 10)),
+        epochs=1,
+        out=tmp_path,
+        progress=False,
     )
     with pytest.raises(RunError, match="cannot run in the page"):
         run.report(causes=False, playground=True)

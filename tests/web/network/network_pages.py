@@ -26,7 +26,9 @@ class NetworkPage:
         if name in self.given:
             route.fulfill(body=self.given[name], content_type="application/octet-stream")
         elif name:
-            route.fulfill(body=Path(str(files("misread.web"))).joinpath(name).read_bytes(), content_type="text/javascript")
+            route.fulfill(
+                body=Path(str(files("misread.web"))).joinpath(name).read_bytes(), content_type="text/javascript"
+            )
         else:
             route.fulfill(body="<!DOCTYPE html><title>test</title>", content_type="text/html")
 

@@ -79,7 +79,9 @@ def test_every_layer_and_activation_and_the_gradient(recipe: Recipe, page: Netwo
     seen: list[tuple[str, torch.Tensor]] = []
     for name, module in network.named_modules():
         if name:
-            module.register_forward_hook(lambda m, i, out, name=name: seen.append((name.rpartition(".")[2], out.detach())))
+            module.register_forward_hook(
+                lambda m, i, out, name=name: seen.append((name.rpartition(".")[2], out.detach()))
+            )
     logits = network(x)[0]
     np.testing.assert_allclose(found["logits"], logits.detach().numpy(), atol=1e-5)
     assert [name for name, _, _ in found["trace"]] == [name for name, _ in seen]
@@ -93,13 +95,19 @@ def test_every_layer_and_activation_and_the_gradient(recipe: Recipe, page: Netwo
     for k, gradient in enumerate(found["gradients"]):
         (expected_gradient,) = torch.autograd.grad(logits[k], x, retain_graph=True)
         np.testing.assert_allclose(
-            gradient, expected_gradient[0].movedim(0, -1).flatten().numpy(), atol=1e-5 * float(expected_gradient.abs().max() + 1)
+            gradient,
+            expected_gradient[0].movedim(0, -1).flatten().numpy(),
+            atol=1e-5 * float(expected_gradient.abs().max() + 1),
         )
 
 
 def test_members_and_views_are_averaged(page: NetworkPage) -> None:
     images = noise(6, (9, 9, 1))
-    layers = [{"type": "Flatten"}, {"type": "Dense", "units": 8, "activation": "tanh"}, {"type": "Dense", "units": "classes"}]
+    layers = [
+        {"type": "Flatten"},
+        {"type": "Dense", "units": 8, "activation": "tanh"},
+        {"type": "Dense", "units": "classes"},
+    ]
     for views in ({"shift": 2, "flip": True}, {"shift": 1}, {"flip": True}, None):
         changes = {"layers": layers, "members": 3} | ({"test_time_augmentation": views} if views else {})
         recipe = load_recipe(Recipe(), changes)

@@ -27,7 +27,9 @@ def test_the_stated_error_of_rounded_weights_is_what_the_page_measures(
     network = settled(recipe, IMAGES, 10)
     whole = model_bytes(network, recipe.layers, list("0123456789"), (13, 11, 3))
     page.give(recipe, network, IMAGES, precision=precision, images=IMAGES)
-    probs = np.array(page.run(ON_IMAGES + "return Array.from({ length: count }, (_, i) => [...model.predict(image(i))]);"))
+    probs = np.array(
+        page.run(ON_IMAGES + "return Array.from({ length: count }, (_, i) => [...model.predict(image(i))]);")
+    )
     with torch.no_grad():
         own = network_logits(network, torch.from_numpy(IMAGES)).softmax(1).numpy()
     error = read_header(page.given["model"])["error"]
@@ -41,7 +43,8 @@ def test_the_stated_error_of_rounded_weights_is_what_the_page_measures(
 def test_the_halves_are_read_as_numpy_reads_them(page: NetworkPage) -> None:
     bits = np.arange(0, 2**16, 7, dtype=np.uint16)
     found = page.run(
-        'const { fromHalf } = await load("network/file.js"); return argument.map((b) => String(fromHalf(b)));', bits.tolist()
+        'const { fromHalf } = await load("network/file.js"); return argument.map((b) => String(fromHalf(b)));',
+        bits.tolist(),
     )
     for text, half in zip(found, bits.view(np.float16).tolist(), strict=True):
         assert float(text.replace("Infinity", "inf")) == half or np.isnan(half)

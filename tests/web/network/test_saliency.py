@@ -17,7 +17,9 @@ def test_integrated_gradients_add_up_to_the_difference_of_the_logits(page: Netwo
     recipe = every_layer("tanh")
     network = settled(recipe, IMAGES, 4)
     page.give(recipe, network, IMAGES, 4)
-    shares = np.array(page.run(FINISHED + "return [...finished(integratedGradients(model, image(0), 2, { steps: 200 }))];"))
+    shares = np.array(
+        page.run(FINISHED + "return [...finished(integratedGradients(model, image(0), 2, { steps: 200 }))];")
+    )
     assert shares.shape == (13 * 11,)
     with torch.no_grad():
         logits = network_logits(network, torch.from_numpy(np.stack([IMAGES[0], np.zeros_like(IMAGES[0])])))[:, 2]
@@ -28,7 +30,9 @@ def test_integrated_gradients_of_a_linear_network_are_weight_times_input(page: N
     recipe = load_recipe(Recipe(), {"layers": [{"type": "Flatten"}, {"type": "Dense", "units": "classes"}]})
     network = settled(recipe, IMAGES, 4)
     page.give(recipe, network, IMAGES, 4)
-    shares = np.array(page.run(FINISHED + "return [...finished(integratedGradients(model, image(0), 1, { steps: 3 }))];"))
+    shares = np.array(
+        page.run(FINISHED + "return [...finished(integratedGradients(model, image(0), 1, { steps: 3 }))];")
+    )
     weights = network[1].weight[1].detach().numpy().reshape(13, 11, 3)
     np.testing.assert_allclose(shares.reshape(13, 11), (weights * IMAGES[0] / 255).sum(axis=2), atol=1e-5)
 

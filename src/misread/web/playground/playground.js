@@ -38,7 +38,10 @@ class Playground {
     this.#leave = null;
     byId("main").hidden = room !== null;
     byId("playground").hidden = room === null;
-    for (const one of Object.keys(ROOMS)) byId(`to-${one}`).toggleAttribute("aria-current", one === room?.id);
+    for (const one of Object.keys(ROOMS)) {
+      if (one === room?.id) byId(`to-${one}`).setAttribute("aria-current", "page");
+      else byId(`to-${one}`).removeAttribute("aria-current");
+    }
     byId("playground").replaceChildren();
     if (room) this.#mount(room);
     else document.getElementById(location.hash.slice(1))?.scrollIntoView(); // it was hidden when the browser looked for it
