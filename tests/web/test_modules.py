@@ -10,11 +10,27 @@ import pytest
 from misread.web.modules import bundle, bundle_sources, source
 
 MODULES = {
-    "rooms/a.js": 'import { one, two as second } from "../parts/b.js";\nimport * as c from "../parts/c.js";\nconst own = 1;\n'
-    "console.log(JSON.stringify([own, one(), second, c.Thing.name, new c.Thing().own()]));\n",
-    "parts/b.js": 'import { Thing } from "./c.js";\nconst own = 2;\nexport function one() {\n  return [own, typeof Thing];\n}\n'
-    "export const two = {\n  deep: [own],\n};\n",
-    "parts/c.js": "const own = 3;\nexport class Thing {\n  own() {\n    return own;\n  }\n}\n",
+    "rooms/a.js": """import { one, two as second } from "../parts/b.js";
+import * as c from "../parts/c.js";
+const own = 1;
+console.log(JSON.stringify([own, one(), second, c.Thing.name, new c.Thing().own()]));
+""",
+    "parts/b.js": """import { Thing } from "./c.js";
+const own = 2;
+export function one() {
+  return [own, typeof Thing];
+}
+export const two = {
+  deep: [own],
+};
+""",
+    "parts/c.js": """const own = 3;
+export class Thing {
+  own() {
+    return own;
+  }
+}
+""",
 }
 
 
@@ -40,11 +56,11 @@ def test_every_module_comes_once_after_those_that_it_imports() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"parts/c.js": 'import { one } from "./b.js";\n'}, "circle: rooms/a.js -> parts/b.js -> parts/c.js -> parts/b.js"),
+        ({"parts/c.js": 'import { one } from "./b.js";\n'}, "rooms/a.js -> parts/b.js -> parts/c.js -> parts/b.js"),
         ({"parts/c.js": "const own = 3;\n"}, "parts/b.js imports Thing from parts/c.js, which does not export it"),
         ({"parts/c.js": "export default class Thing {}\n"}, "which does not export it|not understood"),
         ({"parts/b.js": "export { one };\n"}, r"parts/b.js: this form is not understood: export \{ one \};"),
-        ({"parts/c.js": 'import x from "y";\nexport class Thing {}\n'}, "parts/c.js: this form is not understood: import x"),
+        ({"parts/c.js": 'import x from "y";\nexport class Thing {}\n'}, "parts/c.js: this form is not understood"),
         ({"parts/c.js": 'import { x } from "y";\nexport class Thing {}\n'}, 'imports "y"; only relative paths'),
         ({"parts/c.js": 'export class Thing {}\nconst end = "</script>";\n'}, "cannot have the text </script"),
     ],

@@ -35,7 +35,7 @@ def report(
     ] = None,
     causes: Annotated[bool, typer.Option(help="Find the cause of each mistake; needs the training images.")] = True,
     playground: Annotated[
-        bool, typer.Option("--playground", help="Add rooms to draw and to look inside the network, which is then in the file.")
+        bool, typer.Option("--playground", help="Add rooms to draw in and to look inside the network.")
     ] = False,
     labels: Annotated[
         Path | None,

@@ -50,8 +50,8 @@ class Playground:
         header = read_header(self.model)
         error = header["error"]
         return (
-            f"weights as {header['precision']}: of {error['images']:,} test images {error['changed']:,} are read otherwise; "
-            f"no probability differs by more than {error['largest']:.4f}"
+            f"weights as {header['precision']}: of {error['images']:,} test images {error['changed']:,} are read "
+            f"otherwise; no probability differs by more than {error['largest']:.4f}"
         )
 
 

@@ -228,8 +228,8 @@ class Run(StoredRun):
         causes:   whether to find the causes; it takes seconds and needs the training images.
         playground: the page gets the rooms Draw and Look inside, with the network and some images in it.
         progress: called with a line before each step that takes long.
-        Raises RunError or DataError: the network cannot run in a page, the second run cannot be compared, another run may have trained on these images,
-        or the file cannot be written.
+        Raises RunError or DataError: the network cannot run in a page, the second run cannot be compared, another run
+        may have trained on these images, or the file cannot be written.
         """
         content = run_content(
             self.predictions(),

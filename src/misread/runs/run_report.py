@@ -37,7 +37,8 @@ def run_content(
     causes:   whether to find the causes; it takes seconds and needs the training images.
     playground: whether the page gets the rooms Draw and Look inside, with the network in it.
     progress: called with a line before each step that takes long.
-    Raises RunError or DataError: the network cannot run in a page, the second run cannot be compared, or another run may have trained on these images.
+    Raises RunError or DataError: the network cannot run in a page, the second run cannot be compared, another run
+    may have trained on these images.
     """
     comparison = compare_predictions(predictions, second) if second else None
     images, notes = images_or_note(predictions)

@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from network_pages import ON_IMAGES, NetworkPage
+from networks import ACTIVATIONS, every_layer, pooled, settled
 from torch import nn
 
 import misread
-from network_pages import ON_IMAGES, NetworkPage
 from misread.models.network import network_logits, to_input
 from misread.training.networks import predictor_network
 from misread.training.recipe import Recipe, load_recipe, recipe_names
-from networks import ACTIVATIONS, every_layer, pooled, settled
 
 CLOSE = 1e-4
 IMAGES = {"photo": 24, "photo-accurate": 8, "photo-fast": 60}  # fewer where an image takes many products
@@ -123,7 +123,8 @@ def test_max_pooling_says_which_value_it_chose_and_layers_what_they_got(page: Ne
     found = page.run(
         ON_IMAGES
         + """const trace = model.trace(image(0));
-        return [[...trace[1].values], [...trace[2].argmax], [...trace[2].values], [...trace[9].preactivation], [...trace[9].values]];"""
+        const [, conv, pooling] = trace;
+        return [conv.values, pooling.argmax, pooling.values, trace[9].preactivation, trace[9].values].map((one) => [...one]);"""
     )
     before, chosen, values, got, given = map(np.array, found)
     np.testing.assert_array_equal(before[chosen], values)

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from network_pages import ON_IMAGES, NetworkPage
+from networks import every_layer, settled
 from torch import nn
 
-from network_pages import ON_IMAGES, NetworkPage
 from misread.errors import RunError
 from misread.models.network import network_logits
 from misread.training.recipe import load_recipe
 from misread.web.model_file import ALIGNMENT, MAGIC, model_bytes, read_header
-from networks import every_layer, settled
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (40, 13, 11, 3), dtype=np.uint8)
 READ = """const { readModel } = await load("network/model.js");

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from network_pages import NetworkPage
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 import misread
 from misread.data.geometry import Geometry, fit_picture, measure_geometry
 from misread.data.picture import read_picture
-from network_pages import NetworkPage
 
 PHOTOGRAPHS = [Geometry(32, 32, 3), Geometry(20, 28, 3), Geometry(16, 16, 1)]
 LIGHT = Geometry(24, 20, 1, "light", 16, "box")

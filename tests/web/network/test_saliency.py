@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-
 from network_pages import ON_IMAGES, NetworkPage
+from networks import every_layer, settled
+
 from misread.models.network import network_logits
 from misread.training.recipe import Recipe, load_recipe
-from networks import every_layer, settled
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (2, 13, 11, 3), dtype=np.uint8)
 FINISHED = ON_IMAGES + 'const { finished, integratedGradients, occlusion } = await load("network/saliency.js");'
@@ -43,8 +43,9 @@ def test_occlusion_is_the_mean_fall_over_the_patches_that_cover_a_pixel(page: Ne
     page.give(recipe, network, IMAGES, 4)
     found = page.run(
         FINISHED
-        + """const steps = [...occlusion(model, image(0), 1, { patch: 4, stride: 3, fill: 200 })];
-        return [[...finished(occlusion(model, image(0), 1, { patch: 4, stride: 3, fill: 200 }))], steps.at(-1), steps.length];"""
+        + """const map = () => occlusion(model, image(0), 1, { patch: 4, stride: 3, fill: 200 });
+        const steps = [...map()];
+        return [[...finished(map())], steps.at(-1), steps.length];"""
     )
 
     def probability(image: np.ndarray) -> float:
@@ -76,8 +77,9 @@ def test_randomised_weights_change_only_the_last_layers_and_repeat_with_their_se
         + """
         const values = (m) => m.trace(image(0)).map((step) => [...step.values]);
         const kernels = (m) => m.tensors[0].get("dense_1/kernel");
-        return [values(model), values(model.randomised(2, 5)), values(model.randomised(2, 5)), values(model.randomised(2, 6)),
-                values(model.randomised(0, 5)), Math.max(...kernels(model.randomised(1, 1)).map(Math.abs))];"""
+        const changed = (count, seed) => values(model.randomised(count, seed));
+        return [values(model), changed(2, 5), changed(2, 5), changed(2, 6), changed(0, 5),
+                Math.max(...kernels(model.randomised(1, 1)).map(Math.abs))];"""
     )
     own, changed, again, other, none, largest = found
     same = [a == b for a, b in zip(own, changed, strict=True)]
