@@ -124,7 +124,8 @@ def test_max_pooling_says_which_value_it_chose_and_layers_what_they_got(page: Ne
         ON_IMAGES
         + """const trace = model.trace(image(0));
         const [, conv, pooling] = trace;
-        return [conv.values, pooling.argmax, pooling.values, trace[9].preactivation, trace[9].values].map((one) => [...one]);"""
+        const { preactivation, values } = trace[9];
+        return [conv.values, pooling.argmax, pooling.values, preactivation, values].map((one) => [...one]);"""
     )
     before, chosen, values, got, given = map(np.array, found)
     np.testing.assert_array_equal(before[chosen], values)
