@@ -49,9 +49,12 @@ def predictions(request: Request) -> Response:
 
 def model(request: Request) -> Response:
     """The network in the format of `web/model_file.py`."""
-    from misread.web.model_file import model_file
+    from misread.web.model_file import model_bytes
 
-    return Response(model_file(request.app.state.runs.path(request.path_params["id"])), media_type=BINARY)
+    run = request.app.state.runs.open(request.path_params["id"])
+    data = run.record.data
+    file = model_bytes(run.network, run.recipe.layers, data.class_names, data.image_shape, geometry=data.geometry)
+    return Response(file, media_type=BINARY)
 
 
 def _split(request: Request) -> str:
