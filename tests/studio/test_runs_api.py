@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -37,8 +36,8 @@ def folder(trained_runs: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def api(folder: Path) -> Iterator[AppClient]:
-    yield client_of(folder)
+def api(folder: Path) -> AppClient:
+    return client_of(folder)
 
 
 @pytest.fixture(scope="module")
