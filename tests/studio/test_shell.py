@@ -92,7 +92,7 @@ def test_every_control_of_the_bar_is_reached_by_tab_and_has_a_name(studio_page: 
     assert reached[0] == "skip"
     assert {"run", "language", "theme", "keys"} <= set(reached)
     for id in ("run", "language", "theme", "keys"):
-        assert page.evaluate(f"id => (e => e.ariaLabel || e.textContent)(document.getElementById(id)).trim()", id)
+        assert page.evaluate("id => (e => e.ariaLabel || e.textContent)(document.getElementById(id)).trim()", id)
 
 
 @pytest.mark.parametrize("lang", ["en", "ko"])
