@@ -13,12 +13,17 @@ from misread.errors import RunError
 from misread.files import write_bytes
 from misread.report.diagrams import heat
 from misread.version import __version__
-from misread.web.modules import bundle
+from misread.web.messages import catalogue
+from misread.web.modules import bundle, source
 
 SECTIONS = (
     "headline", "causes", "advice", "confusion", "gallery", "comparison", "doubtful", "classes", "confidence",
     "training", "facts", "files", "changed",
 )  # fmt: skip
+STYLES = ("style/tokens.css", "style/components.css")
+
+SHARED_TEXTS = ("facts", "gallery", "tile")  # keys of messages begin with these
+
 
 @dataclass
 class Page:
@@ -47,9 +52,9 @@ class Page:
             notes=self.notes,
             made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             version=__version__,
-            style=Markup((own / "page.css").read_text(encoding="utf-8")),
+            style=Markup("\n".join(map(source, STYLES))),
             script=Markup(bundle("components/page.js")),
-            data=Markup(as_json(self.data)),
+            data=Markup(as_json({**self.data, "texts": _texts()})),
             **dict.fromkeys(SECTIONS) | self.sections,
         )
 
@@ -60,6 +65,12 @@ class Page:
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}.") from None
         return path
+
+
+def _texts() -> dict[str, str]:
+    """The texts of the components that the page shares with the studio."""
+    texts = catalogue("en")
+    return {key: text for key, text in texts.items() if key.partition(".")[0] in SHARED_TEXTS}
 
 
 def as_json(value: Any) -> str:

@@ -25,6 +25,11 @@ AREAS = (
     "comparison_routes",
     "drawing_routes",
     "report_routes",
+    "label_routes",
+    "misread_routes",
+    "map_routes",
+    "nearest_routes",
+    "training_routes",
 )
 
 

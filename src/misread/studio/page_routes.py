@@ -14,14 +14,13 @@ from misread.version import __version__
 from misread.web.messages import LANGUAGES, catalogue
 
 TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
-FIRST_STYLES = ("tokens.css", "shell.css")
+FIRST_STYLES = ["style/tokens.css", "style/components.css", "style/shell.css"]  # those of rooms come after them
 
 
 def routes() -> list[Route]:
     web = resources.files("misread.web")
     files = dict(_files(web))
-    styles = [name for name in files if name.startswith("style/")]
-    styles.sort(key=lambda name: (name.removeprefix("style/") not in FIRST_STYLES, name != "style/tokens.css", name))
+    styles = FIRST_STYLES + sorted(name for name in files if name.startswith("style/") and name not in FIRST_STYLES)
 
     def module(request: Request) -> Response:
         """A file of the package. The table has every name that is answered; a request never becomes a path."""
@@ -73,7 +72,7 @@ def state(request: Request) -> Response:
 def rooms() -> list[str]:
     """The rooms that this misread has."""
     folder = resources.files("misread.web") / "rooms"
-    return [file.name.removesuffix(".js") for file in folder.iterdir() if file.name.endswith(".js")]
+    return sorted(file.name.removesuffix(".js") for file in folder.iterdir() if file.name.endswith(".js"))
 
 
 def alive(request: Request) -> Response:

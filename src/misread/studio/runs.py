@@ -17,7 +17,7 @@ from misread.errors import RecipeError, RunError
 from misread.runs import run_folder
 from misread.runs.record import RunRecord
 from misread.studio.run_notes import read_notes, write_notes
-from misread.studio.trash import TRASH, delete_run, deleted_runs, restore_run
+from misread.studio.trash import delete_run, deleted_runs, restore_run
 
 if TYPE_CHECKING:
     from misread.data.image_set import ImageSet

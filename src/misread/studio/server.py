@@ -7,11 +7,11 @@ import socket
 import threading
 import webbrowser
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from misread.data.download import cache_folder
 from misread.errors import RunError
-from misread.files import write_text
 from misread.studio.security import Access
 
 PORT = 8517  # tried first: with one address, a page that is open finds the studio again after a restart
@@ -112,7 +112,7 @@ def serve(
     with open_socket(host, port) as listening:
         access = make_access(host, listening.getsockname()[1])
         empty_trash(folder)
-        app = make_app(folder, access, selected=selected, data=data)
+        app = make_app(folder.resolve(), access, selected=selected, data=data)
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=2
         )
@@ -120,7 +120,5 @@ def serve(
         ready(access, address)
         if browser:  # connections wait in the socket until the server answers; some browsers block their caller
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-        try:
+        with suppress(KeyboardInterrupt):  # uvicorn raises it again after it has ended cleanly
             uvicorn.Server(config).run(sockets=[listening])
-        except KeyboardInterrupt:
-            pass  # uvicorn raises it again after it has ended cleanly

@@ -14,7 +14,10 @@ DAYS = 30
 
 
 def delete_run(folder: Path) -> Path:
-    """Move a run folder to the trash; returns its new path. Raises RunError: it is being trained, or cannot be moved."""
+    """Move a run folder to the trash; returns its new path.
+
+    Raises RunError: it is being trained, or cannot be moved.
+    """
     if is_running(folder):
         raise RunError(f"The training in {folder} is running. Stop it first.")
     notes = read_notes(folder)

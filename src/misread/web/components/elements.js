@@ -9,7 +9,9 @@ export const counted = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? o
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (value !== null && value !== undefined) element.setAttribute(name, value);
+    if (value === null || value === undefined) continue;
+    if (name === "style") element.style.cssText = value; // a page may forbid style attributes, not this
+    else element.setAttribute(name, value);
   }
   element.append(...children.filter((child) => child !== null));
   return element;

@@ -1,0 +1,130 @@
+// Removes the background of a photographed or drawn object, as `_remove_ground` in data/geometry.py.
+
+import { greyOf, median, picture, roundEven } from "./picture.js";
+import { BICUBIC, BOX, resize } from "./resize.js";
+
+const LONGEST = 512; // pixels; finer detail is noise
+
+/** Light strokes on a dark background, with shading and noise -> strokes 0..255 on black. */
+export function removeGround(ink) {
+  const longest = Math.max(ink.height, ink.width);
+  if (longest > LONGEST) {
+    const side = (size) => Math.max(1, roundEven((size * LONGEST) / longest));
+    ink = resize(ink, side(ink.height), side(ink.width));
+  }
+  const { height, width } = ink;
+  const grey = medians(picture(height, width, 1, Uint8Array.from(greyOf(ink), roundEven)));
+  const small = resize(grey, Math.max(8, height >> 2), Math.max(8, width >> 2), BOX);
+  const window = Math.max(3, (Math.max(small.height, small.width) >> 2) | 1);
+  const ground = resize(blurred(minima(small, window), window / 2), height, width, BICUBIC);
+  const relief = grey.data.map((value, i) => Math.max(value - ground.data[i], 0));
+  const level = stretched(relief);
+  const data = ink.channels === 1 ? level.map((share) => roundEven(share * 255)) : ink.data.map((value, i) => (level[Math.floor(i / 3)] > 0 ? value : 0));
+  return picture(height, width, ink.channels, Uint8Array.from(data));
+}
+
+/** Heights above the ground as shares 0..1: cut below Otsu's threshold, and stretched. */
+function stretched(heights) {
+  const threshold = otsu(heights);
+  const low = heights.filter((value) => value <= threshold);
+  const high = heights.filter((value) => value > threshold).sort();
+  const level = low.length ? median(low) : 0;
+  const top = high.length ? percentile(high, 0.9) : 255;
+  const cut = (level + threshold) / 2; // keeps the soft edges of strokes
+  return Float64Array.from(heights, (value) => Math.min(Math.max((value - cut) / Math.max(top - cut, 1), 0), 1));
+}
+
+/** Of sorted values, with linear interpolation. */
+function percentile(sorted, share) {
+  const place = (sorted.length - 1) * share;
+  const [low, high] = [sorted[Math.floor(place)], sorted[Math.ceil(place)]];
+  const part = place - Math.floor(place);
+  return part < 0.5 ? low + (high - low) * part : high - (high - low) * (1 - part);
+}
+
+/** The threshold between the two groups of values 0..255 that differ most from each other. Source: Otsu 1979. */
+function otsu(values) {
+  const counts = new Float64Array(256);
+  for (const value of values) counts[value]++;
+  const sums = (order) => {
+    const [n, mean] = [new Float64Array(256), new Float64Array(256)];
+    let [count, sum] = [0, 0];
+    for (const i of order) {
+      count += counts[i];
+      sum += counts[i] * (i + 0.5);
+      n[i] = count;
+      mean[i] = sum / Math.max(count, 1);
+    }
+    return { n, mean };
+  };
+  const order = Array.from({ length: 256 }, (_, i) => i);
+  const below = sums(order);
+  const above = sums(order.reverse());
+  let [best, found] = [-1, 0];
+  for (let i = 0; i < 255; i++) {
+    const between = below.n[i] * above.n[i + 1] * (below.mean[i] - above.mean[i + 1]) ** 2;
+    if (between > best) [best, found] = [between, i];
+  }
+  return found + 0.5;
+}
+
+const clamp = (at, size) => Math.min(Math.max(at, 0), size - 1);
+
+/** The median of each pixel and its eight neighbours; pixels from outside repeat those of the edge. */
+function medians({ height, width, data }) {
+  const result = new Uint8Array(data.length);
+  const nine = new Uint8Array(9);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      for (let i = 0; i < 9; i++) nine[i] = data[clamp(y + Math.floor(i / 3) - 1, height) * width + clamp(x + (i % 3) - 1, width)];
+      result[y * width + x] = nine.sort()[4];
+    }
+  }
+  return picture(height, width, 1, result);
+}
+
+/** The smallest value in a square window around each pixel. */
+function minima(image, window) {
+  const reach = window >> 1;
+  return twice(image, (line) => line.map((_, at) => Math.min(...line.subarray(Math.max(at - reach, 0), at + reach + 1))));
+}
+
+/** A Gaussian blur as Pillow approximates it: three box blurs along the rows, then three along the columns. */
+function blurred(image, sigma) {
+  const radius = boxRadius(sigma, 3);
+  return twice(image, (line) => [1, 2, 3].reduce((done) => boxBlur(done, radius), line));
+}
+
+/** The radius of `passes` box blurs that have this sigma. Source: Gwosdek et al. 2011, as in Pillow's BoxBlur.c. */
+function boxRadius(sigma, passes) {
+  const f = Math.fround; // Pillow computes it in single precision
+  const variance = f(f(f(sigma) * f(sigma)) / passes);
+  const length = f(Math.sqrt(12 * variance + 1));
+  const whole = f(Math.floor((length - 1) / 2));
+  const part = f((2 * whole + 1) * f(whole * (whole + 1) - f(3 * variance)));
+  return f(whole + f(part / f(6 * f(variance - f((whole + 1) * (whole + 1))))));
+}
+
+/** The mean over a box around each value. The radius has a fraction: that is the weight of the two outermost values. */
+function boxBlur(line, radius) {
+  const whole = Math.trunc(radius);
+  const weight = Math.trunc(Math.fround(2 ** 24 / Math.fround(radius * 2 + 1)));
+  const far = Math.floor((2 ** 24 - (whole * 2 + 1) * weight) / 2);
+  const at = (i) => line[clamp(i, line.length)];
+  let sum = 0;
+  for (let i = -whole - 1; i < whole; i++) sum += at(i);
+  return line.map((_, i) => {
+    sum += at(i + whole) - at(i - whole - 1);
+    return Math.floor((sum * weight + (at(i - whole - 1) + at(i + whole + 1)) * far + 2 ** 23) / 2 ** 24);
+  });
+}
+
+/** A function of a line of pixels, applied to all rows, then to all columns. */
+function twice({ height, width, data }, change) {
+  const result = new Uint8Array(data);
+  for (let y = 0; y < height; y++) result.set(change(result.slice(y * width, (y + 1) * width)), y * width);
+  for (let x = 0; x < width; x++) {
+    change(Uint8Array.from({ length: height }, (_, y) => result[y * width + x])).forEach((value, y) => (result[y * width + x] = value));
+  }
+  return picture(height, width, 1, result);
+}

@@ -1,0 +1,7 @@
+// All runs in a table.
+export const runs = {
+  id: "runs",
+  mount(root, studio) {
+    root.textContent = studio.t("shell.room.runs");
+  },
+};
