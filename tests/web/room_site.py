@@ -65,7 +65,7 @@ class Site:
         context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion=motion, **more
         )
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(120_000)
         context.route("**/*", self.answer)
         page = context.new_page()
         page.on("console", lambda message: self.faults.append(message.text))

@@ -40,7 +40,7 @@ class InsideRoom {
     this.picture = make("canvas", { class: "pixels", role: "img", "aria-label": t("inside.the-image") });
     this.title = make("p", { class: "reading" });
     this.bars = new Probabilities(make("ol"), model.classNames);
-    this.layers = make("div", { class: "layers" });
+    this.layers = make("div", { class: "stages" });
     this.explanation = new Explanation(t, (looked) => this.#markWindow(looked));
     this.temperature = new Temperature(t, model.classNames);
     this.views = { layers: make("div", { class: "inside-layers" }, this.layers, make("div", { class: "aside" }, this.explanation.element)) };
