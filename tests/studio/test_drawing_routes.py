@@ -1,19 +1,37 @@
 """The requests of the room Draw that keep, list and delete drawings."""
 
+import asyncio
 import base64
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from starlette.applications import Starlette
-from starlette.testclient import TestClient
 
 import misread
 from misread.errors import MisreadError
 from misread.studio import drawing_routes
 from misread.studio.app import _misread_error
+
+
+class Client:
+    """Asks an application, without a server."""
+
+    def __init__(self, app: Starlette) -> None:
+        self.transport = httpx.ASGITransport(app)
+
+    def get(self, path: str) -> httpx.Response:
+        return asyncio.run(self._ask("GET", path))
+
+    def post(self, path: str, json: Any) -> httpx.Response:
+        return asyncio.run(self._ask("POST", path, json=json))
+
+    async def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        async with httpx.AsyncClient(transport=self.transport, base_url="http://studio.test") as client:
+            return await client.request(method, path, **more)
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +41,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def client(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+def client(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Client:
     monkeypatch.setenv("MISREAD_DRAWINGS", str(tmp_path))
     app = Starlette(routes=drawing_routes.routes(), exception_handlers={MisreadError: _misread_error})
     app.state.runs = SimpleNamespace(path=lambda run: folder)
-    return TestClient(app)
+    return Client(app)
 
 
 def picture(seed: int) -> np.ndarray:
@@ -39,7 +57,7 @@ def body(seed: int = 0, **values: Any) -> dict[str, Any]:
     return {"run": "id", "pixels": pixels, "label": 7, **values}
 
 
-def test_keep_list_delete(client: TestClient) -> None:
+def test_keep_list_delete(client: Client) -> None:
     assert client.get("/api/drawings?run=id").json()["ids"] == []
     for seed, label in enumerate([7, 7, 2]):
         answer = client.post("/api/drawings", json=body(seed, label=label))
@@ -64,7 +82,7 @@ def test_keep_list_delete(client: TestClient) -> None:
         ({"run": 5}, "run must be a text"),
     ],
 )
-def test_what_is_refused(client: TestClient, values: dict[str, Any], message: str) -> None:
+def test_what_is_refused(client: Client, values: dict[str, Any], message: str) -> None:
     try:
         answer = client.post("/api/drawings", json=body(**values))
     finally:
@@ -73,7 +91,7 @@ def test_what_is_refused(client: TestClient, values: dict[str, Any], message: st
     assert message in answer.text
 
 
-def test_a_drawing_that_is_not_there(client: TestClient) -> None:
+def test_a_drawing_that_is_not_there(client: Client) -> None:
     answer = client.post("/api/drawings/5/delete", json={"run": "id"})
     assert answer.status_code == 400
     assert "no longer there" in answer.json()["error"]

@@ -56,8 +56,8 @@ class InsideRoom {
     );
     const { keys, address } = studio;
     this.stops.push(
-      keys.add("ArrowLeft", "inside.previous", () => this.chooser.step(-1)),
-      keys.add("ArrowRight", "inside.next", () => this.chooser.step(1)),
+      keys.add(",", "inside.previous", () => this.chooser.step(-1)),
+      keys.add(".", "inside.next", () => this.chooser.step(1)),
       keys.add("r", "inside.random", () => this.chooser.random()),
       keys.add("n", "inside.misread", () => this.chooser.nextMisread()),
       address.onChange((values) => this.#open(values)),
