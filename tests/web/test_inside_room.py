@@ -210,7 +210,7 @@ def test_saliency_of_the_trained_and_of_random_networks(room: Open) -> None:
     assert [text.partition(" ·")[0] for text in captions] == 2 * ["trained network", "last layer random", "all weights random"]
     likeness = [float(text.rpartition(" ")[2].replace("−", "-")) for text in captions if "rank" in text]
     assert len(likeness) == 4
-    assert all(-1 <= value < 0.95 for value in likeness), "a map that ignores the weights"
+    assert all(-1 <= value < 0.9 for value in likeness), f"a map that ignores the weights: {likeness}"
 
 
 def test_rank_correlation_is_that_of_scipy(room: Open) -> None:
@@ -225,7 +225,7 @@ def test_rank_correlation_is_that_of_scipy(room: Open) -> None:
 def test_units_that_are_dead_and_images_that_excite_a_unit(room: Open, outputs: Any) -> None:
     page = room("view=units")
     page.get_by_text(f"Looked at {IMAGES} test images").wait_for(timeout=120_000)
-    page.get_by_label("Layer").select_option(label="dense")
+    page.get_by_role("combobox", name="Layer").select_option(label="dense")
     dead = np.flatnonzero(outputs["dense"].max(axis=0) <= 0)
     assert DEAD in dead
     assert f"{len(dead)} of 32 units ({', '.join(map(str, dead))})" in page.inner_text("#room-inside")
