@@ -101,10 +101,10 @@ def test_the_given_image_is_what_predict_file_makes_of_the_paper(room: Open, run
     page = room()
     seven(page)
     drawn = page.evaluate("""() => { const canvas = document.querySelector("canvas.paper");
-        const small = new OffscreenCanvas(280, 280).getContext("2d");
-        small.drawImage(canvas, 0, 0, 280, 280);
-        return [...small.getImageData(0, 0, 280, 280).data].filter((_, i) => i % 4 === 0) }""")
-    expected = fit_picture(np.array(drawn, np.uint8).reshape(280, 280, 1), Geometry(**run.record.data.geometry))
+        const small = new OffscreenCanvas(140, 140).getContext("2d");
+        small.drawImage(canvas, 0, 0, 140, 140);
+        return [...small.getImageData(0, 0, 140, 140).data].filter((_, i) => i % 4 === 0) }""")
+    expected = fit_picture(np.array(drawn, np.uint8).reshape(140, 140, 1), Geometry(**run.record.data.geometry))
     # the room paints the strokes at this size, and this test shrinks them: the edges differ a little
     assert np.abs(given(page).astype(int) - expected).mean() < 4
 
@@ -208,7 +208,9 @@ def test_the_smallest_change_flips_the_prediction_and_is_small(room: Open, run: 
     assert probs[1].argmax() != 7
     change = (after.astype(float) - before) / 255
     text = page.locator(".panel [role=status]").first.inner_text()
-    assert f"Read as {probs[1].argmax()} instead of 7. The size of the change (L2) is {np.linalg.norm(change):.2f}" in text
+    assert (
+        f"Read as {probs[1].argmax()} instead of 7. The size of the change (L2) is {np.linalg.norm(change):.2f}" in text
+    )
     assert f"{np.count_nonzero(change)} values changed, by {np.abs(change * 255).max():.0f} of 255" in text
     assert np.linalg.norm(change) < straight_way(run, before), "no smaller than on the way to another image"
 

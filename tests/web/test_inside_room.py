@@ -207,7 +207,11 @@ def test_saliency_of_the_trained_and_of_random_networks(room: Open) -> None:
     page = room("row=0&view=saliency")
     page.get_by_text("All maps are computed.").wait_for(timeout=120_000)
     captions = page.locator(".three figcaption").all_inner_texts()
-    assert [text.partition(" ·")[0] for text in captions] == 2 * ["trained network", "last layer random", "all weights random"]
+    assert [text.partition(" ·")[0] for text in captions] == 2 * [
+        "trained network",
+        "last layer random",
+        "all weights random",
+    ]
     likeness = [float(text.rpartition(" ")[2].replace("−", "-")) for text in captions if "rank" in text]
     assert len(likeness) == 4
     assert all(-1 <= value < 0.9 for value in likeness), f"a map that ignores the weights: {likeness}"
