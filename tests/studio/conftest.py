@@ -107,13 +107,7 @@ def pages(browser: Any) -> Iterator[Open]:
     faults: list[str] = []
 
     def open_page(
-        studio: Studio,
-        state: str = "",
-        *,
-        width: int = 1280,
-        theme: str = "light",
-        lang: str = "en",
-        quiet: bool = True,
+        studio: Studio, state: str = "", *, width: int = 1280, theme: str = "light", lang: str = "en", quiet: bool = True
     ) -> Any:
         context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce"

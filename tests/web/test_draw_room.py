@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from room_site import Site, chromium
 
 import misread
 from misread import Run
 from misread.data.geometry import Geometry, fit_picture
-from room_site import Site, chromium
 
 LAYERS = """layers=[
     {type="Conv2D", filters=8, kernel_size=5, padding="same", activation="relu"}, {type="MaxPooling2D"},
@@ -276,6 +276,7 @@ def test_it_fits_and_every_control_has_a_name(room: Open, width: int, theme: str
     seven(page)
     assert not page.evaluate(WIDER)
     assert ("그리기" in page.inner_text("h1")) == (lang == "ko")
-    unnamed = page.evaluate("""() => [...document.querySelectorAll("button, select, input:not([hidden]), canvas:not([aria-hidden])")]
+    controls = "button, select, input:not([hidden]), canvas:not([aria-hidden])"
+    unnamed = page.evaluate(f"""() => [...document.querySelectorAll("{controls}")]
         .filter((e) => !(e.textContent || e.getAttribute("aria-label") || e.labels?.length)).map((e) => e.outerHTML)""")
     assert unnamed == []

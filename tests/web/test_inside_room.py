@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from room_site import Site, chromium
 from scipy.stats import spearmanr
 
 import misread
 from misread import Run
-from room_site import Site, chromium
 
 LAYERS = """layers=[
     {type="Conv2D", filters=6, kernel_size=5, padding="same", activation="relu"}, {type="MaxPooling2D"},
