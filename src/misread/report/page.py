@@ -18,9 +18,10 @@ from misread.web.modules import bundle, source
 
 SECTIONS = (
     "headline", "causes", "advice", "confusion", "gallery", "comparison", "doubtful", "classes", "confidence",
-    "training", "facts", "files", "changed",
+    "training", "facts", "files", "changed", "playground",
 )  # fmt: skip
 STYLES = ("style/tokens.css", "style/components.css")
+PLAYGROUND_STYLES = ("style/room.css", "style/draw.css", "style/inside.css")
 
 SHARED_TEXTS = ("facts", "gallery", "tile")  # keys of messages begin with these
 
@@ -45,6 +46,8 @@ class Page:
         environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         environment.filters |= {"percent": _percent, "count": lambda n: f"{n:,}", "plural": plural}
         environment.globals |= {"heat": heat, "max": max}
+        playground = self.sections.get("playground")
+        styles = STYLES + (PLAYGROUND_STYLES if playground else ())
         template = environment.from_string((own / "page.html").read_text(encoding="utf-8"))
         return template.render(
             title=self.title,
@@ -52,8 +55,8 @@ class Page:
             notes=self.notes,
             made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             version=__version__,
-            style=Markup("\n".join(map(source, STYLES))),
-            script=Markup(bundle("components/page.js")),
+            style=Markup("\n".join(map(source, styles))),
+            script=Markup(bundle("playground/report.js" if playground else "components/page.js")),
             data=Markup(as_json({**self.data, "texts": _texts()})),
             **dict.fromkeys(SECTIONS) | self.sections,
         )
