@@ -21,8 +21,7 @@ SECTIONS = (
     "training", "facts", "files", "changed",
 )  # fmt: skip
 STYLES = ("style/tokens.css", "style/components.css")
-
-SHARED_TEXTS = ("facts", "gallery", "tile")  # keys of messages begin with these
+SHARED_TEXTS = ("cause", "facts", "gallery", "tile")  # keys of messages begin with these
 
 
 @dataclass

@@ -16,6 +16,8 @@ export class MapView {
   #shape = null;
   #hovered = -1;
   #rest = null;
+  #few = null; // the points in sight, if their pictures are shown
+  #half = [1, 1]; // of the points' extent
 
   /**
    * root: an element of some size. label: what the map is, for screen readers. plain: without WebGL. signal: ends it.
@@ -39,9 +41,12 @@ export class MapView {
     this.#listen(signal);
   }
 
-  /** places: (N, 2) Float32Array within the unit circle. */
+  /** places: (N, 2) Float32Array in -1..1. */
   setPlaces(places) {
     this.places = places;
+    this.#half = [0.05, 0.05];
+    places.forEach((value, at) => (this.#half[at % 2] = Math.max(this.#half[at % 2], Math.abs(value))));
+    this.whole();
     this.search = new PointSearch(places);
     this.#hovered = -1;
   }
@@ -63,7 +68,8 @@ export class MapView {
     return this.view.scale / this.#fit;
   }
   get #fit() {
-    return (Math.min(this.over.clientWidth, this.over.clientHeight) / 2) * 0.94 || 1;
+    const [x, y] = this.#half;
+    return Math.min(this.over.clientWidth / 2 / x, this.over.clientHeight / 2 / y) * 0.93 || 1;
   }
 
   /** Zooms by a factor; the place under (px, py), CSS pixels from the corner, stays. By default that is the middle. */
@@ -159,7 +165,6 @@ export class MapView {
       context.drawImage(picture, px - width / 2, py - height - 5, width, height);
     }
   }
-  #few = null;
   #drawShape(context) {
     const corners = this.#shape.map(([x, y]) => [(x - this.view.x) * this.view.scale + this.over.clientWidth / 2, (this.view.y - y) * this.view.scale + this.over.clientHeight / 2]);
     context.beginPath();
