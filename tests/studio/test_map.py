@@ -29,7 +29,10 @@ def test_features_are_what_the_last_layer_gets(client: Client) -> None:
 
 def test_pca_map_equals_scikit_learn(client: Client) -> None:
     answer, _ = client.when_ready("map/all?method=pca")
-    assert answer.json()["splits"] == [{"name": "train", "n": client.run.record.data.n_train}, {"name": "test", "n": 120}]
+    assert answer.json()["splits"] == [
+        {"name": "train", "n": client.run.record.data.n_train},
+        {"name": "test", "n": 120},
+    ]
     read = client.get("map/all/points?method=pca").content
     columns = np.frombuffer(read, "<f4").reshape(-1, 4)
     features = np.concatenate([split_features(client.run, name) for name in ("train", "test")])
@@ -54,7 +57,9 @@ def test_a_map_is_computed_once(client: Client, monkeypatch: pytest.MonkeyPatch)
     assert again.get("map/test/points?method=tsne").content == first
 
 
-def test_tsne_keeps_neighbours_and_places_the_images_beyond_its_sample_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tsne_keeps_neighbours_and_places_the_images_beyond_its_sample_among_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     rng = np.random.default_rng(0)
     groups = np.arange(300) % 3
     features = rng.normal(0, 0.3, (300, 60)).astype(np.float32)

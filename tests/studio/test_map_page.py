@@ -66,7 +66,9 @@ def drag(page: Any, shape: list[tuple[float, float]]) -> None:
 
 
 def chosen(page: Any) -> list[int]:
-    return sorted(page.eval_on_selector_all(".map-list tbody tr", "rows => rows.map(row => Number(row.cells[2].textContent))"))
+    return sorted(
+        page.eval_on_selector_all(".map-list tbody tr", "rows => rows.map(row => Number(row.cells[2].textContent))")
+    )
 
 
 @pytest.mark.parametrize("more", ["", "&plain=1"])
@@ -123,7 +125,8 @@ def test_close_up_the_pictures_are_those_of_the_images(room: Any, run: Run) -> N
     page.mouse.move(box["x"] + places[i, 0] * box["width"], box["y"] + places[i, 1] * box["height"])
     page.wait_for_selector(".map-tip canvas")
     read = page.evaluate("""() => { const canvas = document.querySelector(".map-tip canvas");
-        return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data].filter((_, i) => i % 4 === 0) }""")
+        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        return [...data].filter((_, i) => i % 4 === 0) }""")
     assert np.array_equal(np.array(read).reshape(28, 28), run.data.test.images[i, ..., 0])
     assert f"test {i}" in page.inner_text(".map-tip")
 

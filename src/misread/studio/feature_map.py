@@ -16,7 +16,7 @@ Method = Callable[[np.ndarray, Report], np.ndarray]
 
 
 def place(features: np.ndarray, method: str, report: Report = lambda done: None) -> np.ndarray:
-    """Points (N, 2) float32 for features (N, D) float32, moved and scaled so that they fill -1..1 along their longer side.
+    """Points (N, 2) float32 for features (N, D) float32, scaled so that they fill -1..1 along their longer side.
 
     method: `pca`  the first two principal components.
             `tsne` t-SNE of van der Maaten and Hinton 2008, started from the principal components (Kobak and Berens
@@ -33,7 +33,7 @@ def place(features: np.ndarray, method: str, report: Report = lambda done: None)
 
 
 def principal_components(features: np.ndarray, count: int) -> np.ndarray:
-    """(N, count) float32: the features along their first principal components; columns of zeros where there are fewer."""
+    """(N, count) float32: the features along their first principal components; zeros where there are fewer."""
     from sklearn.decomposition import PCA
 
     known = min(count, *features.shape)
