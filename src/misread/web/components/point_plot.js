@@ -18,9 +18,12 @@ void main() {
   gl_FragColor = vec4(fill.rgb * fill.a, fill.a);
 }`;
 
-/** A plot on a canvas. plain: draw without WebGL. Points are given by `set`, and drawn by `draw`. */
+/**
+ * A plot on a canvas. plain: draw without WebGL. Points are given by `set`, and drawn by `draw`.
+ * WebGL that is computed by the CPU is many times slower than the plain canvas, so it is refused.
+ */
 export function pointPlot(canvas, { plain = false } = {}) {
-  const gl = plain ? null : canvas.getContext("webgl", { antialias: false, alpha: true, preserveDrawingBuffer: false });
+  const gl = plain ? null : canvas.getContext("webgl", { antialias: false, failIfMajorPerformanceCaveat: true });
   return gl ? new GlPlot(canvas, gl) : new PlainPlot(canvas);
 }
 
@@ -97,14 +100,23 @@ class PlainPlot {
     const image = context.createImageData(width, height);
     const pixels = new Uint32Array(image.data.buffer);
     const words = new Uint32Array(colours?.buffer ?? new ArrayBuffer(0));
-    for (let i = 0; i < this.n; i++) {
-      if (!colours[4 * i + 3]) continue;
-      const side = Math.max(1, Math.round(sizes[i] * grow * ratio * 0.85));
-      const left = Math.round(width / 2 + (places[2 * i] - x) * scale * ratio - side / 2);
-      const top = Math.round(height / 2 - (places[2 * i + 1] - y) * scale * ratio - side / 2);
-      if (left + side <= 0 || top + side <= 0 || left >= width || top >= height) continue;
-      for (let row = Math.max(0, top); row < Math.min(height, top + side); row++) {
-        pixels.fill(words[i] | 0xff000000, row * width + Math.max(0, left), row * width + Math.min(width, left + side));
+    const dot = (i) => {
+      const radius = Math.max(0.5, (sizes[i] * grow * ratio) / 2);
+      const middleX = width / 2 + (places[2 * i] - x) * scale * ratio;
+      const middleY = height / 2 - (places[2 * i + 1] - y) * scale * ratio;
+      if (middleX + radius < 0 || middleY + radius < 0 || middleX - radius >= width || middleY - radius >= height) return;
+      const last = Math.min(height - 1, Math.round(middleY + radius - 0.5));
+      for (let row = Math.max(0, Math.round(middleY - radius)); row <= last; row++) {
+        const half = Math.sqrt(Math.max(0.25, radius * radius - (row + 0.5 - middleY) ** 2));
+        const from = Math.max(0, Math.round(middleX - half));
+        pixels.fill(words[i], row * width + from, row * width + Math.min(width, Math.max(from + 1, Math.round(middleX + half))));
+      }
+    };
+    // faint points lie below the others
+    for (const faint of [true, false]) {
+      for (let i = 0; i < this.n; i++) {
+        const alpha = colours[4 * i + 3];
+        if (alpha && alpha < 128 === faint) dot(i);
       }
     }
     context.putImageData(image, 0, 0);
