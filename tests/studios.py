@@ -69,7 +69,7 @@ class Client:
 
 def until(page: Any, script: str) -> None:
     """Waits for a condition; `wait_for_function` needs eval, which the page's security policy forbids."""
-    for _ in range(600):
+    for _ in range(4800):
         if page.evaluate(script):
             return
         page.wait_for_timeout(50)

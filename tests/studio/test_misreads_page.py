@@ -39,7 +39,7 @@ def patch(run: Run) -> Path:
 def room(studio_page: Open, run: Run) -> Callable[..., Any]:
     def enter(state: str = "", **options: Any) -> Any:
         page = studio_page(f"room=misreads&run={run_id(run.folder)}{state}", **options)
-        page.wait_for_selector("#tiles [data-item]")
+        page.wait_for_selector("#tiles [data-item]", timeout=240_000)  # the first page waits for torch
         return page
 
     return enter

@@ -46,7 +46,7 @@ export class MapView {
     this.places = places;
     this.#half = [0.05, 0.05];
     places.forEach((value, at) => (this.#half[at % 2] = Math.max(this.#half[at % 2], Math.abs(value))));
-    this.whole();
+    this.whole({ tell: false });
     this.search = new PointSearch(places);
     this.#hovered = -1;
   }
@@ -58,8 +58,8 @@ export class MapView {
     this.redraw();
   }
 
-  whole() {
-    this.#go({ x: 0, y: 0, scale: this.#fit });
+  whole(how) {
+    this.#go({ x: 0, y: 0, scale: this.#fit }, how);
   }
   show(view) {
     if ([view.x, view.y, view.zoom].every(Number.isFinite)) this.#go({ x: view.x, y: view.y, scale: this.#fit * view.zoom });
@@ -83,13 +83,14 @@ export class MapView {
     const { x, y, scale } = this.view;
     this.#go({ x: x - dx / scale, y: y + dy / scale, scale });
   }
-  #go({ x, y, scale }) {
+  /** tell: whether the reader moved the map, so that `moved` is called. */
+  #go({ x, y, scale }, { tell = true } = {}) {
     const within = (value) => Math.max(-1.2, Math.min(1.2, value));
     this.view = { x: within(x), y: within(y), scale };
     this.redraw();
     clearTimeout(this.#rest);
     this.#rest = setTimeout(() => {
-      this.on.moved(this.view);
+      if (tell) this.on.moved(this.view);
       if (this.#few) this.on.pictures(this.#few);
     }, REST);
   }
@@ -124,7 +125,7 @@ export class MapView {
     for (const canvas of [this.points, this.over]) {
       Object.assign(canvas, { width: Math.round(this.root.clientWidth * ratio), height: Math.round(this.root.clientHeight * ratio) });
     }
-    if (this.view.scale === 1) this.whole();
+    if (this.view.scale === 1) this.whole({ tell: false });
     else this.view.scale = this.#fit * (this.fitted ? before * (this.fitted / this.#fit) : before);
     this.fitted = this.#fit;
     this.redraw();
