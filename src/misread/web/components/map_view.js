@@ -18,6 +18,7 @@ export class MapView {
   #rest = null;
   #few = null; // the points in sight, if their pictures are shown
   #half = [1, 1]; // of the points' extent
+  #fitted = 0; // the scale of the whole map when the view was last set
 
   /**
    * root: an element of some size. label: what the map is, for screen readers. plain: without WebGL. signal: ends it.
@@ -87,6 +88,7 @@ export class MapView {
   #go({ x, y, scale }, { tell = true } = {}) {
     const within = (value) => Math.max(-1.2, Math.min(1.2, value));
     this.view = { x: within(x), y: within(y), scale };
+    this.#fitted = this.#fit;
     this.redraw();
     clearTimeout(this.#rest);
     this.#rest = setTimeout(() => {
@@ -121,14 +123,11 @@ export class MapView {
 
   #resize() {
     const ratio = Math.min(devicePixelRatio || 1, 2);
-    const before = this.over.width ? this.zoom : 1;
     for (const canvas of [this.points, this.over]) {
       Object.assign(canvas, { width: Math.round(this.root.clientWidth * ratio), height: Math.round(this.root.clientHeight * ratio) });
     }
-    if (this.view.scale === 1) this.whole({ tell: false });
-    else this.view.scale = this.#fit * (this.fitted ? before * (this.fitted / this.#fit) : before);
-    this.fitted = this.#fit;
-    this.redraw();
+    if (this.#fitted) this.#go({ ...this.view, scale: (this.view.scale * this.#fit) / this.#fitted }, { tell: false });
+    else this.whole({ tell: false });
   }
 
   #draw() {
