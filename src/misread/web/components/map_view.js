@@ -21,16 +21,16 @@ export class MapView {
   #fitted = 0; // the scale of the whole map when the view was last set
 
   /**
-   * root: an element of some size. label: what the map is, for screen readers. plain: without WebGL. signal: ends it.
+   * root: an element of some size. label: what the map is, for screen readers. draw: as `pointPlot` takes it. signal: ends it.
    * on: {hover(point or -1, x, y), choose(points), moved(view), pictures(points)}. `pictures` is called with the points in
    * sight when they are few; `picture(point)` then gives a canvas, or nothing yet.
    */
-  constructor(root, { label, on, picture, plain = false, signal }) {
+  constructor(root, { label, on, picture, draw = null, signal }) {
     Object.assign(this, { root, on, picture, tool: "move", view: { x: 0, y: 0, scale: 1 }, frames: 0 });
     this.points = make("canvas", { class: "map-points", "aria-hidden": "true" });
     this.over = make("canvas", { class: "map-over", tabindex: "0", role: "application", "aria-label": label });
     root.replaceChildren(this.points, this.over);
-    this.plot = pointPlot(this.points, { plain });
+    this.plot = pointPlot(this.points, draw);
     this.plot.onRestored = () => this.redraw();
     this.keeps = () => true;
     const size = new ResizeObserver(() => this.#resize());

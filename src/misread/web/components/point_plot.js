@@ -18,13 +18,26 @@ void main() {
   gl_FragColor = vec4(fill.rgb * fill.a, fill.a);
 }`;
 
+const SOFTWARE = /swiftshader|llvmpipe|software|basic render/i;
+
 /**
- * A plot on a canvas. plain: draw without WebGL. Points are given by `set`, and drawn by `draw`.
- * WebGL that is computed by the CPU is many times slower than the plain canvas, so it is refused.
+ * A plot on a canvas. Points are given by `set`, and drawn by `draw`.
+ * kind: "webgl" or "canvas"; otherwise WebGL where a graphics card computes it. On the CPU, WebGL takes many times as long
+ * as the plain canvas.
  */
-export function pointPlot(canvas, { plain = false } = {}) {
-  const gl = plain ? null : canvas.getContext("webgl", { antialias: false, failIfMajorPerformanceCaveat: true });
+export function pointPlot(canvas, kind = null) {
+  const isGl = kind === "webgl" || (kind !== "canvas" && hasGraphicsCard());
+  const gl = isGl ? canvas.getContext("webgl", { antialias: false }) : null;
   return gl ? new GlPlot(canvas, gl) : new PlainPlot(canvas);
+}
+
+function hasGraphicsCard() {
+  const gl = document.createElement("canvas").getContext("webgl", { failIfMajorPerformanceCaveat: true });
+  if (!gl) return false;
+  const info = gl.getExtension("WEBGL_debug_renderer_info");
+  const name = gl.getParameter(info ? info.UNMASKED_RENDERER_WEBGL : gl.RENDERER);
+  gl.getExtension("WEBGL_lose_context")?.loseContext();
+  return !SOFTWARE.test(name);
 }
 
 class GlPlot {

@@ -85,7 +85,7 @@ class MapRoom {
         pictures: (points) => this.#loadPictures(points),
       },
       picture: (point) => this.#pictures.get(this.#key(point)),
-      plain: this.studio.address.read().has("plain"),
+      draw: this.studio.address.read().get("draw"),
       signal: this.#end.signal,
     });
     this.#take("move");
