@@ -30,6 +30,7 @@ def room(studio_page: Open, run: Run) -> Callable[..., Any]:
         page = studio_page(f"room=map&run={run_id(run.folder)}{state}", **options)
         page.wait_for_selector(".map-over")
         until(page, "document.querySelectorAll('.map-legend button, .map-shares').length > 0")
+        until(page, "document.querySelector('#run').options.length > 0")  # it moves what is below it
         return page
 
     return enter
