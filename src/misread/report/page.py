@@ -22,8 +22,7 @@ SECTIONS = (
 )  # fmt: skip
 STYLES = ("style/tokens.css", "style/components.css")
 PLAYGROUND_STYLES = ("style/room.css", "style/draw.css", "style/inside.css")
-
-SHARED_TEXTS = ("facts", "gallery", "tile")  # keys of messages begin with these
+SHARED_TEXTS = ("cause", "facts", "gallery", "tile")  # keys of messages begin with these
 
 
 @dataclass

@@ -40,7 +40,7 @@ export function facts(items, place, { t, names = null, titleId = null, deciding 
 
 function cause({ cause, causeProbability, evidence }, t) {
   const sure = cause === "undetermined" ? "" : `${t("facts.sure", { share: Math.floor(100 * causeProbability) })} `;
-  return make("p", {}, make("span", { class: "chip" }, cause), ` ${sure}${evidence}`);
+  return make("p", {}, make("span", { class: "chip" }, t(`cause.${cause}`)), ` ${sure}${evidence}`);
 }
 
 function meta({ index, file, confidence, margin, loss, hash }, t) {

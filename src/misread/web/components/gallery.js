@@ -25,7 +25,7 @@ export class Gallery {
       this.#facet("label", (place) => label[place], name),
       this.#facet("prediction", (place) => items.prediction[place], name),
       this.#facet("pair", pair, (value) => value.split(" ").map(name).join(" → ")),
-      this.#facet("cause", (place) => items.cause(place), (cause) => cause),
+      this.#facet("cause", (place) => items.cause(place), (cause) => (cause ? t(`cause.${cause}`) : "")),
     ].filter((facet) => facet.select);
     [this.label, this.prediction, this.pair] = this.facets.map((facet) => facet.select);
     this.cause = byId("by-cause");
@@ -122,7 +122,7 @@ export class Gallery {
     const chosen = [
       label.value && t("gallery.labelled", { label: items.className(label.value) }),
       prediction.value && t("gallery.read-as", { label: items.className(prediction.value) }),
-      cause?.value,
+      cause?.value && t(`cause.${cause.value}`),
       named && t(items.columns.file ? "gallery.file" : "gallery.index", { name: named }),
     ].filter(Boolean);
     byId("count").textContent =
