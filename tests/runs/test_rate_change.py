@@ -41,7 +41,7 @@ def weights(run: misread.Run) -> dict[str, list[float]]:
 
 
 def trained(data: ImageSet, *callbacks: misread.Callback, **more: Any) -> misread.Run:
-    return misread.train(data, epochs=3, settings=SMALL, progress=False, callbacks=callbacks, **more)
+    return misread.train(data, "tutorial-mlp", epochs=3, settings=SMALL, progress=False, callbacks=callbacks, **more)
 
 
 def test_the_rates_of_steps_follow_the_changes_from_their_position_on() -> None:
@@ -79,7 +79,12 @@ def test_a_rate_multiplied_by_ten_is_that_of_a_recipe_with_ten_times_the_rate(bl
             state.change_rate(10.0)
 
     tenfold = misread.train(
-        block_set, epochs=3, settings=[*SMALL, "optimizer.learning_rate=0.01"], progress=False, out="tenfold"
+        block_set,
+        "tutorial-mlp",
+        epochs=3,
+        settings=[*SMALL, "optimizer.learning_rate=0.01"],
+        progress=False,
+        out="tenfold",
     )
     assert weights(trained(block_set, FromTheStart())) == weights(tenfold)
 

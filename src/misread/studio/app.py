@@ -29,6 +29,7 @@ AREAS = (
     "misread_routes",
     "map_routes",
     "nearest_routes",
+    "training_routes",
 )
 
 
