@@ -30,7 +30,8 @@ class NetworkView:
     def first_layer(self, weights: Weights) -> dict[str, Any] | None:
         """The weights of the first layer as pictures; None if they have neither 1 nor 3 channels.
 
-        shape: [units, H, W, C]. pixels: base64 of uint8, where 128 is a weight of 0, and 1 and 255 are -scale and scale.
+        shape: [units, H, W, C]. pixels: base64 of uint8, where 128 is a weight of 0, and 1 and 255 are minus and
+        plus `scale`.
         """
         kernel = self._first_kernel(weights)
         if kernel is None or kernel.shape[-1] not in (1, 3):
@@ -52,7 +53,7 @@ class NetworkView:
 
     @torch.no_grad()
     def dead_units(self, weights: Weights) -> list[dict[str, Any]]:
-        """For each layer with ReLU: its name, the number of units, and of those that are 0 for all images of the sample.
+        """For each layer with ReLU: its name, the number of its units, and of those that are 0 for the whole sample.
 
         The units of a convolution are its filters.
         """

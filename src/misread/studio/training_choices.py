@@ -24,13 +24,18 @@ def data_sources(state: State) -> dict[str, str]:
     from misread.data.named import NAMED
 
     sources = {name: name for name in (*NAMED, EMBEDDED)}
-    if state.data:
-        sources = {Path(state.data).name: state.data, **sources} if state.data not in sources else sources
+    if chosen := chosen_data(state):
+        sources = {chosen: state.data} | sources | {chosen: state.data}  # first, also under a known name
     try:
         from misread.data.drawings import drawn_sets
     except ImportError:
         return sources
     return sources | {name: name for name in drawn_sets()}
+
+
+def chosen_data(state: State) -> str | None:
+    """The name of the data that the studio was opened on."""
+    return Path(state.data).name if state.data else None
 
 
 @cache

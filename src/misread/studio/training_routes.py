@@ -16,6 +16,7 @@ from starlette.routing import Route
 from misread.studio.bodies import json_body
 from misread.studio.training_choices import (
     check_settings,
+    chosen_data,
     data_sources,
     new_training,
     recipe_schema,
@@ -34,6 +35,7 @@ def routes() -> list[Route]:
         Route("/api/trainings", list_trainings),
         Route("/api/trainings", start, methods=["POST"]),
         Route("/api/trainings/choices", choices),
+        Route("/api/trainings/comparison", comparison),
         Route("/api/trainings/check", check, methods=["POST"]),
         Route("/api/trainings/{id}/events", events),
         Route("/api/trainings/{id}/rate", rate, methods=["POST"]),
@@ -52,10 +54,27 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
 
 
 def choices(request: Request) -> Response:
-    """The names of data sets, the recipes with their values, and the JSON schema of a recipe."""
+    """The names of data sets and the one to begin with, the recipes with their values, and a recipe's JSON schema."""
     return JSONResponse(
-        {"data": list(data_sources(request.app.state)), "recipes": recipe_values(), "schema": recipe_schema()}
+        {
+            "data": list(data_sources(request.app.state)),
+            "chosen": chosen_data(request.app.state),
+            "recipes": recipe_values(),
+            "schema": recipe_schema(),
+        }
     )
+
+
+def comparison(request: Request) -> Response:
+    """?a=ID&b=ID: what run B fixes and breaks, on the labels of the data, and on those that the patch of B fixed.
+
+    `original` and `fixed` have the keys of `Comparison.summary`; `fixed` is null if B has no label patch.
+    """
+    from misread.runs.compare import compare, compare_on_fixed_labels
+
+    a, b = (request.app.state.runs.open(request.query_params.get(name, "")) for name in "ab")
+    fixed = compare_on_fixed_labels(a, b)
+    return JSONResponse({"original": compare(a, b).summary(), "fixed": fixed and fixed.summary()})
 
 
 def list_trainings(request: Request) -> Response:
