@@ -168,7 +168,9 @@ def test_what_cannot_be_trained_is_said_before_it_starts(page: Client) -> None:
     )
     assert "recipe must be a text" in problem(data="digits")
     assert page.get("/api/trainings") == []
-    assert page.post("/api/trainings/check", recipe="fast", settings={"epochs": 3}).json() == {}
+    assert page.post("/api/trainings/check", recipe="fast", settings={"epochs": 3}).json() == {"problem": ""}
+    checked = page.post("/api/trainings/check", recipe="fast", settings={"epohcs": 3}).json()["problem"]
+    assert "Did you mean 'epochs'?" in checked
     assert page.post("/api/trainings/0/pause").status_code == 400
 
 

@@ -28,7 +28,8 @@ export class TrainingStart {
       make("div", { class: "choice" }, this.button, make("label", { class: "check" }, this.paused, t("train.paused"))));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.start({ data: this.data.value, recipe: this.recipe.value, settings: this.form.settings() });
+      const recipe = this.recipe.value;
+      this.start({ data: this.data.value, recipe, settings: recipe === AUTO ? {} : this.form.settings() });
     });
     this.recipe.addEventListener("change", () => this.#showRecipe());
     this.data.addEventListener("change", () => studio.address.write({ data: this.data.value }));
@@ -59,9 +60,11 @@ export class TrainingStart {
     return make("div", { class: "choice again" }, make("span", { class: "quiet" }, run.title), button("train.again", false), button("train.again-fixes", true));
   }
 
+  /** body: of the request that starts a training. */
   async start(body) {
     this.button.disabled = true;
     try {
+      if (body.recipe && (await this.#check())) return;
       this.started(await this.studio.server.post("/api/trainings", { ...body, paused: this.paused.checked }));
       this.#showProblem("");
     } catch (error) {
@@ -83,18 +86,17 @@ export class TrainingStart {
 
   #changed() {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#check(), CHECK_DELAY);
+    this.#timer = setTimeout(() => this.#check().catch((error) => this.#showProblem(error.message)), CHECK_DELAY);
   }
 
+  /** Shows the problems of the settings; returns them as a text, empty without any. */
   async #check() {
+    clearTimeout(this.#timer);
     const checking = ++this.#checking;
-    let message = "";
-    try {
-      await this.studio.server.post("/api/trainings/check", { recipe: this.recipe.value, settings: this.form.settings() });
-    } catch (error) {
-      ({ message } = error);
-    }
-    if (checking === this.#checking) this.#showProblem(message);
+    const body = { recipe: this.recipe.value, settings: this.recipe.value === AUTO ? {} : this.form.settings() };
+    const { problem } = await this.studio.server.post("/api/trainings/check", body);
+    if (checking === this.#checking) this.#showProblem(problem);
+    return problem;
   }
 
   /** Problems of a recipe are lines after the first, each with the path of its setting. */
