@@ -26,7 +26,9 @@ def studio(
     port: Annotated[
         int | None, typer.Option(help="The port; by default 8517, or a free one.", show_default=False)
     ] = None,
-    host: Annotated[str, typer.Option(help="The address to listen on; other machines can reach 0.0.0.0.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; other machines can reach 0.0.0.0.")
+    ] = "127.0.0.1",
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
     lang: Annotated[
         str | None, typer.Option(help="en or ko; by default the browser's language.", show_default=False)

@@ -24,6 +24,7 @@ STYLES = ("style/tokens.css", "style/components.css")
 
 SHARED_TEXTS = ("facts", "gallery", "tile")  # keys of messages begin with these
 
+
 @dataclass
 class Page:
     """A page. Sections that are missing or None are not on it.

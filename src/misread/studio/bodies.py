@@ -45,7 +45,5 @@ def image_of(body: dict[str, Any], name: str, shape: tuple[int, int, int]) -> np
         raise HTTPException(400, f"{name} is not base64.") from None
     wanted = int(np.prod(shape))
     if len(pixels) != wanted:
-        raise HTTPException(
-            400, f"{name} has {len(pixels):,} bytes; an image of {shape} (H, W, C) has {wanted:,}."
-        )
+        raise HTTPException(400, f"{name} has {len(pixels):,} bytes; an image of {shape} (H, W, C) has {wanted:,}.")
     return np.frombuffer(pixels, np.uint8).reshape(shape)
