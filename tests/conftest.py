@@ -1,9 +1,11 @@
-"""Fixtures: a home of its own for every test, the command line, small data sets, and the real MNIST where it is."""
+"""Fixtures: a home of its own for every test, the command line, small data sets, a browser, the real MNIST."""
 
 import os
+import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,3 +68,20 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
         return Result(code, out, err)
 
     return call
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium, closed with the module: its event loop would be in the way of other tests'."""
+    if CHROMIUM is None:
+        message = "pages are tested in Chromium, and there is none: apt-get install chromium"
+        (pytest.fail if os.environ.get("MISREAD_CI") else pytest.skip)(message)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()

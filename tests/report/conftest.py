@@ -1,7 +1,5 @@
-"""Fixtures: a browser, and reports."""
+"""Fixtures: reports, and visiting them."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,22 +13,7 @@ from pages import NAMES, foreign
 from samples import blocks
 
 Open = Callable[..., Any]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SETTINGS = ['layers=[{type="Flatten"}, {type="Dense", units=12, activation="relu"}, {type="Dense", units="classes"}]']
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Headless Chromium, closed with the module: its event loop would be in the way of other tests'."""
-    if CHROMIUM is None:
-        message = "the report's page is tested in Chromium, and there is none: apt-get install chromium"
-        (pytest.fail if os.environ.get("MISREAD_CI") else pytest.skip)(message)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 @pytest.fixture

@@ -1,0 +1,141 @@
+"""Fixtures: runs, a studio over them in a process of its own, and pages of it in a browser."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+
+import misread
+from pages import NAMES
+from samples import blocks
+
+Open = Callable[..., Any]
+MLP = ['layers=[{type="Flatten"}, {type="Dense", units=12, activation="relu"}, {type="Dense", units="classes"}]']
+CNN = [
+    'layers=[{type="Conv2D", filters=4, kernel_size=3, activation="relu"}, {type="MaxPooling2D"}, {type="Flatten"}, '
+    '{type="Dropout", rate=0.2}, {type="Dense", units="classes"}]'
+]
+
+
+@dataclass
+class Studio:
+    """A studio that runs. url: with its token. folder: of its runs."""
+
+    url: str
+    folder: Path
+    process: subprocess.Popen[str]
+
+    @property
+    def origin(self) -> str:
+        return "{0.scheme}://{0.netloc}".format(urlsplit(self.url))
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> int:
+        """Its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        self.process.communicate(timeout=60)
+        return self.process.returncode
+
+
+def start_studio(folder: Path, *arguments: object, home: Path | None = None) -> Studio:
+    """`misread studio` over the runs in a folder, on a free port unless --port is given. home: for its cache."""
+    home = home or folder.parent / "home"
+    command = [sys.executable, "-m", "misread", "studio", *map(str, arguments), "--no-browser", "--json"]
+    if not {"--port", "--out"} & set(map(str, arguments)):
+        command += ["--port", "0"]
+    if "--out" not in arguments:
+        command += ["--out", str(folder)]
+    environment = {**os.environ, "HOME": str(home), "MISREAD_CACHE": str(home / "cache"), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder.parent)
+    assert process.stdout is not None
+    text = ""
+    for line in process.stdout:
+        text += line
+        if line == "}\n":
+            return Studio(json.loads(text)["url"], folder, process)
+    raise AssertionError(f"misread studio did not start: exit code {process.wait()}")
+
+
+@pytest.fixture(scope="session")
+def trained_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four runs, the newest last: two on blocks whose classes have dangerous names, an MLP and a CNN on digits."""
+    folder = tmp_path_factory.mktemp("studio")
+    (images, labels), (test_images, test_labels) = blocks(320), blocks(160, seed=1)
+    test_labels[::5] = (test_labels[::5] + 1 + np.arange(32) % 3) % 4
+    arrays = {"x_train": images, "y_train": labels, "x_test": test_images, "y_test": test_labels}
+    np.savez(folder / "signs.npz", **arrays, class_names=np.array(NAMES))
+    signs, out = str(folder / "signs.npz"), folder / "runs"
+    for data, recipe, settings, epochs in [
+        (signs, "tutorial-mlp", MLP, 12),
+        (signs, "tutorial-mlp", MLP, 1),
+        ("digits", "tutorial-mlp", MLP, 3),
+        ("digits", "tutorial-cnn", CNN, 3),
+    ]:
+        misread.train(data, recipe, epochs=epochs, seed=epochs, settings=settings, out=out, progress=False)
+    return out
+
+
+@pytest.fixture(scope="module")
+def runs_folder(trained_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the trained runs, for the tests of one module."""
+    folder = tmp_path_factory.mktemp("copy") / "runs"
+    return Path(shutil.copytree(trained_runs, folder))
+
+
+@pytest.fixture(scope="module")
+def studio(runs_folder: Path) -> Iterator[Studio]:
+    """A studio over a copy of the trained runs."""
+    found = start_studio(runs_folder)
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def pages(browser: Any) -> Iterator[Open]:
+    """Opens pages of any studio: see `studio_page`, which is for the one of the module."""
+    contexts: list[Any] = []
+    faults: list[str] = []
+
+    def open_page(
+        studio: Studio, state: str = "", *, width: int = 1280, theme: str = "light", lang: str = "en", quiet: bool = True
+    ) -> Any:
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce"
+        )
+        contexts.append(context)
+        context.set_default_timeout(60_000)
+        page = context.new_page()
+        if quiet:
+            page.on("console", lambda message: faults.append(message.text))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("dialog", lambda dialog: (faults.append(f"a dialog opened: {dialog.message}"), dialog.dismiss()))
+        own = (studio.origin + "/", "data:", "blob:")
+        page.on("request", lambda request: request.url.startswith(own) or faults.append(request.url[:80]))
+        page.goto(f"{studio.url}&lang={lang}#{state}")
+        page.wait_for_selector("#main section")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+@pytest.fixture
+def studio_page(pages: Open, studio: Studio) -> Open:
+    """Opens a page: studio_page("room=runs", width=390, theme="dark", lang="ko").
+
+    No test ends well whose page asked another host for anything, or wrote to the console. quiet=False: it may write to
+    the console, since a browser writes there when a request fails.
+    """
+    return lambda state="", **options: pages(studio, state, **options)
