@@ -22,6 +22,7 @@ export class TrainingStart {
     this.form = new RecipeForm(t, choices.schema, () => this.#changed());
     this.paused = make("input", { type: "checkbox", id: "train-paused" });
     this.button = make("button", { type: "submit", class: "main" }, t("train.start"));
+    this.resumable = make("section", { class: "train-resumable", hidden: "" });
     const form = make("form", { class: "training-start" },
       make("div", { class: "tools" }, make("label", {}, t("train.data"), this.data), make("label", {}, t("train.recipe"), this.recipe)),
       this.description, this.form.root, this.problem,
@@ -33,8 +34,9 @@ export class TrainingStart {
     });
     this.recipe.addEventListener("change", () => this.#showRecipe());
     this.data.addEventListener("change", () => studio.address.write({ data: this.data.value }));
-    this.root = make("section", { class: "train-new", "aria-label": t("train.new") }, make("h2", {}, t("train.new")), this.#again(), form);
+    this.root = make("section", { class: "train-new", "aria-label": t("train.new") }, make("h2", {}, t("train.new")), this.#again(), form, this.resumable);
     this.#first();
+    this.showResumable();
   }
 
   /** The choice to begin with: that of the address, else the data that the studio was opened on. */
@@ -58,6 +60,19 @@ export class TrainingStart {
       return made;
     };
     return make("div", { class: "choice again" }, make("span", { class: "quiet" }, run.title), button("train.again", false), button("train.again-fixes", true));
+  }
+
+  /** Offers the trainings that were interrupted. */
+  async showResumable() {
+    const { t, server } = this.studio;
+    const runs = (await server.get("/api/runs").catch(() => [])).filter(({ status }) => ["interrupted", "unfinished"].includes(status));
+    const rows = runs.map(({ id, name, title }) => {
+      const resume = make("button", { type: "button", class: "quiet", "data-resume": id }, t("train.resume-run"));
+      resume.addEventListener("click", () => this.start({ resume: id }).then(() => this.showResumable()));
+      return make("li", {}, make("span", {}, title || name), resume);
+    });
+    this.resumable.hidden = !rows.length;
+    this.resumable.replaceChildren(make("h2", {}, t("train.resumable")), make("ol", { class: "queue" }, ...rows));
   }
 
   /** body: of the request that starts a training. */
