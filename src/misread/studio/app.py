@@ -24,6 +24,7 @@ AREAS = (
     "image_routes",
     "comparison_routes",
     "report_routes",
+    "examples",
 )
 
 
