@@ -5,7 +5,6 @@ Run it as `.venv/bin/python benchmarks/accuracy_over_seconds.py FILE... --pictur
 
 import argparse
 import json
-import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 from misread.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILLION, Picture, percent, plain_axes
 
 COLOURS = {
-    "misread": BLUE, "torch": VERMILLION, "torch-resident": VERMILLION, "keras-jax": GREEN, "keras-tensorflow": ORANGE,
+    "misread": BLUE, "torch": VERMILLION, "torch-dataloader": VERMILLION, "keras-jax": GREEN,
+    "keras-tensorflow": ORANGE,
 }  # fmt: skip
 Training = tuple[str, str, float, float]  # contestant, recipe, seconds, accuracy
 
@@ -22,9 +22,11 @@ Training = tuple[str, str, float, float]  # contestant, recipe, seconds, accurac
 def main() -> int:
     parser = argparse.ArgumentParser(description="Accuracy against seconds of training, as a picture.")
     parser.add_argument("results", nargs="+", type=Path, metavar="FILE", help="results of one data set")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="contestants; by default all")
     parser.add_argument("--picture", type=Path, required=True, metavar="FILE")
     args = parser.parse_args()
     found = [training for path in args.results for training in trainings(json.loads(path.read_text(encoding="utf-8")))]
+    found = [training for training in found if not args.only or training[0] in args.only]
     draw(found).save(args.picture)
     return 0
 
@@ -38,27 +40,29 @@ def trainings(results: dict[str, Any]) -> Iterator[Training]:
     elif "measurements" in results:  # of bench.py
         for row in results["measurements"]:
             yield row["contestant"], row["recipe"], row["fit_seconds"], row["test_accuracy"]
+        for command in results["whole_commands"]:  # of misread, with the recipe's own epochs
+            yield "misread", command["recipe"], command["timing"]["fit_seconds"], command["test_accuracy"]
     else:  # of seeds.py
         for run in results["runs"]:
             yield "misread", results["recipe"], run["fit_seconds"], run["accuracy"]
 
 
 def draw(found: list[Training]) -> Picture:
-    """A line for each contestant, through each recipe at median seconds and mean accuracy; a dot for each training."""
+    """A point for each training: its colour is the contestant, its shape the recipe. Names are at misread's points."""
     picture = Picture(7, 4.2, layout="constrained")
     axes = picture.subplots()
+    marker_of = dict(zip(dict.fromkeys(recipe for _, recipe, *_ in found), "osD^vP", strict=False))
     for who in dict.fromkeys(who for who, *_ in found):
-        own = [(recipe, seconds, accuracy) for name, recipe, seconds, accuracy in found if name == who]
         colour = COLOURS.get(who, GREY)
-        axes.scatter([t[1] for t in own], [t[2] for t in own], s=14, color=colour, alpha=0.4)
-        points = sorted(
-            (statistics.median(t[1] for t in own if t[0] == recipe),
-             statistics.mean(t[2] for t in own if t[0] == recipe), recipe)
-            for recipe in dict.fromkeys(t[0] for t in own)
-        )  # fmt: skip
-        axes.plot([p[0] for p in points], [p[1] for p in points], marker="o", color=colour, label=who)
-        for seconds, accuracy, recipe in points if who == "misread" else ():
-            axes.annotate(recipe, (seconds, accuracy), (0, 8), textcoords="offset points", ha="center", color=BLACK)
+        axes.scatter([], [], color=colour, label=who)  # for the legend
+        for recipe, marker in marker_of.items():
+            points = [(seconds, accuracy) for *own, seconds, accuracy in found if own == [who, recipe]]
+            if not points:
+                continue
+            axes.scatter(*zip(*points, strict=True), s=36, color=colour, marker=marker, alpha=0.7)
+            if who == "misread":
+                top = max(points, key=lambda point: point[1])
+                axes.annotate(recipe, top, (0, 8), textcoords="offset points", ha="center", color=BLACK)
     plain_axes(axes)
     axes.set_xscale("log")
     axes.set_xlabel("seconds of training")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from mmap import mmap
 from pathlib import Path
+from typing import BinaryIO
 
 PARTIAL = ".partial-"
 
@@ -43,6 +44,18 @@ def write_bytes(path: Path, data: bytes | mmap) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file atomically. Raises OSError: it cannot be written."""
     write_bytes(path, text.encode())
+
+
+@contextmanager
+def locked(file: BinaryIO) -> Iterator[None]:
+    """Hold an exclusive lock on an open file; other processes wait. On Windows there is no lock."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
+    yield
 
 
 def remove_partial_files(folder: Path) -> None:

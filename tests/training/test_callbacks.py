@@ -13,7 +13,7 @@ from misread.training.session import HistoryRow, TrainState
 
 def ended(val_accuracy: float, state: TrainState | None = None) -> EpochEnded:
     row = HistoryRow(epoch=1, loss=1.0, accuracy=0.0, val_loss=1.0, val_accuracy=val_accuracy, seconds=0.0)
-    return EpochEnded(state or TrainState(0), SimpleNamespace(weights=dict), row, 9)  # type: ignore[arg-type]
+    return EpochEnded(state or TrainState(0), SimpleNamespace(weights=dict), row, 9, torch.zeros(0))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("right", "n"), [(9, 10), (99, 100), (7, 10), (5940, 6000), (3, 3), (2, 3)])

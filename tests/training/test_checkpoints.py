@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from misread.training import checkpoints
 from misread.training.checkpoints import Checkpoints, find_checkpoints
@@ -28,7 +29,7 @@ def test_checkpoints_at_the_ends_of_epochs_keep_to_their_share_of_the_time(
     for epoch in range(1, 7):
         clock[0] += 60
         state.epoch = epoch
-        writer.on_epoch_end(EpochEnded(state, backend, {}, 9))  # type: ignore[arg-type, typeddict-item]
+        writer.on_epoch_end(EpochEnded(state, backend, {}, 9, torch.zeros(0)))  # type: ignore[arg-type, typeddict-item]
         written.append([int(path.name[17:23]) for path in find_checkpoints(tmp_path / "checkpoints")])
     # the first costs 3 s, so the next comes after 150 s at least: at the third epoch end from there
     assert written == [[1], [1], [1], [1, 4], [1, 4], [1, 4]]

@@ -189,7 +189,7 @@ def test_early_stopping_keeps_the_best_epochs_weights() -> None:
     for epoch, val_loss in enumerate([3.0, 1.0, 2.0, 1.5, 0.5], start=1):
         row = {"epoch": epoch, "loss": 0, "accuracy": 0, "val_loss": val_loss, "val_accuracy": 0, "seconds": 1}
         backend = SimpleNamespace(weights=lambda epoch=epoch: {"w": torch.tensor(float(epoch))})
-        callback.on_epoch_end(EpochEnded(state, backend, row, 9))  # type: ignore[arg-type]
+        callback.on_epoch_end(EpochEnded(state, backend, row, 9, torch.zeros(0)))  # type: ignore[arg-type]
         stopped.append(bool(state.stopped))
         state.stopped = ""
     assert stopped == [False, False, False, True, False]
@@ -204,7 +204,7 @@ def test_the_first_of_equally_good_epochs_is_the_best() -> None:
     for epoch, accuracy in enumerate([0.5, 0.75, 0.75], start=1):
         row = {"epoch": epoch, "loss": 0, "accuracy": 0, "val_loss": 1, "val_accuracy": accuracy, "seconds": 1}
         backend = SimpleNamespace(weights=dict)
-        callback.on_epoch_end(EpochEnded(state, backend, row, 9))  # type: ignore[arg-type]
+        callback.on_epoch_end(EpochEnded(state, backend, row, 9, torch.zeros(0)))  # type: ignore[arg-type]
     assert state.best is not None
     assert state.best.epoch == 2
 

@@ -306,7 +306,7 @@ def show(
     if png and data is None:
         raise DataError("A picture needs the images. Add DATA: misread labels show PATCH DATA --png FILE.")
     read = read_patch(patch)
-    undone = len({line.image for line in read.lines}) - len(read.fixes)
+    undone = len({line.image for line in read.lines if line.new != line.old} - read.fixes.keys())
     lines = [f"{len(read.fixes):,} active in {patch}, {undone:,} undone; {len(read.lines):,} lines"]
     if data is None:
         _print_fixes(list(read.fixes.values()), json, [*lines, *read.cut_off])

@@ -4,8 +4,9 @@ A patch is a UTF-8 text file with one JSON object per line:
 image: the `image_hash` of the image to fix. The fix applies to every copy of it, wherever it is.
 old:   the name of its class before the fix. new: the name of the correct class.
 by, at, note: who made the fix, when (ISO 8601, UTC), and why.
-Lines are only appended. The last line of an image counts. If its `new` is the `old` of the image's first line, the fix
-is undone.
+decision: only in lines that keep the label: what a reviewer decided on the image; see `label_decisions`.
+Lines are only appended. The last line of an image counts. If its `new` is the `old` of the image's first line, the
+label is as it was: the fix is undone, or the label was reviewed and kept.
 """
 
 import errno
@@ -15,18 +16,16 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
 
 from misread.data.image_hash import image_hashes
 from misread.data.image_set import ImageSet
 from misread.errors import DataError
-from misread.files import write_text
+from misread.files import locked, write_text
 from misread.names import nearest
 
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -43,9 +42,11 @@ class Fix:
     by: str = ""
     at: str = ""
     note: str = ""
+    decision: str = ""
 
     def line(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=False) + "\n"
+        values = asdict(self) if self.decision else {k: v for k, v in asdict(self).items() if k != "decision"}
+        return json.dumps(values, ensure_ascii=False) + "\n"
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def add_fixes(
             made += [Fix(image, old, new) for old in now if old != new][:1]
         return made
 
-    return _append(path, lines, by, note)
+    return append_lines(path, lines, by=by, note=note)
 
 
 def revert_fixes(path: str | Path, images: Sequence[str], *, by: str | None = None, note: str = "") -> list[Fix]:
@@ -224,7 +225,7 @@ def revert_fixes(path: str | Path, images: Sequence[str], *, by: str | None = No
             )
         return list(reverted.values())
 
-    return _append(path, lines, by, note)
+    return append_lines(path, lines, by=by, note=note)
 
 
 @dataclass(frozen=True)
@@ -271,12 +272,19 @@ def write_patch(path: str | Path, lines: Sequence[Fix]) -> None:
         raise DataError(f"{path} cannot be written: {error.strerror}.") from None
 
 
-def _append(path: str | Path, lines_for: Callable[[LabelPatch], Sequence[Fix]], by: str | None, note: str) -> list[Fix]:
-    """Append lines, computed from the current patch. The file is locked, so concurrent writers wait for each other."""
+def append_lines(
+    path: str | Path, lines_for: Callable[[LabelPatch], Sequence[Fix]], *, by: str | None = None, note: str = ""
+) -> list[Fix]:
+    """Append lines to a patch file, which is created if it does not exist. Returns the appended lines.
+
+    lines_for: makes the lines from the current patch. The file is locked, so concurrent writers wait for each other.
+    by:        who made the fixes; by default the user's name.
+    Raises DataError: the file cannot be written or holds lines that are no fixes; nothing is appended.
+    """
     path = Path(path).expanduser()
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     try:
-        with path.open("a+b", buffering=0) as file, _locked(file):
+        with path.open("a+b", buffering=0) as file, locked(file):
             file.seek(0)
             before = file.read()
             lines = [
@@ -293,18 +301,6 @@ def _append(path: str | Path, lines_for: Callable[[LabelPatch], Sequence[Fix]], 
     except OSError as error:
         raise DataError(f"The patch {path} cannot be written: {error.strerror}.") from None
     return lines
-
-
-@contextmanager
-def _locked(file: BinaryIO) -> Iterator[None]:
-    """Hold an exclusive lock on the file."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: appending without a lock
-        yield
-        return
-    fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
-    yield
 
 
 def _user() -> str:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from misread.data.drawings import DIGITS, PREFIX, drawn_sets, load_drawings
 from misread.data.image_set import ImageSet
 from misread.data.load_progress import Lines, ignore, to_stderr
 from misread.data.named import NAMED
@@ -22,7 +23,10 @@ def load(
     strict: bool = False,
     progress: Progress = "decoding",
 ) -> ImageSet:
-    """An image set from a name (`mnist`, `fashion-mnist`, `kmnist`, `digits`) or a path.
+    """An image set from a name (`mnist`, `fashion-mnist`, `kmnist`, `digits`, `my-digits`) or a path.
+
+    `my-digits` are the drawings that the user kept in the studio; `misread.data.drawings` describes such sets. A path
+    of the same name comes first.
 
     A path is a folder of IDX files, a folder of `.npy` files, a folder of class folders (also under train/ val/
     test/), a folder of pictures with a table of labels (`metadata.csv`, `metadata.jsonl`) or that table, an `.npz` with
@@ -45,7 +49,8 @@ def load(
         raise DataError(
             f"{data} has images of {height}x{width}, not {hw[0]}x{hw[1]}; only pictures in folders can be resized."
         )
-    source = data if isinstance(data, str) and data in (*NAMED, EMBEDDED) else str(Path(data).expanduser().resolve())
+    named = isinstance(data, str) and (data in (*NAMED, EMBEDDED) or _is_drawn(data))
+    source = str(data) if named else str(Path(data).expanduser().resolve())
     return replace(loaded, source=source, load_seconds=time.perf_counter() - started)
 
 
@@ -58,6 +63,8 @@ def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress
         from misread.data.download import load_named
 
         return load_named(NAMED[data], progress if callable(progress) else ignore)
+    if _is_drawn(data):
+        return load_drawings(str(data))
     lines = to_stderr if progress == "decoding" else progress
     path = Path(data).expanduser()
     if path.is_dir():
@@ -91,7 +98,7 @@ def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress
             name = path.resolve().parent.name if path.stem in STEMS else path.stem
             return load_listing(list_table(path), name, str(path), size, strict, lines)
         return load_csv(path, size)
-    names = (*NAMED, EMBEDDED)
+    names = (*NAMED, EMBEDDED, *drawn_sets())
     if path.exists():
         raise DataError(
             f"{path} is not a data set. Use a folder, an .npz, .npy, .csv or .jsonl file, or one of {', '.join(names)}."
@@ -100,3 +107,9 @@ def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress
         f"There is no data set or path {str(data)!r}.{nearest(str(data), names)}\n"
         f"Known names: {', '.join(names)}; or the path of a folder, an .npz, .npy, .csv or .jsonl file."
     )
+
+
+def _is_drawn(data: str | Path) -> bool:
+    """Whether it names drawings of the user: `my-digits`, or another set that there is."""
+    name = str(data)
+    return name.startswith(PREFIX) and not Path(data).exists() and (name == DIGITS or name in drawn_sets())

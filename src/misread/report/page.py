@@ -13,6 +13,7 @@ from misread.errors import RunError
 from misread.files import write_bytes
 from misread.report.diagrams import heat
 from misread.version import __version__
+from misread.web.messages import catalogue
 from misread.web.modules import bundle, source
 
 SECTIONS = (
@@ -20,6 +21,8 @@ SECTIONS = (
     "training", "facts", "files", "changed",
 )  # fmt: skip
 STYLES = ("style/tokens.css", "style/components.css")
+
+SHARED_TEXTS = ("facts", "gallery", "tile")  # keys of messages begin with these
 
 
 @dataclass
@@ -51,7 +54,7 @@ class Page:
             version=__version__,
             style=Markup("\n".join(map(source, STYLES))),
             script=Markup(bundle("components/page.js")),
-            data=Markup(as_json(self.data)),
+            data=Markup(as_json({**self.data, "texts": _texts()})),
             **dict.fromkeys(SECTIONS) | self.sections,
         )
 
@@ -62,6 +65,12 @@ class Page:
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}.") from None
         return path
+
+
+def _texts() -> dict[str, str]:
+    """The texts of the components that the page shares with the studio."""
+    texts = catalogue("en")
+    return {key: text for key, text in texts.items() if key.partition(".")[0] in SHARED_TEXTS}
 
 
 def as_json(value: Any) -> str:

@@ -18,6 +18,15 @@ def compare(a: Run | Predictions | str | Path, b: Run | Predictions | str | Path
     return compare_predictions(_predictions(a, split), _predictions(b, split))
 
 
+def compare_on_fixed_labels(a: Run, b: Run, split: str = "test") -> Comparison | None:
+    """`compare` by the labels that B's label patch fixed; None if B was trained without one."""
+    if b.record.label_patch is None:
+        return None
+    found = compare(a, b, split)
+    labels = b.split_with_fixes(split).labels
+    return Comparison(found.a.with_labels(labels), found.b.with_labels(labels), found.names)
+
+
 def _predictions(model: Run | Predictions | str | Path, split: str) -> Predictions:
     if isinstance(model, Predictions):
         return model

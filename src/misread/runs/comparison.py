@@ -152,7 +152,7 @@ class Comparison:
 
     def content(self) -> SecondModel:
         """The comparison as a page shows it."""
-        return SecondModel(self.b, self.names, self.changes, self._summary())
+        return SecondModel(self.b, self.names, self.changes, self.summary())
 
     @property
     def title(self) -> str:
@@ -160,9 +160,10 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values for JSON; `changes` has a line for every image that A or B misreads."""
-        return {**self._summary(), "changes": records(self.changes)}
+        return {**self.summary(), "changes": records(self.changes)}
 
-    def _summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
+        """The counts, shares and tests of `to_dict`, without the list of images."""
         low, high = self.interval
         return {
             "a": {"name": self.names[0], **self.a.metrics()},

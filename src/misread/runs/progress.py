@@ -9,6 +9,7 @@ from misread.data.image_set import ImageSet
 from misread.data.load_progress import Lines, to_stderr
 from misread.models.summary import Summary
 from misread.notebook import in_notebook
+from misread.runs.prepare import TrainingSplits
 from misread.runs.run import Run
 from misread.training.callbacks import Callback
 from misread.training.cross_validation import FoldCallback, FoldDone
@@ -28,10 +29,8 @@ class Progress(Callback):
 
     lines: Lines | None = None
 
-    def started(
-        self, data: ImageSet, recipe: Recipe, summary: Summary, n_train: int, n_val: int, validation: str
-    ) -> None:
-        """Before the training. validation: the source of the validation images, in words."""
+    def started(self, data: ImageSet, recipe: Recipe, summary: Summary, splits: TrainingSplits) -> None:
+        """Before the training."""
 
     def chosen(self, recipe: Recipe, why: str) -> None:
         """Before `started`, if misread chose the recipe. why: one sentence."""
@@ -51,12 +50,12 @@ def pick_progress(quiet: bool = False, console: "Console | None" = None) -> Prog
     return ConsoleProgress(console or Console(file=sys.stdout))
 
 
-def headline(data: ImageSet, recipe: Recipe, n_train: int, n_val: int, validation: str) -> str:
+def headline(data: ImageSet, recipe: Recipe, splits: TrainingSplits) -> str:
     length = f"{recipe.epochs} epochs" if recipe.seconds is None else f"{recipe.seconds:g} seconds"
     epochs = length if recipe.members == 1 else f"{recipe.members} x {length}"
     return (
-        f"{recipe.name} on {data.name}: {n_train:,} training images, {n_val:,} for validation ({validation}); "
-        f"{epochs}, batches of {recipe.batch_size}, seed {recipe.seed}"
+        f"{recipe.name} on {data.name}: {len(splits.train):,} training images, {len(splits.val):,} for validation "
+        f"({splits.validation}); {epochs}, batches of {recipe.batch_size}, seed {recipe.seed}"
     )
 
 
@@ -82,6 +81,9 @@ def result_lines(run: Run) -> list[str]:
         times = "once" if len(record.interruptions) == 1 else f"{len(record.interruptions)} times"
         exact = all(interruption.exact for interruption in record.interruptions)
         lines.append(f"Interrupted and resumed {times}; the result is {'' if exact else 'not '}the same as without.")
+    if record.rate_changes:
+        times = "once" if len(record.rate_changes) == 1 else f"{len(record.rate_changes)} times"
+        lines.append(f"The learning rate was changed {times} during the training; run.json has the steps and factors.")
     if record.best_epoch and record.best_epoch != record.epochs_trained:
         lines.append(f"The weights are from epoch {record.best_epoch}, the best on validation.")
     if record.target_reached is not None:
@@ -136,10 +138,8 @@ class ConsoleProgress(Progress):
     def chosen(self, recipe: Recipe, why: str) -> None:
         self.print(f"Recipe: {recipe.name}. {why}")
 
-    def started(
-        self, data: ImageSet, recipe: Recipe, summary: Summary, n_train: int, n_val: int, validation: str
-    ) -> None:
-        self.print(headline(data, recipe, n_train, n_val, validation))
+    def started(self, data: ImageSet, recipe: Recipe, summary: Summary, splits: TrainingSplits) -> None:
+        self.print(headline(data, recipe, splits))
         self.print(f"\n{summary}\n")
 
     def on_steps(self, event: StepsDone) -> None:
@@ -224,10 +224,8 @@ class NotebookProgress(Progress):
     def chosen(self, recipe: Recipe, why: str) -> None:
         self.head = f"<p>{html.escape(f'Recipe: {recipe.name}. {why}')}</p>"
 
-    def started(
-        self, data: ImageSet, recipe: Recipe, summary: Summary, n_train: int, n_val: int, validation: str
-    ) -> None:
-        title = html.escape(headline(data, recipe, n_train, n_val, validation))
+    def started(self, data: ImageSet, recipe: Recipe, summary: Summary, splits: TrainingSplits) -> None:
+        title = html.escape(headline(data, recipe, splits))
         self.head += f"<p>{title}</p><pre>{html.escape(str(summary))}</pre>"
         self._update("")
 

@@ -101,6 +101,15 @@ class Interruption(_Part):
     reason: str = ""
 
 
+class RateChangeRecord(_Part):
+    """A change of the learning rate while the training ran; see `RateChange`."""
+
+    member: int
+    epoch: int
+    step: int
+    factor: float
+
+
 class Timing(_Part):
     """Times in seconds. `fit_seconds`: from arrays in memory to final weights, without validation."""
 
@@ -116,7 +125,8 @@ class RunRecord(_Part):
 
     recipe_choice: why misread chose the recipe; empty if the user did. status: `complete`, or `interrupted` if the user
     ended the training. stopped: why it ended before its last epoch; empty if it did not. interruptions: positions at
-    which it was interrupted and resumed. best_epoch: the epoch whose weights early stopping chose, else None.
+    which it was interrupted and resumed. rate_changes: changes of the learning rate that the user made while it ran.
+    best_epoch: the epoch whose weights early stopping chose, else None.
     target_reached: whether the last epoch reached the recipe's target accuracy; None without a target. metrics.test:
     with the original labels. metrics.test_fixed: with the labels fixed by a label patch.
     """
@@ -132,6 +142,7 @@ class RunRecord(_Part):
     target_reached: bool | None = None
     stopped: str = ""
     interruptions: tuple[Interruption, ...] = ()
+    rate_changes: tuple[RateChangeRecord, ...] = ()
     data: DataRecord
     model: ModelRecord
     environment: Environment

@@ -13,6 +13,8 @@ from misread.runs.record import RunRecord
 from misread.runs.run import Run, open_run
 from misread.runs.run_folder import LABEL_PATCH, WEIGHTS
 from misread.runs.train import train
+from misread.training.callbacks import ChangeRates
+from misread.training.session import RateChange
 
 TIMES = ("seconds",)  # columns of the history that differ in every training
 
@@ -68,7 +70,7 @@ class Reproduction:
 def reproduce(run: Run | str | Path, *, progress: Progress | bool = True) -> Reproduction:
     """Train a run again with its recipe, label patch, device and thread count, and compare the results.
 
-    The new run is deleted afterwards. Raises RunError: the run is unfinished, was trained for a number of seconds, or
+    Changes of the learning rate that were made while the run was trained are made again, at the same steps. The new run is deleted afterwards. Raises RunError: the run is unfinished, was trained for a number of seconds, or
     used arrays, a module or a callback from Python; or its data is no longer available.
     """
     run = run if isinstance(run, Run) else open_run(run)
@@ -83,6 +85,7 @@ def reproduce(run: Run | str | Path, *, progress: Progress | bool = True) -> Rep
             out=out,
             device=record.environment.device.partition(":")[0],
             threads=record.environment.threads,
+            callbacks=[ChangeRates([RateChange(**change.model_dump()) for change in record.rate_changes])],
             progress=progress,
         )
         before, after = run.predictions().probs, again.predictions().probs

@@ -132,6 +132,10 @@ class Run(StoredRun):
             "label_patch": label_patch_record(fixed).model_dump(),
         }
 
+    def split_with_fixes(self, split: str) -> Split:
+        """A split of the run's data with the labels that its own label patch fixed."""
+        return self._split_of(read_patch(self.folder / run_folder.LABEL_PATCH).fix(self.data).data, split)
+
     def predict_on(
         self, data: ImageSet | str | Path | None = None, split: str = "test"
     ) -> tuple[Predictions, ImageSet]:

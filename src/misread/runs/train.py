@@ -150,10 +150,7 @@ def _carry_out(
     since: when the call started, and when the set-up of the training began, after the data was loaded.
     """
     started, begun = since
-    progress.started(
-        job.data, job.recipe, summarise(job.network, job.data.image_shape), len(job.splits.train), len(job.splits.val),
-        job.splits.validation,
-    )  # fmt: skip
+    progress.started(job.data, job.recipe, summarise(job.network, job.data.image_shape), job.splits)
     first, backend = state.member, job.backend(state.member, state.seed)
     write_start(folder, job, backend.capabilities)
     train, val = job.examples(progress.lines)

@@ -20,6 +20,7 @@ from misread.runs.record import (
     EngineRecord,
     Interruption,
     ModelRecord,
+    RateChangeRecord,
     RunRecord,
     Timing,
     label_patch_record,
@@ -135,6 +136,7 @@ def _record(
         target_reached=state.target_reached if recipe.target_accuracy else None,
         stopped=state.stopped,
         interruptions=tuple(Interruption(**interruption) for interruption in state.interruptions),
+        rate_changes=tuple(RateChangeRecord(**asdict(c)) for c in state.rate_changes if c.position <= state.position),
         data=DataRecord(
             name=data.name,
             source=data.source,

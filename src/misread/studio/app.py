@@ -23,8 +23,14 @@ AREAS = (
     "run_routes",
     "image_routes",
     "comparison_routes",
+    "drawing_routes",
     "report_routes",
     "examples",
+    "label_routes",
+    "misread_routes",
+    "map_routes",
+    "nearest_routes",
+    "training_routes",
 )
 
 

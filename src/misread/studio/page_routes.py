@@ -50,6 +50,7 @@ def frame(request: Request) -> Response:
 
 def state(request: Request) -> Response:
     """What the page needs first: what there is, and which run or data to begin with."""
+    from misread.data.drawings import drawn_sets
     from misread.data.load import EMBEDDED
     from misread.data.named import NAMED
     from misread.training.recipe import recipe_names
@@ -59,7 +60,7 @@ def state(request: Request) -> Response:
         {
             "version": __version__,
             "runs_folder": str(app.runs.folder),
-            "data_names": [*NAMED, EMBEDDED],
+            "data_names": [*NAMED, EMBEDDED, *drawn_sets()],
             "recipes": list(recipe_names()),
             "selected": app.selected or app.runs.newest(),
             "data": app.data,

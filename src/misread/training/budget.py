@@ -44,6 +44,8 @@ class Budget:
 
         At most to the end of the epoch, to the next weight averaging, or to the next image scale.
         """
+        if state.single_steps:
+            return 1
         left = self.steps_per_epoch - state.step
         if self.recipe.seconds is not None:
             return min(self._tick_steps, left)
@@ -64,7 +66,7 @@ class Budget:
         return min(parts * self._steps_taken(state) // self._steps, parts - 1)
 
     def rates(self, state: TrainState, count: int) -> list[float]:
-        """The learning rates of the next `count` steps."""
+        """The learning rates of the next `count` steps: by the schedule, and by the changes that the user made."""
         first, steps = self._steps_taken(state), self._steps
         positions = list(range(first, first + count))
         if self.recipe.seconds is not None:
@@ -72,7 +74,10 @@ class Budget:
             steps = SCHEDULE_POINTS + 1
             positions = [round(SCHEDULE_POINTS * min(s / self.recipe.seconds, 1.0)) for s in seconds]
         rate = self.recipe.optimizer.learning_rate
-        return [rate * learning_rate_factor(self.recipe.schedule, step, steps) for step in positions]
+        return [
+            rate * learning_rate_factor(self.recipe.schedule, position, steps) * state.rate_factor(ahead)
+            for ahead, position in enumerate(positions)
+        ]
 
     def average_due(self, state: TrainState) -> bool:
         """Whether the current weights belong to the weight average."""

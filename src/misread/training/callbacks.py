@@ -6,7 +6,7 @@ import numpy as np
 
 from misread.training.events import EpochEnded, Event, StepsDone
 from misread.training.recipe import EarlyStopping, Recipe
-from misread.training.session import INTERRUPTED, BestEpoch, TrainState
+from misread.training.session import INTERRUPTED, BestEpoch, RateChange, TrainState
 
 
 class Callback:
@@ -88,6 +88,16 @@ class StopWhen(Callback):
     def _check(self, state: TrainState) -> None:
         if self.should_stop():
             state.stop(INTERRUPTED)
+
+
+class ChangeRates(Callback):
+    """Makes changes of the learning rate that were recorded in another training, at the same positions."""
+
+    def __init__(self, changes: Sequence[RateChange]) -> None:
+        self.changes = changes
+
+    def on_start(self, state: TrainState) -> None:
+        state.rate_changes = list(self.changes)
 
 
 def recipe_callbacks(recipe: Recipe) -> list[Callback]:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from misread.training.backend import Backend, Weights
 from misread.training.session import HistoryRow, TrainState
 
@@ -11,6 +13,7 @@ class StepsDone:
     """Some steps of an epoch are done. Epochs are numbered from 1, across all members of an ensemble.
 
     step, steps: the number of steps done in this epoch, and the number of its steps.
+    rate: the learning rate of the last step.
     """
 
     state: TrainState
@@ -19,6 +22,7 @@ class StepsDone:
     epochs: int
     steps: int
     batch_size: int
+    rate: float
 
     @property
     def step(self) -> int:
@@ -37,12 +41,16 @@ class StepsDone:
 
 @dataclass(frozen=True)
 class EpochEnded:
-    """An epoch and its validation are done; `row` is the new last row of the history."""
+    """An epoch and its validation are done; `row` is the new last row of the history.
+
+    predictions: (V,) int64, the predicted class of each validation image, on the backend's device.
+    """
 
     state: TrainState
     backend: Backend
     row: HistoryRow
     epochs: int
+    predictions: Tensor
 
     @property
     def weights(self) -> Weights:

@@ -50,15 +50,16 @@ def fit(
             budget.measure(len(rates), state.clock.fit_seconds - before)
             _check_losses(state, recipe)
             yield StepsDone(
-                state, backend, len(state.history) + 1, budget.epochs(state), batches.steps_per_epoch, batch.size
-            )
+                state, backend, len(state.history) + 1, budget.epochs(state), batches.steps_per_epoch, batch.size,
+                rates[-1],
+            )  # fmt: skip
             if state.stopped:
                 state.capture(backend)
                 return
         with state.clock.validating():
-            validated = _validate(backend, recipe, val, state)
+            validated, predictions = _validate(backend, recipe, val, state)
         state.close_epoch(_row(state, recipe, len(train), validated))
-        yield EpochEnded(state, backend, state.history[-1], budget.epochs(state))
+        yield EpochEnded(state, backend, state.history[-1], budget.epochs(state), predictions)
     if budget.spent(state):
         state.finish_member(backend)
     state.capture(backend)
@@ -95,20 +96,22 @@ def _row(state: TrainState, recipe: Recipe, n: int, validated: dict[str, float])
     }
 
 
-def _validate(backend: Backend, recipe: Recipe, val: Examples, state: TrainState) -> dict[str, float]:
+def _validate(backend: Backend, recipe: Recipe, val: Examples, state: TrainState) -> tuple[dict[str, float], Tensor]:
+    """The validation's part of the history row, and the predicted classes (V,) int64."""
     with using_weights(backend, state.average.mean if state.average.updates else None):
         logits = torch.cat([backend.logits(val.images[rows]) for rows in val.rows.split(VALIDATION_BLOCK)])
     labels, smoothing = val.labels[val.rows], recipe.loss.label_smoothing
+    predictions = logits.argmax(dim=1)
     row = {
         "val_loss": F.cross_entropy(logits, labels, label_smoothing=smoothing).item(),
-        "val_accuracy": (logits.argmax(dim=1) == labels).float().mean().item(),
+        "val_accuracy": (predictions == labels).float().mean().item(),
     }
     if recipe.top_k:
         top = logits.topk(min(recipe.top_k, logits.shape[1]), dim=1).indices
         row["val_top_k_accuracy"] = (top == labels[:, None]).any(dim=1).float().mean().item()
     if not math.isfinite(row["val_loss"]):  # the last step broke the weights, and no later training loss shows it
         raise _not_finite(row["val_loss"], state, state.step, recipe)
-    return row
+    return row, predictions
 
 
 def _check_losses(state: TrainState, recipe: Recipe) -> None:
@@ -119,7 +122,7 @@ def _check_losses(state: TrainState, recipe: Recipe) -> None:
 
 
 def _not_finite(loss: float, state: TrainState, step: int, recipe: Recipe) -> TrainingError:
-    rate = recipe.optimizer.learning_rate
+    rate = recipe.optimizer.learning_rate * state.rate_factor()
     return TrainingError(
         f"The loss is no longer finite: {loss} in epoch {state.epoch + 1}, step {step} of training.\n"
         f"Try a smaller learning rate, for example --set optimizer.learning_rate={rate / 10:g} (now {rate:g}), "

@@ -83,6 +83,23 @@ class WeightAverage:
         self.mean = weights
 
 
+@dataclass(frozen=True)
+class RateChange:
+    """From this position on, the schedule's learning rates are multiplied by `factor`, until the next change.
+
+    member, epoch, step: of the first step with this factor, counted from 0 within the member.
+    """
+
+    member: int
+    epoch: int
+    step: int
+    factor: float
+
+    @property
+    def position(self) -> tuple[int, int, int]:
+        return self.member, self.epoch, self.step
+
+
 @dataclass
 class BestEpoch:
     """The best epoch so far by the monitored value, and its weights."""
@@ -106,6 +123,9 @@ class TrainState:
     finished: the final weights of the complete members.
     stopped:  why the training was stopped early; empty if it was not.
     interruptions: the positions at which the training was interrupted and resumed, and whether the result is exact.
+    rate_changes: changes of the learning rate by the user, in the order of their positions. Those that lie ahead count
+              from their position on.
+    single_steps: an event follows every step. This does not change the result, and is not written.
     backend:  the backend's weights and optimizer moments at the last `capture`.
     """
 
@@ -123,7 +143,14 @@ class TrainState:
     finished: list[Weights] = field(default_factory=list)
     stopped: str = ""
     interruptions: list[dict[str, Any]] = field(default_factory=list)
+    rate_changes: list[RateChange] = field(default_factory=list)
+    single_steps: bool = False
     backend: Weights = field(default_factory=dict)
+
+    @property
+    def position(self) -> tuple[int, int, int]:
+        """(member, epoch, step) of the next step."""
+        return self.member, self.epoch, self.step
 
     @property
     def is_interrupted(self) -> bool:
@@ -132,6 +159,20 @@ class TrainState:
     def stop(self, reason: str) -> None:
         """Request the end of the training: `fit` returns after the current event has been handled."""
         self.stopped = reason
+
+    def change_rate(self, factor: float) -> None:
+        """Multiply the schedule's learning rates by `factor` from the next step on, instead of by earlier factors."""
+        here = RateChange(*self.position, factor)
+        if self.rate_factor() != factor:
+            self.rate_changes = [c for c in self.rate_changes if c.position < self.position] + [here]
+
+    def rate_factor(self, ahead: int = 0) -> float:
+        """The user's factor of the learning rate in the step that is `ahead` steps after the next one, in this epoch.
+
+        1 if there is no change.
+        """
+        position = self.member, self.epoch, self.step + ahead
+        return next((c.factor for c in reversed(self.rate_changes) if c.position <= position), 1.0)
 
     def record(self, losses: Tensor, correct: Tensor) -> None:
         """Record steps: the mean loss of each (S,), and the number of correct predictions in them."""

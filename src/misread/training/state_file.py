@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from misread.errors import RunError
-from misread.training.session import BestEpoch, Clock, TrainState, WeightAverage
+from misread.training.session import BestEpoch, Clock, RateChange, TrainState, WeightAverage
 
-FORMAT = 1
+FORMAT = 2  # 2 has changes of the learning rate
 
 
 def state_bytes(state: TrainState) -> bytes:
@@ -45,6 +45,7 @@ def state_bytes(state: TrainState) -> bytes:
         "finished": len(state.finished),
         "stopped": state.stopped,
         "interruptions": state.interruptions,
+        "rate_changes": [asdict(change) for change in state.rate_changes],
     }
     text = json.dumps(values)
     # a single entry, because the order of several entries is not deterministic
@@ -88,6 +89,7 @@ def read_state(contents: bytes, where: str) -> TrainState:
         finished=[group(f"finished.{i}") for i in range(values["finished"])],
         stopped=values["stopped"],
         interruptions=values["interruptions"],
+        rate_changes=[RateChange(**change) for change in values.get("rate_changes", [])],  # format 1 has none
         backend=group("backend"),
     )
 

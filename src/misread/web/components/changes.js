@@ -11,12 +11,12 @@ const MEANINGS = {
 };
 
 export class Changes {
-  /** changes: places by the names in `MEANINGS`. open: enlarges an image. */
-  constructor(items, changes, open) {
+  /** changes: places by the names in `MEANINGS`. t: texts. open: enlarges an image. */
+  constructor(items, t, changes, open) {
     Object.assign(this, { changes, buttons: [...byId("changes-choice").children] });
     this.tiles = new Tiles(byId("changes-tiles"), (place) => {
       const { label, prediction, b } = items.at(place);
-      const made = tile(items, place, (p) => open(this.shown, p, this.back), `label ${items.className(label)}`);
+      const made = tile(items, place, (p) => open(this.shown, p, this.back), { t, more: `label ${items.className(label)}` });
       made.querySelector(".caption").replaceWith(fromTo(items, prediction, b.prediction));
       const [first, second] = [prediction, b.prediction].map((k) => items.className(k));
       made.setAttribute("aria-label", `Labelled ${items.className(label)}; A read ${first}, B ${second}. Enlarge.`);

@@ -1,15 +1,19 @@
 // The gallery of misread images: filters with counts, search, order, and the list.
 
-import { readAddress, writeAddress } from "./address.js";
-import { byId, counted, make, number } from "./elements.js";
+import { byId, make, number } from "./elements.js";
 import { Tiles, tile } from "./tiles.js";
 
 const PREVIEW = 18; // of the most confident mistakes, at the top of the page
 
 export class Gallery {
-  /** misreads: their places, the most confident first. open: enlarges an image. */
-  constructor(items, misreads, open) {
-    Object.assign(this, { items, misreads, shown: misreads });
+  /**
+   * misreads: their places, the most confident first. open: called with the places shown, one of them, and a function
+   * that gives the focus back to one.
+   * address: {read, write}. t: texts. keep: a further filter, from a place to whether it is shown. dress: called with
+   * each tile and its place. signal: ends the gallery.
+   */
+  constructor(items, misreads, open, { address, t, keep = null, dress = null, signal }) {
+    Object.assign(this, { items, misreads, shown: misreads, address, t, keep });
     const { label, file, index, margin, loss } = items.columns;
     this.names = file?.map((name) => name.toLowerCase()) ?? index.map(String);
     this.keys = { confidence: items.confidence, margin, loss, index };
@@ -25,29 +29,38 @@ export class Gallery {
     ].filter((facet) => facet.select);
     [this.label, this.prediction, this.pair] = this.facets.map((facet) => facet.select);
     this.cause = byId("by-cause");
-    this.tiles = new Tiles(byId("tiles"), (place) => tile(items, place, (p) => open(this.shown, p, this.back)));
+    const build = (place) => {
+      const button = tile(items, place, (p) => open(this.shown, p, this.back), { t });
+      dress?.(button, place);
+      return button;
+    };
+    this.tiles = new Tiles(byId("tiles"), build, signal);
     this.back = (place) => this.tiles.focus(place);
 
-    this.pair.addEventListener("change", () => {
+    const setBoth = () => {
       [this.label.value, this.prediction.value] = this.pair.value ? this.pair.value.split(" ") : ["", ""];
-    });
-    for (const { select } of this.facets) select.addEventListener("change", () => this.update());
-    this.sort.addEventListener("change", () => this.update());
-    this.text.addEventListener("input", () => this.update());
-    byId("tools").addEventListener("submit", (event) => event.preventDefault());
-    byId("tools").addEventListener("reset", () => setTimeout(() => this.update()));
+    };
+    this.pair.addEventListener("change", setBoth, { signal });
+    for (const { select } of this.facets) select.addEventListener("change", () => this.update(), { signal });
+    this.sort.addEventListener("change", () => this.update(), { signal });
+    this.text.addEventListener("input", () => this.update(), { signal });
+    byId("tools").addEventListener("submit", (event) => event.preventDefault(), { signal });
+    byId("tools").addEventListener("reset", () => setTimeout(() => this.update()), { signal });
     for (const button of document.querySelectorAll("[data-cause]")) {
       button.addEventListener("click", () => this.choose({ cause: button.dataset.cause }));
     }
     for (const cell of document.querySelectorAll("#confusion [data-label]")) {
       cell.addEventListener("click", () => this.choose(cell.dataset));
     }
-    const preview = misreads.slice(0, PREVIEW);
-    const focus = (place) => byId("preview").querySelector(`[data-item="${place}"]`)?.focus();
-    byId("preview").append(
-      ...preview.map((place) => make("li", {}, tile(items, place, (p) => open(misreads, p, focus)))),
-    );
-    this.restore(readAddress());
+    if (byId("preview")) this.#preview(open);
+    this.restore(address.read());
+  }
+  #preview(open) {
+    const { items, misreads, t } = this;
+    const list = byId("preview");
+    const focus = (place) => list.querySelector(`[data-item="${place}"]`)?.focus();
+    const few = misreads.slice(0, PREVIEW);
+    list.append(...few.map((place) => make("li", {}, tile(items, place, (p) => open(misreads, p, focus), { t }))));
   }
   /** A list of the values that misread images have, with how many have each. numbers: of the option of each image. */
   #facet(id, of, name) {
@@ -73,6 +86,7 @@ export class Gallery {
       prediction: prediction.value && ((p) => items.prediction[p] === Number(prediction.value)),
       cause: cause?.value && ((p) => items.cause(p) === cause.value),
       text: text && isName,
+      more: this.keep,
     };
   }
   /** Every option with the number of images that choosing it would show. */
@@ -104,20 +118,21 @@ export class Gallery {
     this.#count(tests);
     this.tiles.show(this.shown);
     const named = text.value.trim();
+    const { t } = this;
     const chosen = [
-      label.value && `labelled ${items.className(label.value)}`,
-      prediction.value && `read as ${items.className(prediction.value)}`,
+      label.value && t("gallery.labelled", { label: items.className(label.value) }),
+      prediction.value && t("gallery.read-as", { label: items.className(prediction.value) }),
       cause?.value,
-      named && `${items.columns.file ? "file" : "index"} ${named}`,
+      named && t(items.columns.file ? "gallery.file" : "gallery.index", { name: named }),
     ].filter(Boolean);
     byId("count").textContent =
-      `${number(this.shown.length)} of ${counted(this.misreads.length, "misread image")}` +
+      t("gallery.count", { shown: this.shown.length, n: this.misreads.length }) +
       (chosen.length ? `: ${chosen.join(", ")}` : "");
     for (const button of document.querySelectorAll("#matrix button")) {
       const same = button.dataset.label === label.value && button.dataset.prediction === prediction.value;
       button.setAttribute("aria-pressed", String(same));
     }
-    writeAddress({
+    this.address.write({
       label: label.value && items.className(label.value),
       prediction: prediction.value && items.className(prediction.value),
       cause: cause?.value,

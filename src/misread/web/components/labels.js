@@ -98,8 +98,8 @@ export class Labels {
   }
 }
 
-/** The section of doubtful labels. doubtful: item, suggested and doubt of each. open: enlarges an image. */
-export function startDoubtful(labels, doubtful, open) {
+/** The section of doubtful labels. doubtful: item, suggested and doubt of each. t: texts. open: enlarges an image. */
+export function startDoubtful(labels, t, doubtful, open) {
   const { items } = labels;
   const list = byId("doubts");
   const more = byId("doubts-more");
@@ -109,7 +109,7 @@ export function startDoubtful(labels, doubtful, open) {
     const question = `${items.className(items.columns.label[item])}, or ${items.className(suggested)}?`;
     const group = labels.decision(item, suggested);
     group.prepend(make("p", {}, make("b", {}, question), make("span", { class: "quiet" }, ` label ${percent(doubt, 2)}`)));
-    return make("li", {}, tile(items, item, (place) => open(places, place, close), items.name(item)), group);
+    return make("li", {}, tile(items, item, (place) => open(places, place, close), { t, more: items.name(item) }), group);
   };
   const grow = () => {
     const first = list.children.length;

@@ -1,6 +1,7 @@
 // The page: reads its data and starts the components that have a section.
 
-import { onAddress, readAddress } from "./address.js";
+import { translator } from "../shell/messages.js";
+import { onAddress, readAddress, writeAddress } from "./address.js";
 import { Changes } from "./changes.js";
 import { startCoverage } from "./coverage.js";
 import { byId } from "./elements.js";
@@ -13,9 +14,10 @@ import { startTheme } from "./theme.js";
 import { View } from "./view.js";
 
 const data = JSON.parse(byId("data").textContent);
+const t = translator("en", data.texts);
 const items = new Items(data);
 const labels = byId("doubtful") ? new Labels(items) : null;
-const view = new View(items, data.names, labels && ((place, suggested) => labels.decision(place, suggested)));
+const view = new View(items, t, data.names, labels && ((place, suggested) => labels.decision(place, suggested)));
 const open = (places, place, focus) => view.open(places, place, focus);
 
 // a row of tiles has one height: names on a line below each other, unless they are as short as digits
@@ -24,9 +26,9 @@ startTheme(byId("theme"));
 if (byId("matrix")) startMatrix(byId("matrix"));
 for (const table of document.querySelectorAll(".sortable")) startSorting(table);
 if (byId("left")) startCoverage(byId("left"), data.coverage);
-const gallery = byId("gallery") ? new Gallery(items, data.misreads, open) : null;
-const changes = data.changes ? new Changes(items, data.changes, open) : null;
-if (labels) startDoubtful(labels, data.doubtful, open);
+const gallery = byId("gallery") ? new Gallery(items, data.misreads, open, { address: { read: readAddress, write: writeAddress }, t }) : null;
+const changes = data.changes ? new Changes(items, t, data.changes, open) : null;
+if (labels) startDoubtful(labels, t, data.doubtful, open);
 
 /** Enlarges the image that the address names, in the list where it is shown. */
 function openFrom(state) {

@@ -13,19 +13,19 @@ export function fromTo(items, from, to) {
   );
 }
 
-const reading = (items, { label, prediction }) =>
-  label === prediction
-    ? `${items.className(label)}, read right`
-    : `${items.className(label)} read as ${items.className(prediction)}`;
-
-/** A button that shows an image and enlarges it. open: called with the place. moreSaid: instead of its confidence. */
-export function tile(items, place, open, moreSaid) {
+/**
+ * A button that shows an image and enlarges it. open: called with the place. t: texts. more: said of it, instead of its
+ * confidence.
+ */
+export function tile(items, place, open, { t, more: given }) {
   const item = items.at(place);
-  const more = moreSaid ?? percent(item.confidence, 2);
+  const more = given ?? percent(item.confidence, 2);
   const name = items.name(place);
+  const [label, read] = [items.className(item.label), items.className(item.prediction)];
+  const said = { label, read, more, name };
   const button = make(
     "button",
-    { type: "button", class: "tile", "data-item": place, "aria-label": `${reading(items, item)}, ${more}, ${name}. Enlarge.` },
+    { type: "button", class: "tile", "data-item": place, "aria-label": t(label === read ? "tile.right" : "tile.wrong", said) },
     items.picture(place, ""),
     fromTo(items, item.label, item.prediction),
     make("span", { class: "detail" }, more),
@@ -38,20 +38,23 @@ export function tile(items, place, open, moreSaid) {
 /**
  * A list of any length whose tiles exist only near the window. All have the same height, so the rows that are missing
  * above and below are padding. A tile with the focus stays. To print, all are drawn.
- * list: an empty ul in a grid of equal columns. build: makes the button of a place.
+ * list: an empty ul in a grid of equal columns. build: makes the button of a place. signal: ends it.
  */
 export class Tiles {
-  constructor(list, build) {
+  constructor(list, build, signal) {
     Object.assign(this, { list, build, places: [], drawn: new Map(), all: false });
-    list.addEventListener("keydown", (event) => this.#move(event));
-    addEventListener("scroll", () => this.draw(), { passive: true });
-    addEventListener("resize", () => this.draw());
-    new ResizeObserver(() => list.clientWidth !== this.width && this.#layout()).observe(list); // also when it is shown
+    list.addEventListener("keydown", (event) => this.#move(event), { signal });
+    addEventListener("scroll", () => this.draw(), { passive: true, signal });
+    addEventListener("resize", () => this.draw(), { signal });
+    const size = new ResizeObserver(() => list.clientWidth !== this.width && this.#layout());
+    size.observe(list); // also when it is shown
+    signal?.addEventListener("abort", () => size.disconnect());
     for (const [name, all] of [["beforeprint", true], ["afterprint", false]]) {
-      addEventListener(name, () => {
+      const draw = () => {
         this.all = all;
         this.draw();
-      });
+      };
+      addEventListener(name, draw, { signal });
     }
   }
   show(places) {

@@ -1,0 +1,163 @@
+// A chart of curves on a canvas: several series over a common x axis. It is drawn at most once a frame.
+
+import { make } from "./elements.js";
+
+const MARGIN = { left: 46, right: 10, top: 8, bottom: 22 };
+const EASE = 0.25; // of the way to new limits of the axes, in each frame
+
+export class Curves {
+  #series = [];
+  #limits = null; // {x: [low, high], y: [low, high]} that are shown
+  #frame = 0;
+  #watch;
+
+  /** label: of the chart, for screen readers. bounds: the lowest and highest y there can be, null for none. */
+  constructor(label, { height = 220, bounds = [null, null] } = {}) {
+    this.bounds = bounds;
+    this.canvas = make("canvas", { class: "curves", role: "img", "aria-label": label });
+    this.canvas.style.height = `${height}px`;
+    this.still = matchMedia("(prefers-reduced-motion: reduce)");
+    this.#watch = new ResizeObserver(() => this.#ask());
+    this.#watch.observe(this.canvas);
+    this.dark = matchMedia("(prefers-color-scheme: dark)");
+    this.repaint = () => this.#ask();
+    this.dark.addEventListener("change", this.repaint);
+    this.theme = new MutationObserver(this.repaint);
+    this.theme.observe(document.documentElement, { attributeFilter: ["data-theme"] });
+  }
+
+  /** series: [{points: [[x, y]], colour: a CSS custom property, dashed, thin, dots}]. */
+  show(series) {
+    this.#series = series;
+    this.#ask();
+  }
+
+  close() {
+    cancelAnimationFrame(this.#frame);
+    this.#watch.disconnect();
+    this.theme.disconnect();
+    this.dark.removeEventListener("change", this.repaint);
+  }
+
+  #ask() {
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      if (this.#draw()) this.#ask();
+    });
+  }
+
+  /** Draws a frame. Returns whether the axes still move. */
+  #draw() {
+    const { canvas } = this;
+    const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+    if (!width || !height) return false;
+    const scale = devicePixelRatio || 1;
+    if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
+      canvas.width = Math.round(width * scale);
+      canvas.height = Math.round(height * scale);
+    }
+    const context = canvas.getContext("2d");
+    context.setTransform(scale, 0, 0, scale, 0, 0);
+    context.clearRect(0, 0, width, height);
+    const wanted = this.#wanted();
+    if (!wanted) return false;
+    const moves = this.#approach(wanted);
+    const { x, y } = this.#limits;
+    const toX = (v) => MARGIN.left + ((v - x[0]) / (x[1] - x[0])) * (width - MARGIN.left - MARGIN.right);
+    const toY = (v) => height - MARGIN.bottom - ((v - y[0]) / (y[1] - y[0])) * (height - MARGIN.top - MARGIN.bottom);
+    const style = getComputedStyle(canvas);
+    this.#axes(context, style, { x, y, toX, toY, width, height });
+    context.save();
+    context.beginPath();
+    context.rect(MARGIN.left - 3, MARGIN.top - 4, width - MARGIN.left - MARGIN.right + 8, height - MARGIN.top - MARGIN.bottom + 8);
+    context.clip();
+    for (const one of this.#series) drawSeries(context, style, one, toX, toY);
+    context.restore();
+    return moves;
+  }
+
+  /** The limits that hold all points; null without points. */
+  #wanted() {
+    const points = this.#series.flatMap(({ points }) => points);
+    if (!points.length) return null;
+    let [right, low, high] = [0, Infinity, -Infinity];
+    for (const [px, py] of points) {
+      right = Math.max(right, px);
+      low = Math.min(low, py);
+      high = Math.max(high, py);
+    }
+    const room = (high - low || Math.abs(high) || 1) * 0.06;
+    const [least, most] = this.bounds;
+    return { x: [0, right || 1], y: [Math.max(low - room, least ?? -Infinity), Math.min(high + room, most ?? Infinity)] };
+  }
+
+  #approach(wanted) {
+    if (!this.#limits || this.still.matches) {
+      this.#limits = wanted;
+      return false;
+    }
+    let moves = false;
+    for (const axis of ["x", "y"]) {
+      const size = wanted[axis][1] - wanted[axis][0];
+      this.#limits[axis] = this.#limits[axis].map((now, i) => {
+        const rest = wanted[axis][i] - now;
+        if (Math.abs(rest) < size * 0.002) return wanted[axis][i];
+        moves = true;
+        return now + rest * EASE;
+      });
+    }
+    return moves;
+  }
+
+  #axes(context, style, { x, y, toX, toY, width, height }) {
+    context.font = `12px ${style.getPropertyValue("--font")}`;
+    context.fillStyle = style.getPropertyValue("--quiet");
+    context.strokeStyle = style.getPropertyValue("--edge");
+    context.lineWidth = 1;
+    context.textAlign = "right";
+    context.textBaseline = "middle";
+    for (const value of ticks(...y, 4)) {
+      const at = Math.round(toY(value)) + 0.5;
+      context.beginPath();
+      context.moveTo(MARGIN.left, at);
+      context.lineTo(width - MARGIN.right, at);
+      context.stroke();
+      context.fillText(short(value), MARGIN.left - 6, at);
+    }
+    context.textBaseline = "top";
+    for (const value of ticks(...x, Math.max(2, Math.floor(width / 110)))) {
+      context.textAlign = toX(value) > width - MARGIN.right - 12 ? "right" : "center";
+      context.fillText(short(value), toX(value), height - MARGIN.bottom + 6);
+    }
+  }
+}
+
+function drawSeries(context, style, { points, colour, dashed, thin, dots }, toX, toY) {
+  context.strokeStyle = context.fillStyle = style.getPropertyValue(colour);
+  context.globalAlpha = thin ? 0.7 : 1;
+  context.lineWidth = thin ? 1.2 : 2.2;
+  context.setLineDash(dashed ? [6, 4] : []);
+  context.beginPath();
+  points.forEach(([px, py], i) => context[i ? "lineTo" : "moveTo"](toX(px), toY(py)));
+  context.stroke();
+  context.setLineDash([]);
+  context.globalAlpha = 1;
+  if (!dots) return;
+  for (const [px, py] of points) {
+    context.beginPath();
+    context.arc(toX(px), toY(py), 3, 0, 2 * Math.PI);
+    context.fill();
+  }
+}
+
+/** Round numbers between low and high, about `count` of them. */
+export function ticks(low, high, count) {
+  const rough = (high - low) / count;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((k) => k * power).find((one) => one >= rough);
+  const found = [];
+  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) found.push(k * step);
+  return found;
+}
+
+const short = (value) => String(Number(value.toPrecision(3)));

@@ -1,0 +1,84 @@
+// What is known of one image: its picture, most probable classes, cause, and nearest training images.
+
+import { make, percent } from "./elements.js";
+
+/**
+ * An element with the facts of an image.
+ * t: texts. names: of the two models, if there are two. titleId: of the heading. deciding: elements that decide on the label.
+ */
+export function facts(items, place, { t, names = null, titleId = null, deciding = [] }) {
+  const item = items.at(place);
+  const name = (k) => items.className(k);
+  const { b: other, prediction } = item;
+  const [label, read] = [name(item.label), name(prediction)];
+  const [a, b] = names ?? [];
+  const picture = items.picture(place, t("facts.picture", { label, read }));
+  const changed = items.changed ? make("figcaption", {}, t("facts.changed", { how: items.changed })) : null;
+  return make(
+    "div",
+    { class: picture ? "view" : "" },
+    picture ? make("figure", {}, picture, changed) : "",
+    make(
+      "div",
+      {},
+      make("h2", { id: titleId }, other ? t("facts.label", { label }) : t("facts.title", { label, read })),
+      other ? make("h3", {}, `A, ${a}: ${read}`) : null,
+      bars(items, item, item.label, t("facts.classes"), t),
+      other ? make("h3", {}, `B, ${b}: ${name(other.prediction)}`) : null,
+      other ? bars(items, other, item.label, t("facts.classes-b"), t) : null,
+      item.cause ? cause(item, t) : null,
+    ),
+    make(
+      "div",
+      { class: "wide-row" },
+      ...neighbours(items, place, t),
+      ...deciding,
+      make("p", { class: "meta" }, meta(item, t)),
+    ),
+  );
+}
+
+function cause({ cause, causeProbability, evidence }, t) {
+  const sure = cause === "undetermined" ? "" : `${t("facts.sure", { share: Math.floor(100 * causeProbability) })} `;
+  return make("p", {}, make("span", { class: "chip" }, cause), ` ${sure}${evidence}`);
+}
+
+function meta({ index, file, confidence, margin, loss, hash }, t) {
+  const numbers = { confidence: percent(confidence, 2), margin: percent(margin, 2), loss: loss.toPrecision(4) };
+  return [
+    t("facts.index", { index }) + (file ? t("facts.file", { file }) : ""),
+    t("facts.numbers", numbers) + (hash ? t("facts.hash", { hash }) : ""),
+  ].join("; ");
+}
+
+/** The most probable classes of a reading, and the label where it is none of them. */
+function bars(items, { top, confidence, margin }, label, title, t) {
+  const shown = top.some(([k]) => k === label) ? top : [...top, [label, Math.max(0, confidence - margin)]];
+  const rows = shown.map(([k, share]) => {
+    const rod = make("span");
+    rod.style.setProperty("--share", (100 * share).toFixed(2)); // a style attribute would need a weaker security policy
+    return make(
+      "tr",
+      { class: k === label ? "is-label" : k === top[0][0] ? "is-wrong" : "" },
+      make("th", { scope: "row" }, items.className(k), k === label ? make("small", {}, ` ${t("facts.is-label")}`) : null),
+      make("td", { class: "rod" }, rod),
+      make("td", {}, percent(share, 2)),
+    );
+  });
+  return make("table", { class: "probs" }, make("caption", { class: "hidden" }, title), make("tbody", {}, ...rows));
+}
+
+function neighbours(items, place, t) {
+  const near = items.near(place);
+  if (!near.length) return [];
+  const list = near.map(({ label, name, line }) =>
+    make(
+      "li",
+      {},
+      items.trainingPicture(line, t("facts.training-picture", { name, label: items.className(label) })),
+      make("b", { class: "clip" }, items.className(label)),
+      make("span", { class: "quiet clip" }, name),
+    ),
+  );
+  return [make("h3", {}, t("facts.near")), make("ol", { class: "near" }, ...list)];
+}

@@ -1,0 +1,112 @@
+// Draws many points: by WebGL, or on a plain canvas where there is none.
+
+const VERTEX = `
+attribute vec2 place; attribute vec4 colour; attribute float size;
+uniform vec4 view; uniform float scale;
+varying vec4 fill;
+void main() {
+  gl_Position = vec4(place * view.xy + view.zw, 0.0, 1.0);
+  gl_PointSize = size * scale;
+  fill = colour;
+}`;
+const FRAGMENT = `
+precision mediump float;
+varying vec4 fill;
+void main() {
+  float away = length(gl_PointCoord - 0.5);
+  if (away > 0.5 || fill.a == 0.0) discard;
+  gl_FragColor = vec4(fill.rgb * fill.a, fill.a);
+}`;
+
+/** A plot on a canvas. plain: draw without WebGL. Points are given by `set`, and drawn by `draw`. */
+export function pointPlot(canvas, { plain = false } = {}) {
+  const gl = plain ? null : canvas.getContext("webgl", { antialias: false, alpha: true, preserveDrawingBuffer: false });
+  return gl ? new GlPlot(canvas, gl) : new PlainPlot(canvas);
+}
+
+class GlPlot {
+  kind = "webgl";
+
+  constructor(canvas, gl) {
+    Object.assign(this, { canvas, gl, n: 0 });
+    this.#prepare();
+    canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
+    canvas.addEventListener("webglcontextrestored", () => {
+      this.#prepare();
+      if (this.last) this.set(...this.last);
+      this.onRestored?.();
+    });
+  }
+  #prepare() {
+    const { gl } = this;
+    const program = gl.createProgram();
+    for (const [type, text] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
+      const shader = gl.createShader(type);
+      gl.shaderSource(shader, text);
+      gl.compileShader(shader);
+      gl.attachShader(program, shader);
+    }
+    gl.linkProgram(program);
+    gl.useProgram(program);
+    this.view = gl.getUniformLocation(program, "view");
+    this.scale = gl.getUniformLocation(program, "scale");
+    this.buffers = ["place", "colour", "size"].map((name) => [gl.getAttribLocation(program, name), gl.createBuffer()]);
+    gl.enable(gl.BLEND);
+    gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
+  }
+  /** places: (N, 2) Float32Array. colours: (N, 4) Uint8Array; alpha 0 hides a point. sizes: (N) Float32Array, CSS pixels. */
+  set(places, colours, sizes) {
+    const { gl } = this;
+    this.last = [places, colours, sizes];
+    this.n = sizes.length;
+    const kinds = [[places, 2, gl.FLOAT, false], [colours, 4, gl.UNSIGNED_BYTE, true], [sizes, 1, gl.FLOAT, false]];
+    kinds.forEach(([values, width, type, normalised], i) => {
+      const [at, buffer] = this.buffers[i];
+      gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
+      gl.bufferData(gl.ARRAY_BUFFER, values, gl.STATIC_DRAW);
+      gl.enableVertexAttribArray(at);
+      gl.vertexAttribPointer(at, width, type, normalised, 0, 0);
+    });
+  }
+  /** view: {x, y, scale}: the centre, and CSS pixels for a unit. grow: what all sizes are multiplied with. */
+  draw({ x, y, scale }, grow) {
+    const { gl, canvas } = this;
+    const ratio = canvas.width / canvas.clientWidth || 1;
+    const [sx, sy] = [(2 * scale) / canvas.clientWidth, (2 * scale) / canvas.clientHeight];
+    gl.viewport(0, 0, canvas.width, canvas.height);
+    gl.clear(gl.COLOR_BUFFER_BIT);
+    gl.uniform4f(this.view, sx, sy, -x * sx, -y * sy);
+    gl.uniform1f(this.scale, grow * ratio);
+    if (this.n) gl.drawArrays(gl.POINTS, 0, this.n);
+  }
+}
+
+class PlainPlot {
+  kind = "canvas";
+
+  constructor(canvas) {
+    Object.assign(this, { canvas, context: canvas.getContext("2d"), n: 0 });
+  }
+  set(places, colours, sizes) {
+    Object.assign(this, { places, colours, sizes, n: sizes.length });
+  }
+  draw({ x, y, scale }, grow) {
+    const { canvas, context, places, colours, sizes } = this;
+    const { width, height } = canvas;
+    const ratio = width / canvas.clientWidth || 1;
+    const image = context.createImageData(width, height);
+    const pixels = new Uint32Array(image.data.buffer);
+    const words = new Uint32Array(colours?.buffer ?? new ArrayBuffer(0));
+    for (let i = 0; i < this.n; i++) {
+      if (!colours[4 * i + 3]) continue;
+      const side = Math.max(1, Math.round(sizes[i] * grow * ratio * 0.85));
+      const left = Math.round(width / 2 + (places[2 * i] - x) * scale * ratio - side / 2);
+      const top = Math.round(height / 2 - (places[2 * i + 1] - y) * scale * ratio - side / 2);
+      if (left + side <= 0 || top + side <= 0 || left >= width || top >= height) continue;
+      for (let row = Math.max(0, top); row < Math.min(height, top + side); row++) {
+        pixels.fill(words[i] | 0xff000000, row * width + Math.max(0, left), row * width + Math.min(width, left + side));
+      }
+    }
+    context.putImageData(image, 0, 0);
+  }
+}

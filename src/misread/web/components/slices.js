@@ -1,0 +1,37 @@
+// Long computations in short slices, so that the page stays quick: generators that yield now and then.
+
+const SLICE = 10; // milliseconds
+
+const pause = () => new Promise((resolve) => setTimeout(resolve));
+
+/**
+ * Runs a generator to its end; resolves to what it returns, or to undefined if it was stopped.
+ * progress: called with what it yielded last. signal: an AbortSignal that stops it between two slices.
+ */
+export async function inSlices(generator, { progress, signal } = {}) {
+  for (;;) {
+    const end = performance.now() + SLICE;
+    let result;
+    do {
+      if (signal?.aborted) return undefined;
+      result = generator.next();
+    } while (!result.done && performance.now() < end);
+    if (result.done) return result.value;
+    progress?.(result.value);
+    await pause();
+  }
+}
+
+/** Starts one computation at a time: a new one stops the one before. */
+export class Latest {
+  #controller = new AbortController();
+  stop() {
+    this.#controller.abort();
+  }
+  /** Resolves like inSlices; make: called with the signal if it is a function, or a generator. */
+  run(generator, progress) {
+    this.stop();
+    this.#controller = new AbortController();
+    return inSlices(generator, { progress, signal: this.#controller.signal });
+  }
+}
