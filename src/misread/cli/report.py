@@ -48,6 +48,7 @@ def report(
         Path | None,
         typer.Option(help="With --labels: the classes' names, a line each (.txt), or an array.", show_default=False),
     ] = None,
+    lang: Annotated[str, typer.Option(help="Language of the page: en or ko.")] = "en",
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:  # fmt: skip
@@ -60,17 +61,17 @@ def report(
         if compare or other:
             raise RunError("--compare and --other are about runs, and so need RUN.")
         predictions: Predictions = _read(given)
-        path = predictions.report(out)
+        path = predictions.report(out, language=lang)
     else:
         if any(given.values()):
             named = ", ".join(f"--{name.replace('_', '-')}" for name, file in given.items() if file)
             raise RunError(f"A run has its own predictions: give RUN, or {named} without it.")
-        path, predictions = _of_run(run, out, compare, other or [], causes, quiet)
+        path, predictions = _of_run(run, out, compare, other or [], causes, lang, quiet)
     _print_result(path, json, misread=int(predictions.misread.sum()), n=len(predictions))
 
 
 def _of_run(
-    run: Path, out: Path | None, compare: Path | None, others: list[Path], causes: bool, quiet: bool
+    run: Path, out: Path | None, compare: Path | None, others: list[Path], causes: bool, lang: str, quiet: bool
 ) -> tuple[Path, "Predictions"]:
     """Write the report of a run and, if it goes into the run folder, the figures beside it."""
     from misread.runs.run import open_run
@@ -83,6 +84,7 @@ def _of_run(
         compare=open_run(find_run(compare)) if compare else None,
         others=[open_run(find_run(path)) for path in others],
         causes=causes,
+        language=lang,
         progress=None if quiet else warn,
     )
     if out is None:

@@ -217,6 +217,7 @@ class Run(StoredRun):
         compare: "Run | None" = None,
         others: Sequence["Run"] = (),
         causes: bool = True,
+        language: str = "en",
         progress: Callable[[str], None] | None = None,
     ) -> Path:
         """Write the whole analysis of the test split as one HTML file; returns its path.
@@ -225,6 +226,7 @@ class Run(StoredRun):
         compare:  a second run; the page then has a comparison with it.
         others:   runs on the same data whose predictions are evidence for causes.
         causes:   whether to find the causes; it takes seconds and needs the training images.
+        language: of the page's own words, "en" or "ko".
         progress: called with a line before each step that takes long.
         Raises RunError or DataError: the second run cannot be compared, another run may have trained on these images,
         or the file cannot be written.
@@ -238,7 +240,7 @@ class Run(StoredRun):
             causes=causes,
             progress=progress or (lambda line: None),
         )
-        return page_of(content).write(Path(path) if path else self.folder / run_folder.REPORT)
+        return page_of(content, language).write(Path(path) if path else self.folder / run_folder.REPORT)
 
 
 def open_run(
