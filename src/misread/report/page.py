@@ -91,7 +91,7 @@ def _template_texts(texts: dict[str, str]) -> Callable[..., Markup]:
 
 
 def _texts(language: str) -> dict[str, str]:
-    """The texts of the page and of the components that it shares with the studio. Raises RunError: not this language."""
+    """The texts of the page and of the components it shares with the studio. Raises RunError: not this language."""
     if language not in LANGUAGES:
         raise RunError(f"There is no page in the language {language!r}. Choose one of {', '.join(LANGUAGES)}.")
     texts = catalogue(language)

@@ -14,7 +14,7 @@ def routes() -> list[Route]:
 
 
 def examples(request: Request) -> Response:
-    """The first test images of `digits`: image_shape [H, W, C], class_names, labels, and pixels (N, H, W, C) uint8 in base64."""
+    """The first test images of `digits`: image_shape [H, W, C], class_names, labels, pixels (N, H, W, C) in base64."""
     from misread.data.digits import load_digits
 
     digits = load_digits()
