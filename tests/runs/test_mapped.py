@@ -9,8 +9,8 @@ import misread
 
 
 @pytest.mark.parametrize("split_off", [False, True])
-@pytest.mark.parametrize("recipe", ["fast", "accurate"])
-def test_images_in_a_file_train_like_images_in_memory(tmp_path: Path, recipe: str, split_off: bool) -> None:
+@pytest.mark.parametrize("more", [[], ["augmentation.rotation=12", "test_time_augmentation.shift=1"]])
+def test_images_in_a_file_train_like_images_in_memory(tmp_path: Path, more: list[str], split_off: bool) -> None:
     """`split_off`: test is carved by misread from one file, so that both splits are rows of it, out of order."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 400)
@@ -26,9 +26,9 @@ def test_images_in_a_file_train_like_images_in_memory(tmp_path: Path, recipe: st
             np.save(tmp_path / f"{name}-images.npy", images[part])
             np.save(tmp_path / f"{name}-labels.npy", labels[part])
         in_memory = tuple((images[part], labels[part]) for part in parts.values())
-    settings = ["epochs=1", "batch_size=32", "layers.0.kernel_size=3"]
+    settings = ["epochs=1", "batch_size=32", "layers.0.kernel_size=3", *more]
     runs = [
-        misread.train(data, recipe, settings=settings, out=tmp_path / "runs", progress=False)
+        misread.train(data, "fast", settings=settings, out=tmp_path / "runs", progress=False)
         for data in (misread.load(tmp_path), in_memory)
     ]
     mapped, plain = (run.predictions() for run in runs)

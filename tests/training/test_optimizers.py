@@ -140,6 +140,16 @@ def test_orthogonalising_keeps_the_singular_vectors_and_makes_the_singular_value
     assert (orthogonalised(matrix, bf16=True) - orthogonalised(matrix, bf16=False)).abs().max() < 0.05
 
 
+@pytest.mark.parametrize("shape", [(6, 20), (20, 6), (40, 90)])
+def test_orthogonalising_is_three_newton_schulz_iterations_on_the_whole_matrix(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(*shape, generator=torch.Generator().manual_seed(0)).double()
+    x = matrix / matrix.norm()
+    for _ in range(3):
+        x = 3.4445 * x - 4.7750 * (x @ x.T) @ x + 2.0315 * (x @ x.T) @ (x @ x.T) @ x
+    torch.testing.assert_close(orthogonalised(matrix.float(), bf16=False), x.float(), atol=1e-5, rtol=1e-4)
+    assert (orthogonalised(matrix.float(), bf16=True) - x).norm() < 0.03 * x.norm()
+
+
 def test_muon_turns_hidden_matrices_at_a_constant_norm_and_leaves_the_rest_to_adam() -> None:
     torch.manual_seed(0)
     ours = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(16, 5), nn.Linear(5, 3))

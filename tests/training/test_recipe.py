@@ -177,9 +177,9 @@ def test_a_setting_reaches_a_layer_inside_a_residual_layer() -> None:
     assert parse_recipe(tomllib.loads(recipe.to_toml()), "again") == recipe
 
 
-@pytest.mark.parametrize("name", ["photo-fast", "photo", "photo-accurate"])
+@pytest.mark.parametrize("name", ["photo-fast", "photo", "photo-accurate", "accurate"])
 @pytest.mark.parametrize("shape", [(20, 20, 1), (28, 28, 1), (32, 32, 3), (96, 64, 3)])
-def test_the_recipes_for_photographs_fit_images_of_any_size(name: str, shape: tuple[int, int, int]) -> None:
+def test_the_recipes_with_global_pooling_fit_images_of_any_size(name: str, shape: tuple[int, int, int]) -> None:
     recipe = load_recipe(name)
     network = recipe_network(recipe, shape, 7)
     for scale in recipe.image_scales:

@@ -201,17 +201,30 @@ def orthogonalised(matrix: Tensor, bf16: bool) -> Tensor:
     Three Newton-Schulz iterations with coefficients chosen for a steep slope at 0: singular values end between 0.5 and
     1.5 or so, and very small ones below. That is exact enough for a step, and bf16 is too.
     Source: Jordan et al. 2024 (kellerjordan.github.io/posts/muon).
+    The iterations work on the small matrix of products between rows, (R, R), from which they also follow; the large one
+    is multiplied only twice.
     """
-    a, b, c = 3.4445, -4.7750, 2.0315
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x = wide / (wide.norm() + 1e-7)
     if bf16:
         x = x.bfloat16()
-    for _ in range(NEWTON_SCHULZ_STEPS):
-        square = x @ x.T
-        x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
-    x = x.float()
+    gram = x @ x.T
+    product = _newton_schulz_factor(gram)
+    factor = product
+    for _ in range(NEWTON_SCHULZ_STEPS - 1):
+        gram = factor @ gram @ factor
+        factor = _newton_schulz_factor(gram)
+        product = factor @ product
+    x = (product @ x).float()
     return x if wide is matrix else x.T
+
+
+def _newton_schulz_factor(gram: Tensor) -> Tensor:
+    """(R, R) -> (R, R): one iteration multiplies the matrix X of this gram matrix X X^T by it, from the left."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+    factor.diagonal().add_(a)
+    return factor
 
 
 def make_stepper(spec: r.Optimizer, parameters: Iterable[nn.Parameter], bf16: bool = False) -> Stepper:
