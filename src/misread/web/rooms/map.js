@@ -1,6 +1,7 @@
 // All images of a run as points: those that the network sees alike lie near each other.
 
 import { make, percent } from "../components/elements.js";
+import { causeName } from "../components/items.js";
 import { fillTable } from "../components/map_table.js";
 import { MapView } from "../components/map_view.js";
 import { classColours, css, shareColour } from "../components/palette.js";
@@ -207,7 +208,7 @@ class MapRoom {
 
   #causeName(i) {
     const cause = this.#cause(i);
-    return cause ? this.t(`cause.${cause}`) : "";
+    return cause ? causeName(cause, this.t) : "";
   }
 
   /** Colours and sizes of all points, and the legend. */
@@ -251,7 +252,7 @@ class MapRoom {
       const names = [...new Set([...this.#causes.values()].flatMap((one) => one.names))];
       const colours = classColours(names.length);
       const of = (i) => names.indexOf(this.#cause(i));
-      return { names: [...names.map((cause) => this.t(`cause.${cause}`)), this.t("map.other")], colours: [...colours, GREY], of: (i) => (of(i) < 0 ? names.length : of(i)), colour: (i) => colours[of(i)] ?? GREY };
+      return { names: [...names.map((cause) => causeName(cause, this.t)), this.t("map.other")], colours: [...colours, GREY], of: (i) => (of(i) < 0 ? names.length : of(i)), colour: (i) => colours[of(i)] ?? GREY };
     }
     const of = this.chosen.colour === "label" ? (i) => this.label[i] : (i) => this.prediction[i];
     const colours = classColours(classes.length);
