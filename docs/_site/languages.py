@@ -1,7 +1,9 @@
 """Korean pages, named `PAGE.ko`: the page says its language, the theme's words are Korean, and each links to the other."""
 
+from pathlib import Path
 from typing import Any
 
+import sphinx
 from sphinx.application import Sphinx
 from sphinx.locale import get_translator, init
 
@@ -35,17 +37,11 @@ def prepare(app: Sphinx, page: str, template: str, context: dict[str, Any], doct
     context["language"] = language
     other = translation(page, app.env.found_docs)
     context["translation"] = other and (app.builder.get_relative_uri(page, other), *OTHER[language])
-    if page.endswith(ENDING) or page == "index":
-        context["logo_url"] = context.get("logo_url")
     environment = app.builder.templates.environment
     environment.install_gettext_translations(app.korean if language == "ko" else app.english)
 
 
 def load(app: Sphinx) -> None:
-    from pathlib import Path
-
-    import sphinx
-
     folder = Path(sphinx.__file__).parent / "locale"
     catalogue, _ = init([folder], "ko", "sphinx", "_misread")
     app.korean = Words(catalogue, KOREAN)
