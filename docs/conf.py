@@ -32,6 +32,7 @@ maximum_signature_line_length = 88
 
 html_theme = "furo"
 html_title = "misread"
+html_favicon = "_site/static/icon.svg"
 html_show_sphinx = False
 html_show_copyright = False
 html_copy_source = False

@@ -11,7 +11,7 @@ CONTENTS = {
         "data", "recipes", "training", "analysis", "causes", "labels", "report", "backbones", "run-folder",
     ],
     "Reference": ["api", "kernels", "log"],
-    "한국어": ["index.ko", "lesson.ko", "how-to.ko"],
+    "한국어": ["시작하기 <index.ko>", "lesson.ko", "how-to.ko"],
 }  # fmt: skip
 # what a reader of `api` looks for first, then the rest
 KINDS = ("Functions", "Classes", "Errors")
@@ -20,10 +20,10 @@ WITH_INHERITED = {"Run", "Predictions"}
 
 
 def contents(found: set[str]) -> str:
-    """Hidden `toctree` directives for the pages in `found`. Korean pages are optional until they are written."""
+    """Hidden `toctree` directives for those pages that are in `found`. An entry is a page, or `title <page>`."""
     trees = []
     for caption, pages in CONTENTS.items():
-        names = [page for page in pages if page in found]
+        names = [entry for entry in pages if entry.rpartition("<")[2].rstrip(">") in found]
         trees.append("\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *names, "```", ""]))
     return "\n".join(trees)
 
