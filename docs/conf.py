@@ -1,4 +1,4 @@
-"""The documentation as a site: `make docs`. The pages are plain Markdown files; this adds navigation and the API reference."""
+"""Settings of Sphinx for `make docs`. The pages stay plain Markdown; `_site` adds contents, reference and languages."""
 
 import sys
 from pathlib import Path

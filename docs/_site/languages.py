@@ -1,4 +1,4 @@
-"""Korean pages, named `PAGE.ko`: the page says its language, the theme's words are Korean, and each links to the other."""
+"""Korean pages, named `PAGE.ko`: their language and the theme's words are Korean, and both versions link to each other."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 import sphinx
 from sphinx.application import Sphinx
 from sphinx.locale import get_translator, init
-
 from words import KOREAN
 
 ENDING = ".ko"

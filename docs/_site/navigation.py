@@ -2,8 +2,9 @@
 
 import inspect
 
-import misread
 from sphinx.application import Sphinx
+
+import misread
 
 CONTENTS = {
     "Start": ["lesson", "how-to", "command-line"],

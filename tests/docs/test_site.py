@@ -11,9 +11,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from code_blocks import ROOT
 
 import misread
-from examples import ROOT
 
 DOCS = ROOT / "docs"
 
@@ -21,7 +21,16 @@ DOCS = ROOT / "docs"
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "--doctree-dir", out / "doctrees"]
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "--fail-on-warning",
+        "--keep-going",
+        "--quiet",
+        "--doctree-dir",
+        out / "doctrees",
+    ]
     done = subprocess.run([*map(str, command), str(DOCS), str(out / "html")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return out / "html"
@@ -72,7 +81,9 @@ def test_every_link_of_the_site_leads_somewhere(site: Path, pages: dict[str, Pag
 
 def test_every_guide_is_in_the_contents(pages: dict[str, Page]) -> None:
     for page in [*DOCS.glob("*.md"), *DOCS.glob("*.ipynb")]:
-        assert f"{page.stem}.html" in {urlsplit(link).path for link in pages["search.html"].links} | {"index.html"}, page.name
+        assert f"{page.stem}.html" in {urlsplit(link).path for link in pages["search.html"].links} | {"index.html"}, (
+            page.name
+        )
 
 
 def test_the_reference_has_every_public_name(pages: dict[str, Page], site: Path) -> None:
@@ -100,7 +111,9 @@ def test_pages_of_both_languages_lead_to_each_other(pages: dict[str, Page]) -> N
         assert english in pages[name].links
         assert name in pages[english].links
     for notebook in DOCS.glob("*.ko.*"):
-        assert f"{notebook.stem}.html" in pages["index.ko.html"].links, f"docs/index.ko.md has no link to {notebook.name}"
+        assert f"{notebook.stem}.html" in pages["index.ko.html"].links, (
+            f"docs/index.ko.md has no link to {notebook.name}"
+        )
 
 
 @pytest.fixture

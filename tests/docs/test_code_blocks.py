@@ -1,4 +1,4 @@
-"""Every command and every line of Python in the documentation runs, on small data, and gives the output that the page shows."""
+"""Every command and line of Python in the documentation runs, on small data, and prints what the page shows."""
 
 import os
 import re
@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import docs_world as world
 import matplotlib.pyplot as plt
 import pytest
+from code_blocks import PAGES, ROOT, Block, blocks, commands, why_not
 
-import world
-from examples import PAGES, ROOT, Block, blocks, commands, why_not
 from misread.training.recipe import load_recipe
 
 RUNNABLE = ("python", "commands", "console", "toml")
@@ -94,12 +94,16 @@ def shown_output(block: Block, command: str) -> str | None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_is_run_or_says_why_not(page: Path) -> None:
     for block in blocks(page):
-        assert block.kind in (*RUNNABLE, "json", "text"), f"{block}: say what is in the block, as ```{block.kind} does not"
+        assert block.kind in (*RUNNABLE, "json", "text"), (
+            f"{block}: say what is in the block, as ```{block.kind} does not"
+        )
         if block.reason:
             assert block.reason in REASONS, f"{block}: {block.reason}"
         elif block.kind == "toml":
             tomllib.loads(block.text)
-            assert re.match(r"# \S+\.toml\n", block.text), f"{block}: name the file in the first line, or mark the block"
+            assert re.match(r"# \S+\.toml\n", block.text), (
+                f"{block}: name the file in the first line, or mark the block"
+            )
 
 
 def test_the_reasons_for_not_running_a_block_are_these() -> None:
@@ -108,7 +112,9 @@ def test_the_reasons_for_not_running_a_block_are_these() -> None:
 
 def test_a_wrong_example_is_noticed(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("    misread summary fast | tail\n\n```python\n1 / 0\n```\n\n```console\n$ misread summary fast\nnothing\n```\n")
+    page.write_text(
+        "    misread summary fast | tail\n\n```python\n1 / 0\n```\n\n```console\n$ misread summary fast\nnothing\n```\n"
+    )
     command, python, console = blocks(page)
     assert [b.kind for b in (command, python, console)] == ["commands", "python", "console"]
     with pytest.raises(AssertionError, match="page.md:1: misread summary fast | tail"):

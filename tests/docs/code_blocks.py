@@ -7,7 +7,12 @@ from typing import NamedTuple
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks/README.md"]
+PAGES = [
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "benchmarks/README.md",
+]
 MARKER = re.compile(r"<!-- not run: (.+?) -->")
 PROGRAMS = {"misread", "make", "pip", "git", "python"}
 # commands that no test can run, on whatever page they stand
@@ -51,7 +56,9 @@ def blocks(page: Path) -> list[Block]:
 
 def commands(text: str) -> list[str]:
     """The commands of a block without their comments and without output; `a && b` are two."""
-    lines = [line.removeprefix("$ ") for line in text.splitlines() if not text.startswith("$ ") or line.startswith("$ ")]
+    lines = [
+        line.removeprefix("$ ") for line in text.splitlines() if not text.startswith("$ ") or line.startswith("$ ")
+    ]
     whole = [re.split(r"\s+#\s", line)[0].strip() for line in lines]
     return [part.strip() for line in whole for part in line.split("&&") if part.strip()]
 

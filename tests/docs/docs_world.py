@@ -1,4 +1,4 @@
-"""A folder with everything that the pages mention: runs, pictures, arrays, label patches; and a shell of misread alone."""
+"""A folder with everything that the pages mention: runs, pictures, arrays, patches; and a shell that knows only misread."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ from samples import Result, blocks
 CLASSES = ("cats", "dogs", "stop sign", "ships")
 RUNS = ("BEFORE", "AFTER", "A", "B", "OTHER", "RUN")
 SHORTER = {"--seconds 10": "--seconds 0.3", "mnist": "digits"}  # what a test runs instead
-LABELS = "--recipe fast-mlp --folds 3 --seeds 2 --set epochs=2 --no-filter".split()
+LABELS = ["--recipe", "fast-mlp", "--folds", "3", "--seeds", "2", "--set", "epochs=2", "--no-filter"]
 
 
 class StopAfterTwoEpochs(Progress):
@@ -102,7 +102,8 @@ def names(free: str) -> dict[str, Any]:
         "misread": misread, "np": np, "torch": torch, "run": run, "run_a": run_a, "run_b": run_b, "data": data,
         "other_run": run_a, "third_run": run_b, "labels": scored.labels, "probs": scored.probs,
         "probs_a": run_a.predictions().probs, "probs_b": run_b.predictions().probs, "images": scored.images,
-        "class_names": scored.class_names, "names": scored.class_names, "y_test": scored.labels, "x_test": scored.images,
+        "class_names": scored.class_names, "names": scored.class_names,
+        "y_test": scored.labels, "x_test": scored.images,
         "x": scored.images, "model": Model(), "classifier": Classifier(),
         "count": 8, "start": 0, "stop": 4, "batch": np.zeros((4, 64, 64, 3), np.uint8),
     }  # fmt: skip
