@@ -1,4 +1,4 @@
-"""Korean pages, named `PAGE.ko`: their language and the theme's words are Korean, and both versions link to each other."""
+"""Korean pages, named `PAGE.ko`: their language and the theme's words are Korean, and both link to each other."""
 
 from pathlib import Path
 from typing import Any

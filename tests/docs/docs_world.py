@@ -1,4 +1,4 @@
-"""A folder with everything that the pages mention: runs, pictures, arrays, patches; and a shell that knows only misread."""
+"""A folder with everything that the pages mention: runs, pictures, arrays, patches; and a shell with only misread."""
 
 import csv
 import io
@@ -22,6 +22,11 @@ from samples import Result, blocks
 CLASSES = ("cats", "dogs", "stop sign", "ships")
 RUNS = ("BEFORE", "AFTER", "A", "B", "OTHER", "RUN")
 SHORTER = {"--seconds 10": "--seconds 0.3", "mnist": "digits"}  # what a test runs instead
+SHORTER_PYTHON = {
+    '"mnist", seeds=4': '"digits", "fast-mlp", folds=3, seeds=2',
+    '"mnist", "fast", folds=5, seeds=3': '"digits", "fast-mlp", folds=3, seeds=2',
+    '"mnist"': '"digits"',
+}
 LABELS = ["--recipe", "fast-mlp", "--folds", "3", "--seeds", "2", "--set", "epochs=2", "--no-filter"]
 
 
