@@ -26,6 +26,7 @@ SHORTER_PYTHON = {
     '"mnist", seeds=4': '"digits", "fast-mlp", folds=3, seeds=2',
     '"mnist", "fast", folds=5, seeds=3': '"digits", "fast-mlp", folds=3, seeds=2',
     '"mnist"': '"digits"',
+    'recipe="fast-mlp")': 'recipe="fast-mlp", epochs=1)',
 }
 LABELS = ["--recipe", "fast-mlp", "--folds", "3", "--seeds", "2", "--set", "epochs=2", "--no-filter"]
 

@@ -1,5 +1,6 @@
 """Every command and line of Python in the documentation runs, on small data, and prints what the page shows."""
 
+import ast
 import os
 import re
 import shutil
@@ -16,7 +17,12 @@ from code_blocks import PAGES, ROOT, Block, blocks, commands, why_not
 from misread.training.recipe import load_recipe
 
 RUNNABLE = ("python", "commands", "console", "toml")
-WITH_EXAMPLES = [page for page in PAGES if any(b.kind in RUNNABLE and not b.reason for b in blocks(page))]
+WITH_EXAMPLES = [
+    page
+    for page in PAGES
+    if not page.stem.endswith(".ko") and any(b.kind in RUNNABLE and not b.reason for b in blocks(page))
+]
+TRANSLATIONS = [page for page in PAGES if page.stem.endswith(".ko")]
 REASONS = {
     "needs Keras and a model of yours",
     "needs timm or an exported network, and large pictures",
@@ -43,6 +49,7 @@ def test_examples_run(page: Path, shared_world: tuple[Path, str], tmp_path: Path
     template, free = shared_world
     here = shutil.copytree(template, tmp_path / "here")
     monkeypatch.chdir(here)
+    monkeypatch.setattr("PIL.Image.Image.show", lambda picture: picture.load())  # no window of the system's viewer
     names = world.names(free)
     for block in blocks(page):
         if block.reason:
@@ -91,6 +98,26 @@ def shown_output(block: Block, command: str) -> str | None:
         return None
     _, _, after = block.text.partition(f"$ {command}\n")
     return after.partition("\n$ ")[0]
+
+
+def meaning(block: Block) -> object:
+    """What a block does, whatever its comments say."""
+    if block.kind == "python":
+        return ast.dump(ast.parse(block.text))
+    return tuple(commands(block.text)) if block.kind == "commands" else block.text
+
+
+def without_names(text: object) -> object:
+    """A command without what a person writes about a decision."""
+    return tuple(re.sub(r'"[^"]*"', '""', line) for line in text) if isinstance(text, tuple) else text
+
+
+@pytest.mark.parametrize("page", TRANSLATIONS, ids=lambda page: page.name)
+def test_a_translation_has_only_blocks_of_the_original_which_are_run(page: Path) -> None:
+    original = {without_names(meaning(block)) for block in blocks(page.with_name(page.name.replace(".ko.", ".")))}
+    assert blocks(page)
+    for block in blocks(page):
+        assert without_names(meaning(block)) in original, str(block)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
