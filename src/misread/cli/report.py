@@ -51,6 +51,7 @@ def report(
         Path | None,
         typer.Option(help="With --labels: the classes' names, a line each (.txt), or an array.", show_default=False),
     ] = None,
+    lang: Annotated[str, typer.Option(help="Language of the page: en or ko.")] = "en",
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:  # fmt: skip
@@ -65,18 +66,19 @@ def report(
         if compare or other:
             raise RunError("--compare and --other are about runs, and so need RUN.")
         predictions: Predictions = _read(given)
-        path = predictions.report(out)
+        path = predictions.report(out, language=lang)
     else:
         if any(given.values()):
             named = ", ".join(f"--{name.replace('_', '-')}" for name, file in given.items() if file)
             raise RunError(f"A run has its own predictions: give RUN, or {named} without it.")
-        path, predictions = _of_run(run, out, compare, other or [], causes, playground, quiet)
+        path, predictions = _of_run(run, out, compare, other or [], causes, playground, lang, quiet)
     _print_result(path, json, misread=int(predictions.misread.sum()), n=len(predictions))
 
 
 def _of_run(
-    run: Path, out: Path | None, compare: Path | None, others: list[Path], causes: bool, playground: bool, quiet: bool
-) -> tuple[Path, "Predictions"]:
+    run: Path, out: Path | None, compare: Path | None, others: list[Path], causes: bool, playground: bool, lang: str,
+    quiet: bool,
+) -> tuple[Path, "Predictions"]:  # fmt: skip
     """Write the report of a run and, if it goes into the run folder, the figures beside it."""
     from misread.runs.run import open_run
 
@@ -89,6 +91,7 @@ def _of_run(
         others=[open_run(find_run(path)) for path in others],
         causes=causes,
         playground=playground,
+        language=lang,
         progress=None if quiet else warn,
     )
     if out is None:

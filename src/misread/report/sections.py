@@ -25,9 +25,9 @@ PAIRS = 12  # confused pairs beside the matrix
 STEPS = 100  # of the slider
 
 
-def page_of(content: Content) -> Page:
-    """The page that shows this content."""
-    page = Page(content.title, content.subtitle, notes=list(content.notes))
+def page_of(content: Content, language: str = "en") -> Page:
+    """The page that shows this content. language: of the page's own words, "en" or "ko"."""
+    page = Page(content.title, content.subtitle, notes=list(content.notes), language=language)
     second = content.second
     items = Items(content.scored, content.images, second.scored if second else None)
     if content.confidence:

@@ -218,6 +218,7 @@ class Run(StoredRun):
         others: Sequence["Run"] = (),
         causes: bool = True,
         playground: bool = False,
+        language: str = "en",
         progress: Callable[[str], None] | None = None,
     ) -> Path:
         """Write the whole analysis of the test split as one HTML file; returns its path.
@@ -227,6 +228,7 @@ class Run(StoredRun):
         others:   runs on the same data whose predictions are evidence for causes.
         causes:   whether to find the causes; it takes seconds and needs the training images.
         playground: the page gets the rooms Draw and Look inside, with the network and some images in it.
+        language: of the page's own words, "en" or "ko".
         progress: called with a line before each step that takes long.
         Raises RunError or DataError: the network cannot run in a page, the second run cannot be compared, another run
         may have trained on these images, or the file cannot be written.
@@ -241,7 +243,7 @@ class Run(StoredRun):
             playground=playground,
             progress=progress or (lambda line: None),
         )
-        return page_of(content).write(Path(path) if path else self.folder / run_folder.REPORT)
+        return page_of(content, language).write(Path(path) if path else self.folder / run_folder.REPORT)
 
 
 def open_run(
