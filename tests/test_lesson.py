@@ -10,18 +10,20 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import pytest
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from PIL import Image
 
 from misread import load_recipe
 
-LESSON = Path(__file__).parents[1] / "docs" / "lesson.ipynb"
+DOCS = Path(__file__).parents[1] / "docs"
+LESSON, KOREAN = DOCS / "lesson.ipynb", DOCS / "lesson.ko.ipynb"
 LOADS = 'data = misread.load("mnist")'
 
 
-def read_lesson() -> NotebookNode:
-    return nbformat.read(LESSON, as_version=4)
+def read_lesson(path: Path = LESSON) -> NotebookNode:
+    return nbformat.read(path, as_version=4)
 
 
 def outputs(lesson: NotebookNode) -> list[NotebookNode]:
@@ -76,14 +78,15 @@ def test_the_lesson_runs_on_digits_without_a_network(tmp_path: Path) -> None:
     assert len(pictures(lesson)) == len(pictures(read_lesson()))
 
 
-def test_the_committed_lesson_is_valid_and_shows_its_pictures() -> None:
-    lesson = read_lesson()
+@pytest.mark.parametrize("path", [LESSON, KOREAN], ids=lambda path: path.name)
+def test_the_committed_lesson_is_valid_and_shows_its_pictures(path: Path) -> None:
+    lesson = read_lesson(path)
     nbformat.validate(lesson)
     assert (lesson.nbformat, lesson.nbformat_minor) == (4, 5)
     assert lesson.metadata.kernelspec.name == "python3"
     counts = [cell.execution_count for cell in lesson.cells if cell.cell_type == "code"]
     assert counts == list(range(1, len(counts) + 1)), "run it from top to bottom in a fresh kernel before committing"
-    assert LESSON.stat().st_size < 1_500_000
+    assert path.stat().st_size < 1_500_000
     shown = pictures(lesson)
     assert len(shown) >= 12
     assert all(picture.std() > 5 for picture in shown), "a picture is blank"
@@ -92,8 +95,9 @@ def test_the_committed_lesson_is_valid_and_shows_its_pictures() -> None:
     assert "3,156,098 parameters, as counted by hand: True" in text(lesson)
 
 
-def test_the_committed_lesson_holds_no_warning_and_no_path_of_a_machine() -> None:
-    lesson = read_lesson()
+@pytest.mark.parametrize("path", [LESSON, KOREAN], ids=lambda path: path.name)
+def test_the_committed_lesson_holds_no_warning_and_no_path_of_a_machine(path: Path) -> None:
+    lesson = read_lesson(path)
     assert not [o for o in outputs(lesson) if o.output_type == "error" or o.get("name") == "stderr"]
     assert "Warning" not in text(lesson)
     for output in outputs(lesson):
@@ -102,12 +106,29 @@ def test_the_committed_lesson_holds_no_warning_and_no_path_of_a_machine() -> Non
     assert re.findall(r"/(?:home|Users|root|work|tmp|var)/[\w/.-]*|[A-Z]:\\\\\w+", nbformat.writes(lesson)) == []
 
 
-def test_what_the_exercises_suggest_can_be_used(tmp_path: Path) -> None:
-    exercises = read_lesson().cells[-1].source
+def test_the_korean_lesson_is_the_same_lesson() -> None:
+    """The same code with the same output, and between it the same headings, formulas and code, in Korean."""
+    english, korean = read_lesson(LESSON), read_lesson(KOREAN)
+    assert [(cell.id, cell.cell_type) for cell in english.cells] == [(cell.id, cell.cell_type) for cell in korean.cells]
+    for ours, theirs in zip(korean.cells, english.cells, strict=True):
+        if ours.cell_type == "code":
+            assert (ours.source, ours.outputs) == (theirs.source, theirs.outputs), ours.id
+            continue
+        assert re.search("[가-힣]", ours.source), ours.id
+        for kept in (r"^#+ ", r"\$\$.*?\$\$", r"^ *```.*?```$"):
+            found = [re.findall(kept, cell.source, re.DOTALL | re.MULTILINE) for cell in (ours, theirs)]
+            assert found[0] == found[1], ours.id
+        for code in set(re.findall(r"`[^`\n]+`", theirs.source)):
+            assert code in ours.source, (ours.id, code)
+
+
+@pytest.mark.parametrize("path", [LESSON, KOREAN], ids=lambda path: path.name)
+def test_what_the_exercises_suggest_can_be_used(tmp_path: Path, path: Path) -> None:
+    exercises = read_lesson(path).cells[-1].source
     (recipe,) = re.findall(r"```toml\n(.*?)```", exercises, re.DOTALL)
-    path = tmp_path / "mine.toml"
-    path.write_text(re.sub(r"^ {3}", "", recipe, flags=re.MULTILINE))
-    assert load_recipe(path).early_stopping is not None
+    mine = tmp_path / "mine.toml"
+    mine.write_text(re.sub(r"^ {3}", "", recipe, flags=re.MULTILINE))
+    assert load_recipe(mine).early_stopping is not None
     suggested = re.findall(r'recipe="([\w-]+)", settings=(\{.*?\})', exercises)
     assert len(suggested) >= 3
     for name, settings in suggested:

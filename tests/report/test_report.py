@@ -3,8 +3,10 @@
 import base64
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -212,3 +214,16 @@ def test_no_images_no_report() -> None:
 )
 def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None:
     assert ticks(low, high) == pytest.approx(expected)
+
+
+def test_the_report_speaks_korean(visit: Callable[..., Any], runs: tuple[Run, Run], folder: Path) -> None:
+    """Every word of the template and of the components; what the analysis says stays in English."""
+    page = visit(runs[0].report(folder / "ko.html", compare=runs[1], language="ko"))
+    assert page.get_attribute("html", "lang") == "ko"
+    assert page.inner_text("#confusion-title") == "무엇을 무엇으로 읽었나"
+    assert f"{runs[0].metrics['test']['misread']}" in page.inner_text("#count")
+    for place in ("h2, h3", "nav a", "label", "thead button", "summary", "#decided", "#left-result", "#changes-count"):
+        for text in page.eval_on_selector_all(place, "all => all.map(one => one.textContent.trim())"):
+            assert re.search("[가-힣]", text) or text == "F1", (place, text)
+    with pytest.raises(RunError, match="language 'xx'.*en, ko"):
+        runs[0].report(folder / "xx.html", language="xx")

@@ -54,8 +54,6 @@ def serve(folder: Path) -> Iterator[str]:
     styles = b"\n".join((WEB / "style" / name).read_bytes() for name in STYLES)
 
     class Handler(SimpleHTTPRequestHandler):
-        extensions_map = {**SimpleHTTPRequestHandler.extensions_map, ".js": "text/javascript"}
-
         def translate_path(self, path: str) -> str:
             name = path.split("?")[0].lstrip("/")
             if name.startswith("web/"):

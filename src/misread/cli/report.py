@@ -34,6 +34,9 @@ def report(
                      show_default=False),
     ] = None,
     causes: Annotated[bool, typer.Option(help="Find the cause of each mistake; needs the training images.")] = True,
+    playground: Annotated[
+        bool, typer.Option("--playground", help="Add rooms to draw in and to look inside the network.")
+    ] = False,
     labels: Annotated[
         Path | None,
         typer.Option(help="Instead of RUN: labels of any model's test images (.npy or .npz).", show_default=False),
@@ -48,6 +51,7 @@ def report(
         Path | None,
         typer.Option(help="With --labels: the classes' names, a line each (.txt), or an array.", show_default=False),
     ] = None,
+    lang: Annotated[str, typer.Option(help="Language of the page: en or ko.")] = "en",
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:  # fmt: skip
@@ -57,21 +61,24 @@ def report(
     if run is None:
         if out is None:
             raise RunError("Name a run; or give --labels, --probs and, for where to write, --out.")
+        if playground:
+            raise RunError("--playground needs a run's network, and so needs RUN.")
         if compare or other:
             raise RunError("--compare and --other are about runs, and so need RUN.")
         predictions: Predictions = _read(given)
-        path = predictions.report(out)
+        path = predictions.report(out, language=lang)
     else:
         if any(given.values()):
             named = ", ".join(f"--{name.replace('_', '-')}" for name, file in given.items() if file)
             raise RunError(f"A run has its own predictions: give RUN, or {named} without it.")
-        path, predictions = _of_run(run, out, compare, other or [], causes, quiet)
+        path, predictions = _of_run(run, out, compare, other or [], causes, playground, lang, quiet)
     _print_result(path, json, misread=int(predictions.misread.sum()), n=len(predictions))
 
 
 def _of_run(
-    run: Path, out: Path | None, compare: Path | None, others: list[Path], causes: bool, quiet: bool
-) -> tuple[Path, "Predictions"]:
+    run: Path, out: Path | None, compare: Path | None, others: list[Path], causes: bool, playground: bool, lang: str,
+    quiet: bool,
+) -> tuple[Path, "Predictions"]:  # fmt: skip
     """Write the report of a run and, if it goes into the run folder, the figures beside it."""
     from misread.runs.run import open_run
 
@@ -83,6 +90,8 @@ def _of_run(
         compare=open_run(find_run(compare)) if compare else None,
         others=[open_run(find_run(path)) for path in others],
         causes=causes,
+        playground=playground,
+        language=lang,
         progress=None if quiet else warn,
     )
     if out is None:

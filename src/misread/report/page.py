@@ -1,28 +1,29 @@
 """The page: template, style, script and data in one file."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from misread.errors import RunError
 from misread.files import write_bytes
 from misread.report.diagrams import heat
 from misread.version import __version__
-from misread.web.messages import catalogue
+from misread.web.messages import LANGUAGES, catalogue, translator
 from misread.web.modules import bundle, source
 
 SECTIONS = (
     "headline", "causes", "advice", "confusion", "gallery", "comparison", "doubtful", "classes", "confidence",
-    "training", "facts", "files", "changed",
+    "training", "facts", "files", "changed", "playground",
 )  # fmt: skip
 STYLES = ("style/tokens.css", "style/components.css")
-
-SHARED_TEXTS = ("facts", "gallery", "tile")  # keys of messages begin with these
+PLAYGROUND_STYLES = ("style/room.css", "style/draw.css", "style/inside.css")
+SHARED_TEXTS = ("cause", "facts", "gallery", "report", "tile")  # keys of messages begin with these
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Page:
     """A page. Sections that are missing or None are not on it.
 
     data:     read by the page's script. sections: read by the template, by name.
+    language: of the page's own words, one of `LANGUAGES`.
     """
 
     title: str
@@ -37,24 +39,36 @@ class Page:
     data: dict[str, Any] = field(default_factory=dict)
     sections: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    language: str = "en"
 
     def html(self) -> str:
         from jinja2 import Environment, StrictUndefined  # only who writes a report waits for it
 
         own = files("misread.report")
+        texts = _texts(self.language)
+        t = _template_texts(texts)
         environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         environment.filters |= {"percent": _percent, "count": lambda n: f"{n:,}", "plural": plural}
-        environment.globals |= {"heat": heat, "max": max}
+        environment.globals |= {
+            "heat": heat,
+            "max": max,
+            "t": t,
+            "cause_name": lambda cause: texts[f"cause.{cause.replace(' ', '-')}"],
+            "fact_name": lambda name: texts.get(f"report.fact.{name.lower().replace(' ', '-')}", name),
+        }
+        playground = self.sections.get("playground")
+        styles = STYLES + (PLAYGROUND_STYLES if playground else ())
         template = environment.from_string((own / "page.html").read_text(encoding="utf-8"))
         return template.render(
+            language=self.language,
             title=self.title,
             subtitle=self.subtitle,
             notes=self.notes,
             made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             version=__version__,
-            style=Markup("\n".join(map(source, STYLES))),
-            script=Markup(bundle("components/page.js")),
-            data=Markup(as_json({**self.data, "texts": _texts()})),
+            style=Markup("\n".join(map(source, styles))),
+            script=Markup(bundle("playground/report.js" if playground else "components/page.js")),
+            data=Markup(as_json({**self.data, "texts": texts, "language": self.language})),
             **dict.fromkeys(SECTIONS) | self.sections,
         )
 
@@ -67,9 +81,22 @@ class Page:
         return path
 
 
-def _texts() -> dict[str, str]:
-    """The texts of the components that the page shares with the studio."""
-    texts = catalogue("en")
+def _template_texts(texts: dict[str, str]) -> Callable[..., Markup]:
+    """The texts for the template: values are escaped unless they are markup."""
+    translate = translator(texts)
+
+    def t(key: str, **values: object) -> Markup:
+        plain = {name: escape(value) if isinstance(value, str) else value for name, value in values.items()}
+        return Markup(translate(key, **plain))
+
+    return t
+
+
+def _texts(language: str) -> dict[str, str]:
+    """The texts of the page and of the components it shares with the studio. Raises RunError: not this language."""
+    if language not in LANGUAGES:
+        raise RunError(f"There is no page in the language {language!r}. Choose one of {', '.join(LANGUAGES)}.")
+    texts = catalogue(language)
     return {key: text for key, text in texts.items() if key.partition(".")[0] in SHARED_TEXTS}
 
 

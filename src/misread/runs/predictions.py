@@ -81,8 +81,8 @@ class Predictions(Scored):
         """
         return label_issue_table(self, method, [self.split] * len(self))
 
-    def report(self, path: str | Path) -> Path:
-        """Write the whole analysis as one HTML file; returns its path.
+    def report(self, path: str | Path, *, language: str = "en") -> Path:
+        """Write the whole analysis as one HTML file; returns its path. language: of the page's own words, "en" or "ko".
 
         Raises DataError: there are no images to analyse. Raises RunError: the file cannot be written.
         """
@@ -100,7 +100,7 @@ class Predictions(Scored):
                 ("Predicted by", self.name or "another program; only labels and probabilities were given"),
             ],
         )
-        return page_of(content).write(Path(path))
+        return page_of(content, language).write(Path(path))
 
 
 def confidence_content(scored: Scored, calibration_set: Scored | None = None) -> Confidence:

@@ -25,6 +25,7 @@ AREAS = (
     "comparison_routes",
     "drawing_routes",
     "report_routes",
+    "example_routes",
     "label_routes",
     "misread_routes",
     "map_routes",

@@ -1,6 +1,8 @@
 """The texts of the pages, by language."""
 
 import json
+import re
+from collections.abc import Callable
 from importlib import resources
 
 LANGUAGES = ("en", "ko")
@@ -13,3 +15,17 @@ def catalogue(language: str) -> dict[str, str]:
         if file.name.endswith(".json"):
             texts |= json.loads(file.read_text(encoding="utf-8"))
     return texts
+
+
+def translator(texts: dict[str, str]) -> Callable[..., str]:
+    """A function (key, **values) -> text, as `translator` in shell/messages.js; whole numbers have commas."""
+
+    def t(key: str, **values: object) -> str:
+        text = texts.get(f"{key}.one", texts[key]) if values.get("n") == 1 else texts[key]
+        return re.sub(r"\{(\w+)\}", lambda place: _written(values[place[1]]), text)
+
+    return t
+
+
+def _written(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)

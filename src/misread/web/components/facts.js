@@ -1,6 +1,7 @@
 // What is known of one image: its picture, most probable classes, cause, and nearest training images.
 
 import { make, percent } from "./elements.js";
+import { causeName } from "./items.js";
 
 /**
  * An element with the facts of an image.
@@ -40,7 +41,7 @@ export function facts(items, place, { t, names = null, titleId = null, deciding 
 
 function cause({ cause, causeProbability, evidence }, t) {
   const sure = cause === "undetermined" ? "" : `${t("facts.sure", { share: Math.floor(100 * causeProbability) })} `;
-  return make("p", {}, make("span", { class: "chip" }, cause), ` ${sure}${evidence}`);
+  return make("p", {}, make("span", { class: "chip" }, causeName(cause, t)), ` ${sure}${evidence}`);
 }
 
 function meta({ index, file, confidence, margin, loss, hash }, t) {

@@ -1,6 +1,7 @@
 // The gallery of misread images: filters with counts, search, order, and the list.
 
 import { byId, make, number } from "./elements.js";
+import { causeName } from "./items.js";
 import { Tiles, tile } from "./tiles.js";
 
 const PREVIEW = 18; // of the most confident mistakes, at the top of the page
@@ -25,7 +26,7 @@ export class Gallery {
       this.#facet("label", (place) => label[place], name),
       this.#facet("prediction", (place) => items.prediction[place], name),
       this.#facet("pair", pair, (value) => value.split(" ").map(name).join(" → ")),
-      this.#facet("cause", (place) => items.cause(place), (cause) => cause),
+      this.#facet("cause", (place) => items.cause(place), (cause) => causeName(cause, t)),
     ].filter((facet) => facet.select);
     [this.label, this.prediction, this.pair] = this.facets.map((facet) => facet.select);
     this.cause = byId("by-cause");
@@ -122,7 +123,7 @@ export class Gallery {
     const chosen = [
       label.value && t("gallery.labelled", { label: items.className(label.value) }),
       prediction.value && t("gallery.read-as", { label: items.className(prediction.value) }),
-      cause?.value,
+      cause?.value && causeName(cause.value, this.t),
       named && t(items.columns.file ? "gallery.file" : "gallery.index", { name: named }),
     ].filter(Boolean);
     byId("count").textContent =

@@ -6,6 +6,9 @@ import { make, number } from "./elements.js";
 const firsts = (column, width) => column.filter((_, i) => i % width === 0);
 
 /** The images of a page. A place is a line in the columns of `data.items`; see items.py. */
+/** The name of a cause in the language of the page. */
+export const causeName = (cause, t) => t(`cause.${cause.replaceAll(" ", "-")}`);
+
 export class Items {
   constructor(data) {
     this.classes = data.classes;

@@ -1,14 +1,14 @@
 // Decisions on labels, stored by the hash of the image, and the patch made of them.
 
-import { byId, counted, make, number, percent, storage } from "./elements.js";
+import { byId, make, percent, storage } from "./elements.js";
 import { tile } from "./tiles.js";
 
 const DECISIONS = "misread-decisions";
 const CARDS = 24; // drawn at a time: each has a list of all classes
 
 export class Labels {
-  constructor(items) {
-    this.items = items;
+  constructor(items, t) {
+    Object.assign(this, { items, t });
     this.places = new Map((items.columns.hash ?? []).map((hash, place) => [hash, place]));
     this.made = new Map(
       Object.entries(storage.read(DECISIONS) ?? {}).filter(
@@ -43,7 +43,7 @@ export class Labels {
   }
   /** The buttons that decide on one label: take the suggestion, another class, or keep it; and a note. */
   decision(place, suggested) {
-    const { items, made } = this;
+    const { items, made, t } = this;
     const { hash, label } = items.at(place);
     const old = items.className(label);
     const offer = items.className(suggested);
@@ -54,24 +54,24 @@ export class Labels {
       element.addEventListener("click", () => set(name));
       return element;
     };
-    const others = make("select", { "aria-label": "Another class" }, make("option", { value: "" }, "other …"));
+    const others = make("select", { "aria-label": t("report.labels.another") }, make("option", { value: "" }, t("report.labels.other")));
     for (const name of items.classes) {
       if (name !== old && name !== offer) others.append(make("option", { value: name }, name));
     }
     others.addEventListener("change", () => others.value !== "" && set(others.value));
-    const note = make("input", { maxlength: "300", placeholder: "why", value: made.get(hash)?.note ?? "" });
+    const note = make("input", { maxlength: "300", placeholder: t("report.labels.why"), value: made.get(hash)?.note ?? "" });
     note.addEventListener("change", () => made.has(hash) && this.decide(hash, { ...made.get(hash), note: note.value }));
     const group = make(
       "div",
-      { class: "decision", role: "group", "aria-label": `The label of ${items.name(place)}`, "data-hash": hash },
+      { class: "decision", role: "group", "aria-label": t("report.labels.of", { name: items.name(place) }), "data-hash": hash },
       make(
         "div",
         { class: "choice" },
-        suggested === label ? null : button(`It is ${offer}`, offer),
-        button(`Keep ${old}`, old),
+        suggested === label ? null : button(t("report.labels.is", { name: offer }), offer),
+        button(t("report.labels.keep", { name: old }), old),
         items.classes.length > 2 ? others : null,
       ),
-      make("label", {}, "Note ", note),
+      make("label", {}, `${t("report.labels.note")} `, note),
     );
     this.#showGroup(group);
     return group;
@@ -93,8 +93,8 @@ export class Labels {
     byId("save").disabled = fixed === 0;
     byId("forget").disabled = this.made.size === 0;
     byId("decided").textContent = this.made.size
-      ? `${counted(fixed, "label")} to fix, ${number(this.made.size - fixed)} kept`
-      : "Nothing decided yet";
+      ? this.t("report.labels.decided", { n: fixed, fixed, kept: this.made.size - fixed })
+      : this.t("report.labels.none");
   }
 }
 
@@ -106,9 +106,9 @@ export function startDoubtful(labels, t, doubtful, open) {
   const places = doubtful.map((doubt) => doubt.item);
   const close = (place) => list.querySelector(`[data-item="${place}"]`)?.focus();
   const card = ({ item, suggested, doubt }) => {
-    const question = `${items.className(items.columns.label[item])}, or ${items.className(suggested)}?`;
+    const question = t("report.labels.question", { label: items.className(items.columns.label[item]), suggested: items.className(suggested) });
     const group = labels.decision(item, suggested);
-    group.prepend(make("p", {}, make("b", {}, question), make("span", { class: "quiet" }, ` label ${percent(doubt, 2)}`)));
+    group.prepend(make("p", {}, make("b", {}, question), make("span", { class: "quiet" }, ` ${t("report.labels.label", { share: percent(doubt, 2) })}`)));
     return make("li", {}, tile(items, item, (place) => open(places, place, close), { t, more: items.name(item) }), group);
   };
   const grow = () => {
@@ -116,7 +116,7 @@ export function startDoubtful(labels, t, doubtful, open) {
     list.append(...doubtful.slice(first, first + CARDS).map(card));
     const left = doubtful.length - list.children.length;
     more.hidden = left === 0;
-    more.textContent = left > CARDS ? `Show ${CARDS} more of ${number(left)}` : `Show ${left} more`;
+    more.textContent = left > CARDS ? t("report.labels.more-of", { n: CARDS, all: left }) : t("report.labels.more", { n: left });
     labels.show();
     return list.children[first];
   };

@@ -14,9 +14,9 @@ import { startTheme } from "./theme.js";
 import { View } from "./view.js";
 
 const data = JSON.parse(byId("data").textContent);
-const t = translator("en", data.texts);
+const t = translator(data.language, data.texts);
 const items = new Items(data);
-const labels = byId("doubtful") ? new Labels(items) : null;
+const labels = byId("doubtful") ? new Labels(items, t) : null;
 const view = new View(items, t, data.names, labels && ((place, suggested) => labels.decision(place, suggested)));
 const open = (places, place, focus) => view.open(places, place, focus);
 
@@ -25,7 +25,7 @@ document.body.classList.toggle("long-names", Math.max(...items.classes.map((name
 startTheme(byId("theme"));
 if (byId("matrix")) startMatrix(byId("matrix"));
 for (const table of document.querySelectorAll(".sortable")) startSorting(table);
-if (byId("left")) startCoverage(byId("left"), data.coverage);
+if (byId("left")) startCoverage(byId("left"), data.coverage, t);
 const gallery = byId("gallery") ? new Gallery(items, data.misreads, open, { address: { read: readAddress, write: writeAddress }, t }) : null;
 const changes = data.changes ? new Changes(items, t, data.changes, open) : null;
 if (labels) startDoubtful(labels, t, data.doubtful, open);
@@ -38,13 +38,15 @@ function openFrom(state) {
   open(list ? list.shown : [place], place, list ? list.back : () => {});
 }
 
+const inRoom = (state) => state.has("room"); // another part of the page shows it; see playground/playground.js
 const linked = readAddress();
-if (linked.size) {
+if (linked.size && !inRoom(linked)) {
   const onlyChange = linked.has("change") && linked.size === 1;
   ((!onlyChange && byId("gallery")) || byId("comparison"))?.scrollIntoView();
   openFrom(linked);
 }
 onAddress((state) => {
+  if (inRoom(state)) return;
   gallery?.restore(state);
   changes?.restore(state);
   openFrom(state);

@@ -10,7 +10,7 @@ const MOST = 6; // layers that the reader adds
 export const sequentialPage = {
   id: "sequential",
   needs: null,
-  formula: "Sequential: y = f₃(f₂(f₁(x)))     Residual: y = x + f(x)",
+  formula: "Sequential: y = f₃(f₂(f₁(x)))\nResidual: y = x + f(x)",
   show(stage, lesson) {
     const { t } = lesson;
     const pixels = (lesson.shape ?? [28, 28, 1]).reduce((a, b) => a * b);

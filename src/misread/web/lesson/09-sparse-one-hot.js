@@ -8,7 +8,7 @@ import { choice, imageStrip, results, slider } from "./stage.js";
 export const labelsPage = {
   id: "labels",
   needs: "model",
-  formula: "sparse: −log p(label)     one-hot: −Σₖ yₖ log pₖ",
+  formula: "sparse: −log p(label)\none-hot: −Σₖ yₖ log pₖ",
   show(stage, lesson) {
     const { t, model, classNames } = lesson;
     const K = classNames.length;

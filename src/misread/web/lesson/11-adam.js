@@ -12,7 +12,7 @@ const [START, STEPS] = [8, 60];
 export const adamPage = {
   id: "adam",
   needs: "model",
-  formula: "m ← β₁ m + (1 − β₁) g     v ← β₂ v + (1 − β₂) g²     w ← w − η · m̂ / (√v̂ + ε)",
+  formula: "m ← β₁ m + (1 − β₁) g\nv ← β₂ v + (1 − β₂) g²\nw ← w − η · m̂ / (√v̂ + ε)",
   show(stage, lesson) {
     const { t } = lesson;
     const { loss, slope } = biasLoss(lesson, 0);

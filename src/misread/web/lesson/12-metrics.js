@@ -8,7 +8,7 @@ import { choice, results } from "./stage.js";
 export const metricsPage = {
   id: "metrics",
   needs: "model",
-  formula: "precision = hits / read as it     recall = hits / labelled it",
+  formula: "precision = hits / read as it\nrecall = hits / labelled it",
   show(stage, lesson) {
     const { t, classNames } = lesson;
     let stopped = false;

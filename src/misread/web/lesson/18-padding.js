@@ -8,7 +8,7 @@ import { choice, imageStrip, results, slider } from "./stage.js";
 export const paddingPage = {
   id: "padding",
   needs: "images",
-  formula: "valid: ⌊(n − k) / s⌋ + 1     same: ⌈n / s⌉",
+  formula: "valid: ⌊(n − k) / s⌋ + 1\nsame: ⌈n / s⌉",
   show(stage, lesson) {
     const { t, shape } = lesson;
     const [height, width] = shape;

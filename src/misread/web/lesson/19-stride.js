@@ -10,7 +10,7 @@ const EDGES = [1, 1, 1, 0, 0, 0, -1, -1, -1];
 export const stridePage = {
   id: "stride",
   needs: "images",
-  formula: "valid: ⌊(n − k) / s⌋ + 1     same: ⌈n / s⌉",
+  formula: "valid: ⌊(n − k) / s⌋ + 1\nsame: ⌈n / s⌉",
   show(stage, lesson) {
     const { t, shape } = lesson;
     const [height, width] = shape;
