@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-.PHONY: demo test lint sanitize wheel bench mutants clean
+.PHONY: demo test lint docs sanitize wheel bench mutants clean
 
 $(BIN)/python:
 	python3 -m venv $(VENV)
@@ -28,6 +28,10 @@ lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# the documentation as a site: site/index.html; a broken link is an error
+docs: $(VENV)/dev
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --doctree-dir build/doctrees docs site
 
 # the kernels under the address, undefined-behaviour and thread sanitizers: a fuzz of random networks, and the engine's tests
 sanitize: $(VENV)/dev
@@ -56,4 +60,4 @@ mutants: $(VENV)/mutation
 	$(BIN)/python benchmarks/mutants.py
 
 clean:
-	rm -rf $(VENV) .venv-peers build dist mutants
+	rm -rf $(VENV) .venv-peers build dist site mutants

@@ -65,3 +65,12 @@ class Client:
             assert 0 <= answer.json()["progress"] <= 1
             time.sleep(0.02)
         raise AssertionError(f"{path} is still not ready")
+
+
+def until(page: Any, script: str) -> None:
+    """Waits for a condition; `wait_for_function` needs eval, which the page's security policy forbids."""
+    for _ in range(4800):
+        if page.evaluate(script):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"it never came to {script}")

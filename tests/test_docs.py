@@ -14,6 +14,7 @@ from misread.training import recipe
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+PAGES = [*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"]
 
 
 def test_every_verb_and_option_is_documented() -> None:
@@ -68,11 +69,18 @@ def test_every_named_set_is_documented() -> None:
         assert data.licence.split(" (")[0] in text
 
 
-@pytest.mark.parametrize(
-    "page", [*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=lambda p: p.name
-)
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings: small letters, without punctuation, hyphens for spaces."""
+    outside = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.+)$", outside, flags=re.M)
+    return {re.sub(r"[^\w\s-]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)|<img[^>]* src=\"([^\"]+)\"", page.read_text()):
-        link = target[0] or target[1]
+    for target in re.findall(r"\]\(([^)]+)\)|<img[^>]* src=\"([^\"]+)\"", page.read_text()):
+        link, _, anchor = (target[0] or target[1]).partition("#")
         if not link.startswith("http"):
-            assert (page.parent / link).exists(), link
+            leads_to = page.parent / link if link else page
+            assert leads_to.exists(), link
+            assert not anchor or anchor in anchors(leads_to), f"{link}#{anchor}"

@@ -15,7 +15,7 @@ from misread.studio.app import make_app
 from misread.studio.security import Access
 from misread.studio.server import open_socket
 
-SECONDS = 120.0  # to wait for anything: other work may hold the machine
+SECONDS = 300.0  # to wait for anything: other work may hold the machine
 TINY: dict[str, Any] = {
     "layers": [
         {"type": "Flatten"},

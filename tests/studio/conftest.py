@@ -55,7 +55,10 @@ def start_studio(folder: Path, *arguments: object, home: Path | None = None) -> 
         command += ["--port", "0"]
     if "--out" not in arguments:
         command += ["--out", str(folder)]
-    environment = {**os.environ, "HOME": str(home), "MISREAD_CACHE": str(home / "cache"), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ, "HOME": str(home), "MISREAD_CACHE": str(home / "cache"), "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(misread.__file__).parents[1]),  # the package under test, from any folder
+    }  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder.parent)
     assert process.stdout is not None
     text = ""
@@ -107,7 +110,13 @@ def pages(browser: Any) -> Iterator[Open]:
     faults: list[str] = []
 
     def open_page(
-        studio: Studio, state: str = "", *, width: int = 1280, theme: str = "light", lang: str = "en", quiet: bool = True
+        studio: Studio,
+        state: str = "",
+        *,
+        width: int = 1280,
+        theme: str = "light",
+        lang: str = "en",
+        quiet: bool = True,
     ) -> Any:
         context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce"

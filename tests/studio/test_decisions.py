@@ -46,11 +46,15 @@ def wish(client: Client, *wishes: dict[str, Any]) -> dict[str, Any]:
     return answer.json()
 
 
-def test_a_fix_of_the_page_is_a_fix_for_the_command_line_and_for_training(client: Client, patch: Path, cli: Any) -> None:
+def test_a_fix_of_the_page_is_a_fix_for_the_command_line_and_for_training(
+    client: Client, patch: Path, cli: Any
+) -> None:
     data = client.run.data
     wrong = int(np.flatnonzero(client.run.predictions().misread)[0])
     old, right = NAMES[data.test.labels[wrong]], NAMES[client.run.predictions().predicted[wrong]]
-    written = wish(client, one(wrong, "fixed", right), one(1, "ambiguous"), one(2, "kept"), one(3, "skipped"))["written"]
+    written = wish(client, one(wrong, "fixed", right), one(1, "ambiguous"), one(2, "kept"), one(3, "skipped"))[
+        "written"
+    ]
     image = image_hash(data.test.images[wrong])
     assert (written[image]["kind"], written[image]["label"], written[image]["version"]) == ("fixed", right, 1)
 
@@ -60,7 +64,9 @@ def test_a_fix_of_the_page_is_a_fix_for_the_command_line_and_for_training(client
     assert ", 0 undone; 4 lines" in cli("labels", "show", str(patch)).out
     fixed = read_patch(patch).fix(data)
     assert np.flatnonzero(fixed.data.test.labels != data.test.labels).tolist() == [wrong]
-    trained = misread.train(data, "tutorial-mlp", epochs=1, label_patch=patch, out=patch.parent / "runs", progress=False)
+    trained = misread.train(
+        data, "tutorial-mlp", epochs=1, label_patch=patch, out=patch.parent / "runs", progress=False
+    )
     assert trained.record.label_patch is not None
     assert trained.record.label_patch.changed["test"] == 1
 
@@ -129,7 +135,13 @@ def test_data_given_as_arrays_has_no_patch(client: Client) -> None:
 
 def test_names_of_data_stay_in_the_folder_of_patches(client: Client) -> None:
     record = client.run.record
-    for name, source in (("../../x", "/a/../../x"), (".hidden", "/b"), ("a" * 300, "/c"), ("mnist", "mnist"), ("", "/")):
+    for name, source in (
+        ("../../x", "/a/../../x"),
+        (".hidden", "/b"),
+        ("a" * 300, "/c"),
+        ("mnist", "mnist"),
+        ("", "/"),
+    ):
         data = record.data.model_copy(update={"name": name, "source": source})
         path = patch_file(Path("runs"), record.model_copy(update={"data": data}))
         assert path.parent == Path("runs/labels")
@@ -185,8 +197,12 @@ def test_a_killed_writer_leaves_a_patch_that_reads_and_goes_on(tmp_path: Path) -
 
 def test_what_counts_is_the_last_line_and_its_difference_from_the_first(tmp_path: Path) -> None:
     path = tmp_path / "patch"
-    lines = [Fix(HASHES[0], "up", "left"), Fix(HASHES[0], "left", "up", decision="ambiguous"), Fix(HASHES[1], "up", "up"),
-             Fix(HASHES[2], "up", "up", decision="from the future")]  # fmt: skip
+    lines = [
+        Fix(HASHES[0], "up", "left"),
+        Fix(HASHES[0], "left", "up", decision="ambiguous"),
+        Fix(HASHES[1], "up", "up"),
+        Fix(HASHES[2], "up", "up", decision="from the future"),
+    ]
     path.write_text("".join(line.line() for line in lines))
     made = decisions(read_patch(path))
     assert made[HASHES[0]] == Decision("ambiguous", "up", version=2)

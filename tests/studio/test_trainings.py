@@ -168,7 +168,9 @@ def test_what_cannot_be_trained_is_said_before_it_starts(page: Client) -> None:
     )
     assert "recipe must be a text" in problem(data="digits")
     assert page.get("/api/trainings") == []
-    assert page.post("/api/trainings/check", recipe="fast", settings={"epochs": 3}).json() == {}
+    assert page.post("/api/trainings/check", recipe="fast", settings={"epochs": 3}).json() == {"problem": ""}
+    checked = page.post("/api/trainings/check", recipe="fast", settings={"epohcs": 3}).json()["problem"]
+    assert "Did you mean 'epochs'?" in checked
     assert page.post("/api/trainings/0/pause").status_code == 400
 
 
@@ -178,8 +180,9 @@ def test_a_learning_rate_out_of_range_is_refused(page: Client, rate: Any) -> Non
 
 
 def test_a_training_that_fails_says_why(page: Client) -> None:
-    id = page.tiny({"optimizer.name": "sgd", "optimizer.learning_rate": 1e6})
-    failed = page.wait(id, "failed")
+    deep = [{"type": "Flatten"}, *[{"type": "Dense", "units": 16}] * 3, {"type": "Dense", "units": "classes"}]
+    id = page.tiny({"layers": deep, "optimizer.name": "sgd", "optimizer.learning_rate": 1e6})
+    failed = page.wait(id, "failed", "finished")
     assert failed["training"]["message"].startswith("The loss is no longer finite")
     assert not list((page.app.state.runs.folder).glob("*"))
 

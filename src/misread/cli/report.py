@@ -34,6 +34,9 @@ def report(
                      show_default=False),
     ] = None,
     causes: Annotated[bool, typer.Option(help="Find the cause of each mistake; needs the training images.")] = True,
+    playground: Annotated[
+        bool, typer.Option("--playground", help="Add rooms to draw in and to look inside the network.")
+    ] = False,
     labels: Annotated[
         Path | None,
         typer.Option(help="Instead of RUN: labels of any model's test images (.npy or .npz).", show_default=False),
@@ -58,6 +61,8 @@ def report(
     if run is None:
         if out is None:
             raise RunError("Name a run; or give --labels, --probs and, for where to write, --out.")
+        if playground:
+            raise RunError("--playground needs a run's network, and so needs RUN.")
         if compare or other:
             raise RunError("--compare and --other are about runs, and so need RUN.")
         predictions: Predictions = _read(given)
@@ -66,13 +71,14 @@ def report(
         if any(given.values()):
             named = ", ".join(f"--{name.replace('_', '-')}" for name, file in given.items() if file)
             raise RunError(f"A run has its own predictions: give RUN, or {named} without it.")
-        path, predictions = _of_run(run, out, compare, other or [], causes, lang, quiet)
+        path, predictions = _of_run(run, out, compare, other or [], causes, playground, lang, quiet)
     _print_result(path, json, misread=int(predictions.misread.sum()), n=len(predictions))
 
 
 def _of_run(
-    run: Path, out: Path | None, compare: Path | None, others: list[Path], causes: bool, lang: str, quiet: bool
-) -> tuple[Path, "Predictions"]:
+    run: Path, out: Path | None, compare: Path | None, others: list[Path], causes: bool, playground: bool, lang: str,
+    quiet: bool,
+) -> tuple[Path, "Predictions"]:  # fmt: skip
     """Write the report of a run and, if it goes into the run folder, the figures beside it."""
     from misread.runs.run import open_run
 
@@ -84,6 +90,7 @@ def _of_run(
         compare=open_run(find_run(compare)) if compare else None,
         others=[open_run(find_run(path)) for path in others],
         causes=causes,
+        playground=playground,
         language=lang,
         progress=None if quiet else warn,
     )

@@ -11,6 +11,7 @@ from misread.analysis.explanation import Explanation
 from misread.analysis.scored import Scored
 from misread.data.mapped_images import Images
 from misread.errors import MisreadError
+from misread.report.playground import Playground
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Content:
     confidence:  with it, the page has the whole analysis of `scored`: confusion, gallery, classes, doubtful labels.
     explanation: of all misread images.
     second:      the comparison with a second model.
+    playground:  with it, the page has the rooms Draw and Look inside.
     facts:       (name, value): the conditions of the numbers.
     notes:       sentences about what is missing on the page, and why.
     """
@@ -67,6 +69,7 @@ class Content:
     explanation: Explanation | None = None
     second: SecondModel | None = None
     training: TrainingCurves | None = None
+    playground: Playground | None = None
     notes: Sequence[str] = field(default=())
 
 

@@ -19,10 +19,10 @@ from misread.web.modules import bundle, source
 
 SECTIONS = (
     "headline", "causes", "advice", "confusion", "gallery", "comparison", "doubtful", "classes", "confidence",
-    "training", "facts", "files", "changed",
+    "training", "facts", "files", "changed", "playground",
 )  # fmt: skip
 STYLES = ("style/tokens.css", "style/components.css")
-
+PLAYGROUND_STYLES = ("style/room.css", "style/draw.css", "style/inside.css")
 SHARED_TEXTS = ("cause", "facts", "gallery", "report", "tile")  # keys of messages begin with these
 
 
@@ -56,6 +56,8 @@ class Page:
             "cause_name": lambda cause: texts[f"cause.{cause.replace(' ', '-')}"],
             "fact_name": lambda name: texts.get(f"report.fact.{name.lower().replace(' ', '-')}", name),
         }
+        playground = self.sections.get("playground")
+        styles = STYLES + (PLAYGROUND_STYLES if playground else ())
         template = environment.from_string((own / "page.html").read_text(encoding="utf-8"))
         return template.render(
             language=self.language,
@@ -64,8 +66,8 @@ class Page:
             notes=self.notes,
             made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             version=__version__,
-            style=Markup("\n".join(map(source, STYLES))),
-            script=Markup(bundle("components/page.js")),
+            style=Markup("\n".join(map(source, styles))),
+            script=Markup(bundle("playground/report.js" if playground else "components/page.js")),
             data=Markup(as_json({**self.data, "texts": texts, "language": self.language})),
             **dict.fromkeys(SECTIONS) | self.sections,
         )

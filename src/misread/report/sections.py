@@ -37,14 +37,21 @@ def page_of(content: Content, language: str = "en") -> Page:
     if second:
         _add_comparison(page, items, second)
     page.sections["training"] = _training(content.training) if content.training else None
+    if content.playground:
+        page.data["playground"] = content.playground.data()
+        page.sections["playground"] = True
     data = items.data()
     page.sections |= {
-        "facts": content.facts,
+        "facts": [*content.facts, *_playground_facts(content)],
         "files": "file" in data["items"],
         "changed": {name: pictures.get("changed") for name, pictures in data["pictures"].items()},
     }
     page.data |= {"classes": list(content.scored.class_names), **data}
     return page
+
+
+def _playground_facts(content: Content) -> list[tuple[str, str]]:
+    return [("Draw and Look inside", content.playground.note())] if content.playground else []
 
 
 def _add_analysis(page: Page, items: Items, scored: Scored, confidence: Confidence) -> None:

@@ -70,7 +70,8 @@ class Reproduction:
 def reproduce(run: Run | str | Path, *, progress: Progress | bool = True) -> Reproduction:
     """Train a run again with its recipe, label patch, device and thread count, and compare the results.
 
-    Changes of the learning rate that were made while the run was trained are made again, at the same steps. The new run is deleted afterwards. Raises RunError: the run is unfinished, was trained for a number of seconds, or
+    Changes of the learning rate that were made while the run was trained are made again, at the same steps.
+    The new run is deleted afterwards. Raises RunError: the run is unfinished, was trained for a number of seconds, or
     used arrays, a module or a callback from Python; or its data is no longer available.
     """
     run = run if isinstance(run, Run) else open_run(run)

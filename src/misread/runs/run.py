@@ -217,6 +217,7 @@ class Run(StoredRun):
         compare: "Run | None" = None,
         others: Sequence["Run"] = (),
         causes: bool = True,
+        playground: bool = False,
         language: str = "en",
         progress: Callable[[str], None] | None = None,
     ) -> Path:
@@ -226,10 +227,11 @@ class Run(StoredRun):
         compare:  a second run; the page then has a comparison with it.
         others:   runs on the same data whose predictions are evidence for causes.
         causes:   whether to find the causes; it takes seconds and needs the training images.
+        playground: the page gets the rooms Draw and Look inside, with the network and some images in it.
         language: of the page's own words, "en" or "ko".
         progress: called with a line before each step that takes long.
-        Raises RunError or DataError: the second run cannot be compared, another run may have trained on these images,
-        or the file cannot be written.
+        Raises RunError or DataError: the network cannot run in a page, the second run cannot be compared, another run
+        may have trained on these images, or the file cannot be written.
         """
         content = run_content(
             self.predictions(),
@@ -238,6 +240,7 @@ class Run(StoredRun):
             second=compare.predictions() if compare else None,
             others=others,
             causes=causes,
+            playground=playground,
             progress=progress or (lambda line: None),
         )
         return page_of(content, language).write(Path(path) if path else self.folder / run_folder.REPORT)

@@ -2,14 +2,20 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from misread.errors import MisreadError
 from misread.report.content import Content, TrainingCurves, images_or_note
 from misread.report.page import plural
+from misread.report.playground import Playground, smallest_model
 from misread.runs.comparison import compare_predictions
 from misread.runs.predictions import Predictions, confidence_content
 from misread.runs.stored_run import StoredRun
 
 Progress = Callable[[str], None]
+
+PLAYGROUND_MISREAD, PLAYGROUND_RIGHT = 48, 24  # images in a page without a server
+PLAYGROUND_CHECKED = 200  # images that the rounding of the weights is measured on
 
 
 def run_content(
@@ -20,6 +26,7 @@ def run_content(
     second: Predictions | None = None,
     others: Sequence[StoredRun] = (),
     causes: bool = True,
+    playground: bool = False,
     progress: Progress = lambda line: None,
 ) -> Content:
     """The whole analysis of predictions by a run.
@@ -28,8 +35,10 @@ def run_content(
     second:   a second run's predictions of the same images; the page then has a comparison.
     others:   runs on the same data whose predictions are evidence for causes.
     causes:   whether to find the causes; it takes seconds and needs the training images.
+    playground: whether the page gets the rooms Draw and Look inside, with the network in it.
     progress: called with a line before each step that takes long.
-    Raises RunError or DataError: the second run cannot be compared, or another run may have trained on these images.
+    Raises RunError or DataError: the network cannot run in a page, the second run cannot be compared, another run
+    may have trained on these images.
     """
     comparison = compare_predictions(predictions, second) if second else None
     images, notes = images_or_note(predictions)
@@ -59,8 +68,34 @@ def run_content(
         explanation=explanation,
         second=comparison.content() if comparison else None,
         training=TrainingCurves(run.history, run.history.validation),
+        playground=_playground(predictions, run) if playground else None,
         facts=_facts(run) + (_facts_of_second(run, second.run) if second and second.run else []),
     )
+
+
+def _playground(predictions: Predictions, run: StoredRun) -> Playground:
+    """The network, the most confident mistakes and a sample of the images that were read right."""
+    right = np.flatnonzero(~predictions.misread)
+    sample = right[np.linspace(0, len(right) - 1, min(PLAYGROUND_RIGHT, len(right))).astype(int)]
+    chosen = np.concatenate([predictions.misread_positions[:PLAYGROUND_MISREAD], sample])
+    few = predictions.take(chosen)
+    checked = np.linspace(0, len(predictions) - 1, min(PLAYGROUND_CHECKED, len(predictions))).astype(int)
+    images = np.asarray(predictions.images[checked])
+    record = run.record.data
+    return Playground(
+        smallest_model(lambda precision: run.model_file(precision, images)),
+        np.asarray(few.images),
+        few.labels,
+        few.rows,
+        None if few.files is None else list(few.files),
+        {
+            "id": "report",
+            "name": run.folder.name,
+            "data": {"name": record.name, "class_names": record.class_names, "image_shape": record.image_shape,
+                     "n_test": len(chosen)},
+            "splits": ["test"],
+        },
+    )  # fmt: skip
 
 
 def _facts(run: StoredRun) -> list[tuple[str, str]]:

@@ -23,6 +23,7 @@ from misread.training.device import pick_device
 from misread.training.networks import predictor_network, recipe_backbone, recipe_network
 from misread.training.predict import Predictor
 from misread.training.recipe import Recipe, parse_recipe
+from misread.web.model_file import Precision, model_bytes
 
 
 class StoredRun:
@@ -179,6 +180,14 @@ class StoredRun:
                 f"{self.record.data.image_shape}. For files of any size use predict_file."
             )
         return self.predictor.probs(images)
+
+    def model_file(self, precision: Precision = "float32", images: np.ndarray | None = None) -> bytes:
+        """The network as a file for the forward pass in a page; see `model_bytes`, also for what it raises."""
+        record = self.record.data
+        return model_bytes(
+            self.network, self.recipe.layers, record.class_names, record.image_shape,
+            geometry=record.geometry, precision=precision, images=images,
+        )  # fmt: skip
 
     def predict_file(self, path: str | Path) -> list[tuple[str, float]]:
         """Every class with its probability, the most probable first, for a photograph or drawing of any size.

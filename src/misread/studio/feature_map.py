@@ -16,7 +16,7 @@ Method = Callable[[np.ndarray, Report], np.ndarray]
 
 
 def place(features: np.ndarray, method: str, report: Report = lambda done: None) -> np.ndarray:
-    """Points (N, 2) float32 for features (N, D) float32, centred, with the largest distance from the centre 1.
+    """Points (N, 2) float32 for features (N, D) float32, scaled so that they fill -1..1 along their longer side.
 
     method: `pca`  the first two principal components.
             `tsne` t-SNE of van der Maaten and Hinton 2008, started from the principal components (Kobak and Berens
@@ -26,13 +26,14 @@ def place(features: np.ndarray, method: str, report: Report = lambda done: None)
     """
     few = len(features) < SMALLEST
     points = principal_components(features, 2) if method == "pca" or few else _tsne(features, report)
-    points = points - points.mean(axis=0) if len(points) else points
-    size = np.linalg.norm(points, axis=1).max(initial=0)
-    return (points / (size or 1)).astype(np.float32)
+    if not len(points):
+        return np.zeros((0, 2), np.float32)
+    low, high = points.min(axis=0), points.max(axis=0)
+    return ((points - (low + high) / 2) / (float((high - low).max()) / 2 or 1)).astype(np.float32)
 
 
 def principal_components(features: np.ndarray, count: int) -> np.ndarray:
-    """(N, count) float32: the features along their first principal components; columns of zeros where there are fewer."""
+    """(N, count) float32: the features along their first principal components; zeros where there are fewer."""
     from sklearn.decomposition import PCA
 
     known = min(count, *features.shape)

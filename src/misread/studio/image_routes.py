@@ -49,9 +49,7 @@ def predictions(request: Request) -> Response:
 
 def model(request: Request) -> Response:
     """The network in the format of `web/model_file.py`."""
-    from misread.web.model_file import model_file
-
-    return Response(model_file(request.app.state.runs.path(request.path_params["id"])), media_type=BINARY)
+    return Response(request.app.state.runs.open(request.path_params["id"]).model_file(), media_type=BINARY)
 
 
 def _split(request: Request) -> str:

@@ -103,7 +103,9 @@ def _wish(run: "Run", split: str, item: Any) -> Wish:
 async def decision_events(request: Request) -> Response:
     """Server-sent events: the decisions that changed, by hash, whoever wrote them; at first all of them."""
     path = await run_in_threadpool(_patch_of, request)
-    return StreamingResponse(_changes(path, request), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    return StreamingResponse(
+        _changes(path, request), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+    )
 
 
 async def _changes(path: Path, request: Request) -> AsyncIterator[str]:

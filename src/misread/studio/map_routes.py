@@ -40,7 +40,9 @@ def routes() -> list[Route]:
         if not path.is_file():
             raise HTTPException(404, "This map is not computed yet.")
         read = [run.predictions(name) for name in splits]
-        predicted, confidence = (np.concatenate(parts) for parts in zip(*((p.predicted, p.confidence) for p in read), strict=True))
+        predicted, confidence = (
+            np.concatenate(parts) for parts in zip(*((p.predicted, p.confidence) for p in read), strict=True)
+        )
         columns = np.column_stack([np.load(path), predicted, confidence])
         return Response(columns.astype("<f4").tobytes(), media_type=BINARY)
 

@@ -41,7 +41,8 @@ def routes() -> list[Route]:
 def images(request: Request) -> Response:
     """Some images of a split, as the report's page has them: {classes, positions, items, pictures}.
 
-    ?list=misread (the most confident first), ?list=doubtful (the most doubtful label first), or ?rows=5,0,7 (positions).
+    ?list=misread (the most confident first), ?list=doubtful (the most doubtful label first), or ?rows=5,0,7
+    (positions).
     """
     run, split = _asked(request)
     scored = run.predictions(split)

@@ -20,16 +20,13 @@ MAX_SETTINGS = 300
 
 def data_sources(state: State) -> dict[str, str]:
     """The data sets that can be chosen: the name that a page shows, and what `misread.load` takes."""
+    from misread.data.drawings import drawn_sets
     from misread.data.load import EMBEDDED
     from misread.data.named import NAMED
 
     sources = {name: name for name in (*NAMED, EMBEDDED)}
     if chosen := chosen_data(state):
         sources = {chosen: state.data} | sources | {chosen: state.data}  # first, also under a known name
-    try:
-        from misread.data.drawings import drawn_sets
-    except ImportError:
-        return sources
     return sources | {name: name for name in drawn_sets()}
 
 

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from misread.errors import RecipeError
 from misread.studio.bodies import json_body
 from misread.studio.training_choices import (
     check_settings,
@@ -83,10 +84,16 @@ def list_trainings(request: Request) -> Response:
 
 
 async def check(request: Request) -> Response:
-    """{recipe, settings} -> {} if a training could start with them. Raises RecipeError: each problem, one a line."""
+    """{recipe, settings} -> {problem}: why no training can start with them, a problem a line after the first; or empty.
+
+    It is an answer, not an error, because a form asks after every key.
+    """
     body = await json_body(request)
-    await run_in_threadpool(check_settings, _text(body, "recipe"), _settings(body))
-    return JSONResponse({})
+    try:
+        await run_in_threadpool(check_settings, _text(body, "recipe"), _settings(body))
+    except RecipeError as error:
+        return JSONResponse({"problem": str(error)})
+    return JSONResponse({"problem": ""})
 
 
 async def start(request: Request) -> Response:

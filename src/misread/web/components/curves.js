@@ -1,6 +1,7 @@
 // A chart of curves on a canvas: several series over a common x axis. It is drawn at most once a frame.
 
 import { make } from "./elements.js";
+import { colourOf } from "./pixels.js";
 
 const MARGIN = { left: 46, right: 10, top: 8, bottom: 22 };
 const EASE = 0.25; // of the way to new limits of the axes, in each frame
@@ -10,6 +11,7 @@ export class Curves {
   #limits = null; // {x: [low, high], y: [low, high]} that are shown
   #frame = 0;
   #watch;
+  #colours = new Map(); // custom property -> the colour that a canvas understands, in the theme that is on
 
   /** label: of the chart, for screen readers. bounds: the lowest and highest y there can be, null for none. */
   constructor(label, { height = 220, bounds = [null, null] } = {}) {
@@ -20,7 +22,10 @@ export class Curves {
     this.#watch = new ResizeObserver(() => this.#ask());
     this.#watch.observe(this.canvas);
     this.dark = matchMedia("(prefers-color-scheme: dark)");
-    this.repaint = () => this.#ask();
+    this.repaint = () => {
+      this.#colours.clear();
+      this.#ask();
+    };
     this.dark.addEventListener("change", this.repaint);
     this.theme = new MutationObserver(this.repaint);
     this.theme.observe(document.documentElement, { attributeFilter: ["data-theme"] });
@@ -65,13 +70,12 @@ export class Curves {
     const { x, y } = this.#limits;
     const toX = (v) => MARGIN.left + ((v - x[0]) / (x[1] - x[0])) * (width - MARGIN.left - MARGIN.right);
     const toY = (v) => height - MARGIN.bottom - ((v - y[0]) / (y[1] - y[0])) * (height - MARGIN.top - MARGIN.bottom);
-    const style = getComputedStyle(canvas);
-    this.#axes(context, style, { x, y, toX, toY, width, height });
+    this.#axes(context, { x, y, toX, toY, width, height });
     context.save();
     context.beginPath();
     context.rect(MARGIN.left - 3, MARGIN.top - 4, width - MARGIN.left - MARGIN.right + 8, height - MARGIN.top - MARGIN.bottom + 8);
     context.clip();
-    for (const one of this.#series) drawSeries(context, style, one, toX, toY);
+    for (const one of this.#series) drawSeries(context, this.#colour(one.colour), one, toX, toY);
     context.restore();
     return moves;
   }
@@ -109,10 +113,15 @@ export class Curves {
     return moves;
   }
 
-  #axes(context, style, { x, y, toX, toY, width, height }) {
-    context.font = `12px ${style.getPropertyValue("--font")}`;
-    context.fillStyle = style.getPropertyValue("--quiet");
-    context.strokeStyle = style.getPropertyValue("--edge");
+  #colour(property) {
+    if (!this.#colours.has(property)) this.#colours.set(property, `rgb(${colourOf(this.canvas.parentElement, `var(${property})`)})`);
+    return this.#colours.get(property);
+  }
+
+  #axes(context, { x, y, toX, toY, width, height }) {
+    context.font = `12px ${getComputedStyle(this.canvas).fontFamily}`;
+    context.fillStyle = this.#colour("--quiet");
+    context.strokeStyle = this.#colour("--edge");
     context.lineWidth = 1;
     context.textAlign = "right";
     context.textBaseline = "middle";
@@ -132,8 +141,8 @@ export class Curves {
   }
 }
 
-function drawSeries(context, style, { points, colour, dashed, thin, dots }, toX, toY) {
-  context.strokeStyle = context.fillStyle = style.getPropertyValue(colour);
+function drawSeries(context, colour, { points, dashed, thin, dots }, toX, toY) {
+  context.strokeStyle = context.fillStyle = colour;
   context.globalAlpha = thin ? 0.7 : 1;
   context.lineWidth = thin ? 1.2 : 2.2;
   context.setLineDash(dashed ? [6, 4] : []);
@@ -154,7 +163,7 @@ function drawSeries(context, style, { points, colour, dashed, thin, dots }, toX,
 export function ticks(low, high, count) {
   const rough = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((k) => k * power).find((one) => one >= rough);
+  const step = [1, 2, 2.5, 5, 10].map((k) => k * power).find((one) => one >= rough);
   const found = [];
   for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) found.push(k * step);
   return found;

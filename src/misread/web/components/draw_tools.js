@@ -20,7 +20,7 @@ export class DrawTools {
     this.redo = button(t, "draw.redo", actions.redo);
     this.clear = button(t, "draw.clear", actions.clear);
     const turns = ["left", "right", "larger", "smaller"].map((name) => button(t, `draw.${name}`, () => actions.move(MOTIONS[name])));
-    this.file = make("input", { type: "file", accept: "image/*", class: "hidden", tabindex: "-1", "aria-label": t("draw.picture") });
+    this.file = make("input", { type: "file", accept: "image/*", hidden: "" });
     const picture = button(t, "draw.picture", () => this.file.click());
     const camera = button(t, "draw.camera", actions.camera, { hidden: "" });
     hasCamera().then((there) => (camera.hidden = !there));

@@ -1,7 +1,8 @@
 // A drawing as vectors: strokes and pictures in the order they were added, with undo and redo. It knows no page.
 //
 // Coordinates: the longer side of the paper is 1. A stroke is { points: [[x, y, pressure], ...], width, colour, erase };
-// a picture is { picture, matrix }: anything drawImage takes, and the place of its unit square on the paper.
+// a picture is { picture, matrix, whole }: anything drawImage takes, the place of its unit square on the paper, and
+// whether it is still as it was added.
 
 const IDENTITY = [1, 0, 0, 1, 0, 0];
 const MOST_STATES = 200;
@@ -23,7 +24,7 @@ const moved = ([a, b, c, d, e, f], [x, y, pressure]) => [a * x + c * y + e, b * 
 const scaleOf = ([a, b, c, d]) => Math.sqrt(Math.abs(a * d - b * c));
 
 function movedItem(item, matrix) {
-  if (item.picture) return { ...item, matrix: after(item.matrix, matrix) };
+  if (item.picture) return { ...item, whole: false, matrix: after(item.matrix, matrix) };
   return { ...item, points: item.points.map((p) => moved(matrix, p)), width: item.width * scaleOf(matrix) };
 }
 
@@ -81,8 +82,10 @@ export class Drawing {
   get canRedo() {
     return this.#at < this.#states.length - 1;
   }
-  get hasPicture() {
-    return this.items.some((item) => item.picture);
+  /** The picture if nothing else is there and it was not moved: the network can be given itself, not its copy. */
+  get onlyPicture() {
+    const [item, ...others] = this.items;
+    return !others.length && !this.current && !this.preview && item?.whole ? item.picture : null;
   }
   #set(items) {
     this.#states.splice(this.#at + 1, Infinity, items);
@@ -113,7 +116,7 @@ export class Drawing {
   add(picture, [width, height], paper) {
     const scale = Math.min(paper[0] / width, paper[1] / height);
     const [w, h] = [width * scale, height * scale];
-    this.#set([...this.items, { picture, matrix: [w, 0, 0, h, (paper[0] - w) / 2, (paper[1] - h) / 2] }]);
+    this.#set([...this.items, { picture, whole: true, matrix: [w, 0, 0, h, (paper[0] - w) / 2, (paper[1] - h) / 2] }]);
   }
   /** Replaces all by these strokes; undo brings back what was there. */
   replace(strokes) {

@@ -1,7 +1,7 @@
 // Dropout at work: masks are drawn as in training, and the rest of the network predicts with each.
 
+import { softmax } from "../network/activations.js";
 import { argmax } from "../network/argmax.js";
-import { probabilitiesOf } from "../network/stages.js";
 import { make, percent } from "./elements.js";
 import { button } from "./form.js";
 
@@ -37,7 +37,7 @@ export class DropoutMasks {
   #mask() {
     const { stage, model, t } = this;
     const values = dropped(stage.values, stage.layer.spec.rate);
-    const probs = probabilitiesOf(model.traceFrom(stage.index, values).at(-1));
+    const probs = softmax(model.logitsOf(model.traceFrom(stage.index, values)));
     const k = argmax(probs);
     this.counts.set(k, (this.counts.get(k) ?? 0) + 1);
     this.draw({ ...stage, values });

@@ -5,8 +5,10 @@ import { position } from "../network/explain.js";
 import { make } from "./elements.js";
 import { drawImage, inkOf, largest } from "./pixels.js";
 
-const MAP_SIDE = 58; // pixels of the page that a map is about as large as
-const CELL = 11; // of a dense unit
+const MAP_SIDES = [58, 36]; // pixels of the page that a map is about as large as, if there are few and if there are many
+const MANY_MAPS = 64;
+const CELLS = [10, 5]; // pixels of a dense unit, if there are few and if there are many
+const MANY_CELLS = 1500;
 const IMAGE_SIDE = 224;
 
 /** The smallest number of page pixels for one value, so that a map has about the size asked for. */
@@ -30,7 +32,7 @@ export class FeatureMaps {
     const flat = stage.shape.length === 1;
     [this.height, this.width, this.count] = flat ? [1, 1, stage.shape[0]] : stage.shape;
     Object.assign(this, { stage, picture: Boolean(image) });
-    this.scale = image ? scaleFor(this.width, IMAGE_SIDE) : this.width === 1 ? CELL - 1 : scaleFor(this.width, MAP_SIDE);
+    this.scale = image ? scaleFor(this.width, IMAGE_SIDE) : this.width === 1 ? CELLS[Number(this.count > MANY_CELLS)] : scaleFor(this.width, MAP_SIDES[Number(this.count > MANY_MAPS)]);
     const tile = this.scale * this.width + this.#space;
     const room = this.element.clientWidth || 640;
     this.columns = this.picture ? 1 : Math.max(1, Math.min(this.count, Math.floor((room + this.#space) / tile)));

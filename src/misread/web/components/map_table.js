@@ -23,7 +23,7 @@ export async function fillTable(body, rows, { t, images, shape, withCauses, stal
       make("td", { class: "text" }, row.label),
       make("td", { class: "text" }, row.prediction),
       make("td", {}, percent(row.confidence, 2)),
-      withCauses ? make("td", { class: "text" }, row.cause ?? "") : null,
+      withCauses ? make("td", { class: "text" }, row.cause) : null,
     ),
   );
   const head = make("tr", {}, ...columns.map((name) => make("th", { scope: "col", class: ["row", "confidence"].includes(name) ? "" : "text" }, t(`map.col.${name}`))));

@@ -16,18 +16,21 @@ export class MapView {
   #shape = null;
   #hovered = -1;
   #rest = null;
+  #few = null; // the points in sight, if their pictures are shown
+  #half = [1, 1]; // of the points' extent
+  #fitted = 0; // the scale of the whole map when the view was last set
 
   /**
-   * root: an element of some size. label: what the map is, for screen readers. plain: without WebGL. signal: ends it.
+   * root: an element of some size. label: what the map is, for screen readers. draw: as `pointPlot` takes it. signal: ends it.
    * on: {hover(point or -1, x, y), choose(points), moved(view), pictures(points)}. `pictures` is called with the points in
    * sight when they are few; `picture(point)` then gives a canvas, or nothing yet.
    */
-  constructor(root, { label, on, picture, plain = false, signal }) {
+  constructor(root, { label, on, picture, draw = null, signal }) {
     Object.assign(this, { root, on, picture, tool: "move", view: { x: 0, y: 0, scale: 1 }, frames: 0 });
     this.points = make("canvas", { class: "map-points", "aria-hidden": "true" });
     this.over = make("canvas", { class: "map-over", tabindex: "0", role: "application", "aria-label": label });
     root.replaceChildren(this.points, this.over);
-    this.plot = pointPlot(this.points, { plain });
+    this.plot = pointPlot(this.points, draw);
     this.plot.onRestored = () => this.redraw();
     this.keeps = () => true;
     const size = new ResizeObserver(() => this.#resize());
@@ -39,9 +42,12 @@ export class MapView {
     this.#listen(signal);
   }
 
-  /** places: (N, 2) Float32Array within the unit circle. */
+  /** places: (N, 2) Float32Array in -1..1. */
   setPlaces(places) {
     this.places = places;
+    this.#half = [0.05, 0.05];
+    places.forEach((value, at) => (this.#half[at % 2] = Math.max(this.#half[at % 2], Math.abs(value))));
+    this.whole({ tell: false });
     this.search = new PointSearch(places);
     this.#hovered = -1;
   }
@@ -53,8 +59,8 @@ export class MapView {
     this.redraw();
   }
 
-  whole() {
-    this.#go({ x: 0, y: 0, scale: this.#fit });
+  whole(how) {
+    this.#go({ x: 0, y: 0, scale: this.#fit }, how);
   }
   show(view) {
     if ([view.x, view.y, view.zoom].every(Number.isFinite)) this.#go({ x: view.x, y: view.y, scale: this.#fit * view.zoom });
@@ -63,7 +69,8 @@ export class MapView {
     return this.view.scale / this.#fit;
   }
   get #fit() {
-    return (Math.min(this.over.clientWidth, this.over.clientHeight) / 2) * 0.94 || 1;
+    const [x, y] = this.#half;
+    return Math.min(this.over.clientWidth / 2 / x, this.over.clientHeight / 2 / y) * 0.93 || 1;
   }
 
   /** Zooms by a factor; the place under (px, py), CSS pixels from the corner, stays. By default that is the middle. */
@@ -77,13 +84,15 @@ export class MapView {
     const { x, y, scale } = this.view;
     this.#go({ x: x - dx / scale, y: y + dy / scale, scale });
   }
-  #go({ x, y, scale }) {
+  /** tell: whether the reader moved the map, so that `moved` is called. */
+  #go({ x, y, scale }, { tell = true } = {}) {
     const within = (value) => Math.max(-1.2, Math.min(1.2, value));
     this.view = { x: within(x), y: within(y), scale };
+    this.#fitted = this.#fit;
     this.redraw();
     clearTimeout(this.#rest);
     this.#rest = setTimeout(() => {
-      this.on.moved(this.view);
+      if (tell) this.on.moved(this.view);
       if (this.#few) this.on.pictures(this.#few);
     }, REST);
   }
@@ -114,14 +123,11 @@ export class MapView {
 
   #resize() {
     const ratio = Math.min(devicePixelRatio || 1, 2);
-    const before = this.over.width ? this.zoom : 1;
     for (const canvas of [this.points, this.over]) {
       Object.assign(canvas, { width: Math.round(this.root.clientWidth * ratio), height: Math.round(this.root.clientHeight * ratio) });
     }
-    if (this.view.scale === 1) this.whole();
-    else this.view.scale = this.#fit * (this.fitted ? before * (this.fitted / this.#fit) : before);
-    this.fitted = this.#fit;
-    this.redraw();
+    if (this.#fitted) this.#go({ ...this.view, scale: (this.view.scale * this.#fit) / this.#fitted }, { tell: false });
+    else this.whole({ tell: false });
   }
 
   #draw() {
@@ -159,7 +165,6 @@ export class MapView {
       context.drawImage(picture, px - width / 2, py - height - 5, width, height);
     }
   }
-  #few = null;
   #drawShape(context) {
     const corners = this.#shape.map(([x, y]) => [(x - this.view.x) * this.view.scale + this.over.clientWidth / 2, (this.view.y - y) * this.view.scale + this.over.clientHeight / 2]);
     context.beginPath();

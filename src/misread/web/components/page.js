@@ -38,13 +38,15 @@ function openFrom(state) {
   open(list ? list.shown : [place], place, list ? list.back : () => {});
 }
 
+const inRoom = (state) => state.has("room"); // another part of the page shows it; see playground/playground.js
 const linked = readAddress();
-if (linked.size) {
+if (linked.size && !inRoom(linked)) {
   const onlyChange = linked.has("change") && linked.size === 1;
   ((!onlyChange && byId("gallery")) || byId("comparison"))?.scrollIntoView();
   openFrom(linked);
 }
 onAddress((state) => {
+  if (inRoom(state)) return;
   gallery?.restore(state);
   changes?.restore(state);
   openFrom(state);

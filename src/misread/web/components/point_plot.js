@@ -18,10 +18,26 @@ void main() {
   gl_FragColor = vec4(fill.rgb * fill.a, fill.a);
 }`;
 
-/** A plot on a canvas. plain: draw without WebGL. Points are given by `set`, and drawn by `draw`. */
-export function pointPlot(canvas, { plain = false } = {}) {
-  const gl = plain ? null : canvas.getContext("webgl", { antialias: false, alpha: true, preserveDrawingBuffer: false });
+const SOFTWARE = /swiftshader|llvmpipe|software|basic render/i;
+
+/**
+ * A plot on a canvas. Points are given by `set`, and drawn by `draw`.
+ * kind: "webgl" or "canvas"; otherwise WebGL where a graphics card computes it. On the CPU, WebGL takes many times as long
+ * as the plain canvas.
+ */
+export function pointPlot(canvas, kind = null) {
+  const isGl = kind === "webgl" || (kind !== "canvas" && hasGraphicsCard());
+  const gl = isGl ? canvas.getContext("webgl", { antialias: false }) : null;
   return gl ? new GlPlot(canvas, gl) : new PlainPlot(canvas);
+}
+
+function hasGraphicsCard() {
+  const gl = document.createElement("canvas").getContext("webgl", { failIfMajorPerformanceCaveat: true });
+  if (!gl) return false;
+  const info = gl.getExtension("WEBGL_debug_renderer_info");
+  const name = gl.getParameter(info ? info.UNMASKED_RENDERER_WEBGL : gl.RENDERER);
+  gl.getExtension("WEBGL_lose_context")?.loseContext();
+  return !SOFTWARE.test(name);
 }
 
 class GlPlot {
@@ -97,14 +113,23 @@ class PlainPlot {
     const image = context.createImageData(width, height);
     const pixels = new Uint32Array(image.data.buffer);
     const words = new Uint32Array(colours?.buffer ?? new ArrayBuffer(0));
-    for (let i = 0; i < this.n; i++) {
-      if (!colours[4 * i + 3]) continue;
-      const side = Math.max(1, Math.round(sizes[i] * grow * ratio * 0.85));
-      const left = Math.round(width / 2 + (places[2 * i] - x) * scale * ratio - side / 2);
-      const top = Math.round(height / 2 - (places[2 * i + 1] - y) * scale * ratio - side / 2);
-      if (left + side <= 0 || top + side <= 0 || left >= width || top >= height) continue;
-      for (let row = Math.max(0, top); row < Math.min(height, top + side); row++) {
-        pixels.fill(words[i] | 0xff000000, row * width + Math.max(0, left), row * width + Math.min(width, left + side));
+    const dot = (i) => {
+      const radius = Math.max(0.5, (sizes[i] * grow * ratio) / 2);
+      const middleX = width / 2 + (places[2 * i] - x) * scale * ratio;
+      const middleY = height / 2 - (places[2 * i + 1] - y) * scale * ratio;
+      if (middleX + radius < 0 || middleY + radius < 0 || middleX - radius >= width || middleY - radius >= height) return;
+      const last = Math.min(height - 1, Math.round(middleY + radius - 0.5));
+      for (let row = Math.max(0, Math.round(middleY - radius)); row <= last; row++) {
+        const half = Math.sqrt(Math.max(0.25, radius * radius - (row + 0.5 - middleY) ** 2));
+        const from = Math.max(0, Math.round(middleX - half));
+        pixels.fill(words[i], row * width + from, row * width + Math.min(width, Math.max(from + 1, Math.round(middleX + half))));
+      }
+    };
+    // faint points lie below the others
+    for (const faint of [true, false]) {
+      for (let i = 0; i < this.n; i++) {
+        const alpha = colours[4 * i + 3];
+        if (alpha && alpha < 128 === faint) dot(i);
       }
     }
     context.putImageData(image, 0, 0);

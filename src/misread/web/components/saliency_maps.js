@@ -33,6 +33,12 @@ function* within(generator, finished, total) {
   }
 }
 
+/** Rank correlation of the sizes of two maps, where one of them is not 0: both are 0 wherever the image is black. */
+function likeness(map, own) {
+  const there = [...map.keys()].filter((i) => map[i] !== 0 || own[i] !== 0);
+  return rankCorrelation(...[map, own].map((values) => there.map((i) => Math.abs(values[i]))));
+}
+
 export class SaliencyMaps {
   #latest = new Latest();
   #maps = {};
@@ -94,8 +100,7 @@ export class SaliencyMaps {
       drawNumbers(canvas, map ?? new Float32Array(model.imageShape[0] * model.imageShape[1]), model.imageShape, signedScale(canvas));
       let text = t(`inside.${network}`);
       if (map && network !== "trained") {
-        const [a, b] = [map, own].map((values) => values.map(Math.abs));
-        const like = rankCorrelation(a, b);
+        const like = likeness(map, own);
         text += ` · ${t("inside.likeness", { likeness: Number.isNaN(like) ? "–" : like.toFixed(2).replace("-", "−") })}`;
       }
       caption.textContent = text;

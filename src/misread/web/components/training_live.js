@@ -86,7 +86,7 @@ export class TrainingLive {
     const { training } = this.record;
     if (training.state !== before) {
       this.changed(training);
-      if (before && ENDED.includes(training.state)) this.studio.say(this.studio.t(`train.state.${training.state}`));
+      if (before && ENDED.includes(training.state)) this.studio.say(`${training.title}: ${this.studio.t(`train.state.${training.state}`)}`);
     }
     this.#ask();
   }
@@ -129,7 +129,7 @@ export class TrainingLive {
     const whole = new Intl.NumberFormat(lang, { maximumFractionDigits: 0 });
     const shown = {
       epoch: `${whole.format(now.epoch)} / ${whole.format(now.epochs)}`,
-      step: `${whole.format(now.step)} / ${whole.format(now.steps)}`,
+      "step-number": `${whole.format(now.step)} / ${whole.format(now.steps)}`,
       loss: now.loss.toFixed(4),
       accuracy: percent.format(now.accuracy),
       speed: now.images_per_second === null ? "–" : whole.format(now.images_per_second),

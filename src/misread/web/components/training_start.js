@@ -22,18 +22,21 @@ export class TrainingStart {
     this.form = new RecipeForm(t, choices.schema, () => this.#changed());
     this.paused = make("input", { type: "checkbox", id: "train-paused" });
     this.button = make("button", { type: "submit", class: "main" }, t("train.start"));
+    this.resumable = make("section", { class: "train-resumable", hidden: "" });
     const form = make("form", { class: "training-start" },
       make("div", { class: "tools" }, make("label", {}, t("train.data"), this.data), make("label", {}, t("train.recipe"), this.recipe)),
       this.description, this.form.root, this.problem,
       make("div", { class: "choice" }, this.button, make("label", { class: "check" }, this.paused, t("train.paused"))));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.start({ data: this.data.value, recipe: this.recipe.value, settings: this.form.settings() });
+      const recipe = this.recipe.value;
+      this.start({ data: this.data.value, recipe, settings: recipe === AUTO ? {} : this.form.settings() });
     });
     this.recipe.addEventListener("change", () => this.#showRecipe());
     this.data.addEventListener("change", () => studio.address.write({ data: this.data.value }));
-    this.root = make("section", { class: "train-new", "aria-label": t("train.new") }, make("h2", {}, t("train.new")), this.#again(), form);
+    this.root = make("section", { class: "train-new", "aria-label": t("train.new") }, make("h2", {}, t("train.new")), this.#again(), form, this.resumable);
     this.#first();
+    this.showResumable();
   }
 
   /** The choice to begin with: that of the address, else the data that the studio was opened on. */
@@ -59,9 +62,24 @@ export class TrainingStart {
     return make("div", { class: "choice again" }, make("span", { class: "quiet" }, run.title), button("train.again", false), button("train.again-fixes", true));
   }
 
+  /** Offers the trainings that were interrupted. */
+  async showResumable() {
+    const { t, server } = this.studio;
+    const runs = (await server.get("/api/runs").catch(() => [])).filter(({ status }) => ["interrupted", "unfinished"].includes(status));
+    const rows = runs.map(({ id, name, title }) => {
+      const resume = make("button", { type: "button", class: "quiet", "data-resume": id }, t("train.resume-run"));
+      resume.addEventListener("click", () => this.start({ resume: id }).then(() => this.showResumable()));
+      return make("li", {}, make("span", {}, title || name), resume);
+    });
+    this.resumable.hidden = !rows.length;
+    this.resumable.replaceChildren(make("h2", {}, t("train.resumable")), make("ol", { class: "queue" }, ...rows));
+  }
+
+  /** body: of the request that starts a training. */
   async start(body) {
     this.button.disabled = true;
     try {
+      if (body.recipe && (await this.#check())) return;
       this.started(await this.studio.server.post("/api/trainings", { ...body, paused: this.paused.checked }));
       this.#showProblem("");
     } catch (error) {
@@ -83,18 +101,17 @@ export class TrainingStart {
 
   #changed() {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#check(), CHECK_DELAY);
+    this.#timer = setTimeout(() => this.#check().catch((error) => this.#showProblem(error.message)), CHECK_DELAY);
   }
 
+  /** Shows the problems of the settings; returns them as a text, empty without any. */
   async #check() {
+    clearTimeout(this.#timer);
     const checking = ++this.#checking;
-    let message = "";
-    try {
-      await this.studio.server.post("/api/trainings/check", { recipe: this.recipe.value, settings: this.form.settings() });
-    } catch (error) {
-      ({ message } = error);
-    }
-    if (checking === this.#checking) this.#showProblem(message);
+    const body = { recipe: this.recipe.value, settings: this.recipe.value === AUTO ? {} : this.form.settings() };
+    const { problem } = await this.studio.server.post("/api/trainings/check", body);
+    if (checking === this.#checking) this.#showProblem(problem);
+    return problem;
   }
 
   /** Problems of a recipe are lines after the first, each with the path of its setting. */

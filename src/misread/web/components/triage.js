@@ -30,10 +30,14 @@ export class Triage {
     root.replaceChildren(
       make("div", { class: "triage-bar" }, this.previous, this.place, this.next),
       this.facts,
-      make("div", { class: "choice" }, ...this.kinds),
-      make("p", { class: "quiet triage-fix" }, t("misreads.fixed-help")),
-      this.labels,
-      this.state,
+      make(
+        "div",
+        { class: "triage-decide" },
+        make("div", { class: "choice" }, ...this.kinds),
+        make("p", { class: "quiet triage-fix" }, t("misreads.fixed-help")),
+        this.labels,
+        this.state,
+      ),
     );
   }
   #classChoice(button) {

@@ -70,14 +70,30 @@ function otsu(values) {
 
 const clamp = (at, size) => Math.min(Math.max(at, 0), size - 1);
 
-/** The median of each pixel and its eight neighbours; pixels from outside repeat those of the edge. */
+const middle = (a, b, c) => Math.max(Math.min(a, b), Math.min(Math.max(a, b), c));
+
+/**
+ * The median of each pixel and its eight neighbours; pixels from outside repeat those of the edge. With the three columns
+ * sorted, it is the median of: the largest minimum, the median of the medians, the smallest maximum.
+ */
 function medians({ height, width, data }) {
   const result = new Uint8Array(data.length);
-  const nine = new Uint8Array(9);
+  const [low, mid, high] = [new Uint8Array(width + 2), new Uint8Array(width + 2), new Uint8Array(width + 2)];
   for (let y = 0; y < height; y++) {
+    const rows = [y - 1, y, y + 1].map((at) => clamp(at, height) * width);
+    for (let x = 0; x < width + 2; x++) {
+      const column = clamp(x - 1, width);
+      const [a, b, c] = [data[rows[0] + column], data[rows[1] + column], data[rows[2] + column]];
+      low[x] = Math.min(a, b, c);
+      mid[x] = middle(a, b, c);
+      high[x] = Math.max(a, b, c);
+    }
     for (let x = 0; x < width; x++) {
-      for (let i = 0; i < 9; i++) nine[i] = data[clamp(y + Math.floor(i / 3) - 1, height) * width + clamp(x + (i % 3) - 1, width)];
-      result[y * width + x] = nine.sort()[4];
+      result[y * width + x] = middle(
+        Math.max(low[x], low[x + 1], low[x + 2]),
+        middle(mid[x], mid[x + 1], mid[x + 2]),
+        Math.min(high[x], high[x + 1], high[x + 2]),
+      );
     }
   }
   return picture(height, width, 1, result);

@@ -1,4 +1,4 @@
-// Resizing with antialiasing, with the arithmetic of Pillow's Resample.c: fixed-point weights, rows first.
+// Resizing with antialiasing, with the arithmetic of Pillow's Resample.c: fixed-point weights.
 
 import { picture } from "./picture.js";
 
@@ -58,8 +58,10 @@ function resizeColumns({ height, width, channels, data }, to, filter) {
   return picture(to, width, channels, result);
 }
 
-/** A picture in another size. */
+/** A picture in another size. Which direction comes first decides how a value between is rounded; here as in Pillow 13. */
 export function resize(image, height, width, filter = BICUBIC) {
-  const rows = image.width === width ? image : resizeRows(image, width, filter);
-  return rows.height === height ? rows : resizeColumns(rows, height, filter);
+  const rows = (given) => (given.width === width ? given : resizeRows(given, width, filter));
+  const columns = (given) => (given.height === height ? given : resizeColumns(given, height, filter));
+  const columnsFirst = height < image.height && image.height - height > 2 * (image.width - width);
+  return columnsFirst ? rows(columns(image)) : columns(rows(image));
 }

@@ -1,7 +1,5 @@
 // The steps of a network as one list, with the input first and the layers inside a Residual before their sum.
 
-import { softmax } from "./activations.js";
-
 /**
  * [{ name, layer, shape, values, input, from, depth, index, step }] for an image.
  *
@@ -24,9 +22,4 @@ export function stagesOf(model, image) {
   }
   add(model.trace(image), 0, 0);
   return stages;
-}
-
-/** The probabilities that the last of some steps stands for: it may give logits. */
-export function probabilitiesOf({ layer, values }) {
-  return layer.spec.activation === "softmax" ? values : softmax(values);
 }

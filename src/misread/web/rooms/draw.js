@@ -14,11 +14,14 @@ import { Paper } from "../components/paper.js";
 import { readPicture, takePicture, watchPictures } from "../components/picture_input.js";
 import { Probabilities } from "../components/probabilities.js";
 import { withModel } from "../components/with_model.js";
+import { softmax } from "../network/activations.js";
 import { argmax } from "../network/argmax.js";
 import { layOut } from "../network/geometry.js";
 
 const SIDE = 560; // pixels of the paper's longer side
-const GIVEN_SIDE = 280; // pixels of the picture that is laid out for the network; a smaller one is faster
+const GIVEN_SIDE = 140; // pixels of the drawing that is laid out for the network; a smaller one is faster
+const SLOW = 25; // milliseconds of a prediction that is not made at every stroke, but when the pointer rests
+const REST = 150;
 const [WHITE, BLACK] = ["#ffffff", "#000000"];
 
 /** A canvas with the shape of the images, its longer side this long. */
@@ -29,13 +32,14 @@ function canvasOf([height, width], side, attributes = {}) {
 
 class DrawRoom {
   #frame = 0;
+  #resting = 0;
   constructor(root, studio, model) {
     const { t } = studio;
     Object.assign(this, { studio, model, image: null, stops: [] });
     const shape = model.imageShape;
     const colours = shape[2] === 3;
     this.drawing = new Drawing(WHITE);
-    this.small = canvasOf(shape, GIVEN_SIDE);
+    this.small = canvasOf(shape, Math.max(GIVEN_SIDE, 2 * shape[0], 2 * shape[1]));
     const canvas = canvasOf(shape, SIDE, { class: "paper", tabindex: "0", role: "img", "aria-label": t("draw.paper") });
     this.tools = new DrawTools(t, { colours, ink: BLACK }, {
       undo: () => this.#do(() => this.drawing.undo()),
@@ -125,27 +129,54 @@ class DrawRoom {
     });
   }
   #read() {
-    const { drawing, model, studio } = this;
+    const { drawing, model } = this;
     this.paper.draw();
     this.tools.show(drawing);
-    let probs = null;
-    this.image = null;
-    if (!drawing.empty) {
-      drawing.paint(this.small);
-      const { width, height } = this.small;
-      this.image = layOut(this.small.getContext("2d").getImageData(0, 0, width, height), model.imageShape, model.geometry);
-      probs = model.predict(this.image);
+    this.image = drawing.empty ? null : layOut(this.#pixels(), model.imageShape, model.geometry);
+    clearTimeout(this.#resting);
+    if (this.image && this.slow) {
+      this.#say(softmax(model.logitsOf(model.trace(this.image)))); // one member and one view of several
+      this.#resting = setTimeout(() => this.#predict(), REST);
+    } else {
+      this.#predict();
     }
-    const k = probs ? argmax(probs) : -1;
-    this.bars.show(probs);
-    this.reading.textContent = probs ? studio.t("draw.reading", { class: model.classNames[k], share: percent(probs[k]) }) : studio.t("draw.empty");
-    this.inside.disabled = !probs;
+    const k = this.k;
     this.given.show(this.image, k);
     for (const part of this.parts) part.show(this.image, k);
     if (!drawing.current) keepDrawing(drawing.items.filter((item) => !item.picture), this.image, model.imageShape);
   }
+  #predict() {
+    const start = performance.now();
+    this.#say(this.image && this.model.predict(this.image));
+    this.slow = this.image !== null && performance.now() - start > SLOW;
+  }
+  #say(probs) {
+    const { model, studio } = this;
+    this.k = probs ? argmax(probs) : -1;
+    this.bars.show(probs);
+    this.inside.disabled = !probs;
+    this.reading.textContent = probs ? studio.t("draw.reading", { class: model.classNames[this.k], share: percent(probs[this.k]) }) : studio.t("draw.empty");
+  }
+  /** What is laid out for the network: the drawing, or a picture itself if there is nothing else. */
+  #pixels() {
+    const picture = this.drawing.onlyPicture;
+    if (picture && picture === this.lastPicture) return this.lastPixels;
+    const canvas = picture ? new OffscreenCanvas(picture.width, picture.height) : this.small;
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    if (picture) {
+      context.fillStyle = WHITE; // transparent pixels become white, as in Python
+      context.fillRect(0, 0, canvas.width, canvas.height);
+      context.drawImage(picture, 0, 0);
+    } else {
+      this.drawing.paint(this.small);
+    }
+    const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
+    if (picture) Object.assign(this, { lastPicture: picture, lastPixels: pixels });
+    return pixels;
+  }
   stop() {
     cancelAnimationFrame(this.#frame);
+    clearTimeout(this.#resting);
     for (const stop of this.stops) stop();
     for (const part of [this.given, ...this.parts]) part.stop();
   }

@@ -13,6 +13,7 @@ import { SaliencyMaps } from "../components/saliency_maps.js";
 import { Temperature } from "../components/temperature.js";
 import { Units } from "../components/units.js";
 import { withModel } from "../components/with_model.js";
+import { softmax } from "../network/activations.js";
 import { argmax } from "../network/argmax.js";
 import { explainValue } from "../network/explain.js";
 import { stagesOf } from "../network/stages.js";
@@ -40,7 +41,7 @@ class InsideRoom {
     this.picture = make("canvas", { class: "pixels", role: "img", "aria-label": t("inside.the-image") });
     this.title = make("p", { class: "reading" });
     this.bars = new Probabilities(make("ol"), model.classNames);
-    this.layers = make("div", { class: "layers" });
+    this.layers = make("div", { class: "stages" });
     this.explanation = new Explanation(t, (looked) => this.#markWindow(looked));
     this.temperature = new Temperature(t, model.classNames);
     this.views = { layers: make("div", { class: "inside-layers" }, this.layers, make("div", { class: "aside" }, this.explanation.element)) };
@@ -56,8 +57,8 @@ class InsideRoom {
     );
     const { keys, address } = studio;
     this.stops.push(
-      keys.add("ArrowLeft", "inside.previous", () => this.chooser.step(-1)),
-      keys.add("ArrowRight", "inside.next", () => this.chooser.step(1)),
+      keys.add(",", "inside.previous", () => this.chooser.step(-1)),
+      keys.add(".", "inside.next", () => this.chooser.step(1)),
       keys.add("r", "inside.random", () => this.chooser.random()),
       keys.add("n", "inside.misread", () => this.chooser.nextMisread()),
       address.onChange((values) => this.#open(values)),
@@ -101,7 +102,8 @@ class InsideRoom {
     const { model } = this;
     const { t } = this.studio;
     this.image = image;
-    this.probs = model.predict(image);
+    const logits = model.logits(image);
+    this.probs = softmax(logits);
     const k = argmax(this.probs);
     const said = t("draw.reading", { class: model.classNames[k], share: percent(this.probs[k]) });
     const labelled = label === null ? said : t(label === k ? "inside.read-right" : "inside.read-wrong", { reading: said, label: model.classNames[label] });
@@ -109,7 +111,7 @@ class InsideRoom {
     this.title.classList.toggle("wrong", label !== null && label !== k);
     drawImage(this.picture, image, model.imageShape);
     this.bars.show(this.probs);
-    this.temperature.show(model.logits(image));
+    this.temperature.show(logits);
     this.stages = stagesOf(model, image);
     if (!this.blocks.length) this.#build();
     if (this.view === "layers") this.#draw();

@@ -1,6 +1,7 @@
 // All images of a run as points: those that the network sees alike lie near each other.
 
 import { make, percent } from "../components/elements.js";
+import { causeName } from "../components/items.js";
 import { fillTable } from "../components/map_table.js";
 import { MapView } from "../components/map_view.js";
 import { classColours, css, shareColour } from "../components/palette.js";
@@ -85,7 +86,7 @@ class MapRoom {
         pictures: (points) => this.#loadPictures(points),
       },
       picture: (point) => this.#pictures.get(this.#key(point)),
-      plain: this.studio.address.read().has("plain"),
+      draw: this.studio.address.read().get("draw"),
       signal: this.#end.signal,
     });
     this.#take("move");
@@ -205,6 +206,11 @@ class MapRoom {
     return this.#causes.get(this.splits[this.splitOf[i]])?.of.get(this.position[i]);
   }
 
+  #causeName(i) {
+    const cause = this.#cause(i);
+    return cause ? causeName(cause, this.t) : "";
+  }
+
   /** Colours and sizes of all points, and the legend. */
   async #colour() {
     if (!this.n) return;
@@ -224,7 +230,7 @@ class MapRoom {
     const chosen = new Uint8Array(this.n);
     for (const i of this.#chosen) chosen[i] = 1;
     const keeps = this.chosen.show === "misread" ? (i) => this.#misread(i) : () => true;
-    const base = this.n > 30000 ? 2.2 : this.n > 5000 ? 3 : 5;
+    const base = this.n > 30000 ? 2.2 : this.n > 5000 ? 3 : this.n > 1000 ? 5 : 7;
     let misread = 0;
     for (let i = 0; i < this.n; i++) {
       misread += this.#misread(i);
@@ -246,7 +252,7 @@ class MapRoom {
       const names = [...new Set([...this.#causes.values()].flatMap((one) => one.names))];
       const colours = classColours(names.length);
       const of = (i) => names.indexOf(this.#cause(i));
-      return { names: [...names, this.t("map.other")], colours: [...colours, GREY], of: (i) => (of(i) < 0 ? names.length : of(i)), colour: (i) => colours[of(i)] ?? GREY };
+      return { names: [...names.map((cause) => causeName(cause, this.t)), this.t("map.other")], colours: [...colours, GREY], of: (i) => (of(i) < 0 ? names.length : of(i)), colour: (i) => colours[of(i)] ?? GREY };
     }
     const of = this.chosen.colour === "label" ? (i) => this.label[i] : (i) => this.prediction[i];
     const colours = classColours(classes.length);
@@ -308,7 +314,7 @@ class MapRoom {
 
   #row(i) {
     const name = (k) => this.run.data.class_names[k];
-    return { split: this.splits[this.splitOf[i]], position: this.position[i], label: name(this.label[i]), prediction: name(this.prediction[i]), confidence: this.confidence[i], cause: this.#cause(i) };
+    return { split: this.splits[this.splitOf[i]], position: this.position[i], label: name(this.label[i]), prediction: name(this.prediction[i]), confidence: this.confidence[i], cause: this.#causeName(i) };
   }
 
   #hover(i, x, y) {
@@ -322,7 +328,7 @@ class MapRoom {
     copy?.getContext("2d").drawImage(picture, 0, 0);
     this.tip.replaceChildren(
       copy ?? "",
-      make("p", {}, make("b", {}, this.t("map.fact", { label, read: prediction, share: percent(confidence, 1) })), make("br"), `${this.t(`map.split.${split}`)} ${position}`, cause ? make("br") : "", cause ?? ""),
+      make("p", {}, make("b", {}, this.t("map.fact", { label, read: prediction, share: percent(confidence, 1) })), make("br"), `${this.t(`map.split.${split}`)} ${position}`, cause ? make("br") : "", cause),
     );
     const { clientWidth: width, clientHeight: height } = this.view.over;
     this.tip.style.left = `${Math.min(x + 14, width - this.tip.offsetWidth - 6)}px`;

@@ -51,6 +51,8 @@ export class Address {
 
   #tell() {
     const state = this.read();
-    for (const listener of [...this.#listeners]) listener(state);
+    for (const listener of [...this.#listeners]) {
+      if (this.#listeners.has(listener)) listener(state); // the first may have left a room, and ended its listening
+    }
   }
 }

@@ -17,7 +17,7 @@ export class Keys {
     const entry = { textKey, action };
     this.#actions.set(key, [...(this.#actions.get(key) ?? []), entry]);
     return () => {
-      const rest = this.#actions.get(key).filter((one) => one !== entry);
+      const rest = (this.#actions.get(key) ?? []).filter((one) => one !== entry);
       if (rest.length) this.#actions.set(key, rest);
       else this.#actions.delete(key);
     };

@@ -1,0 +1,20 @@
+"""Fixtures: a page that has the network's modules, in a browser."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from network_pages import NetworkPage
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[NetworkPage]:
+    context = browser.new_context()
+    context.set_default_timeout(600_000)  # where other work holds the machine
+    opened = context.new_page()
+    faults: list[str] = []
+    opened.on("console", lambda message: faults.append(message.text))
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    yield NetworkPage(opened)
+    context.close()
+    assert faults == []
