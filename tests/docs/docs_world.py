@@ -140,8 +140,8 @@ def review(table: Path) -> None:
         writer.writerows(rows)
 
 
-def call(command: str, free: str) -> Result:
-    """Runs `misread ...`, with `> FILE` as a shell does."""
+def call(command: str, free: str, whole: bool = False) -> Result:
+    """Runs `misread ...`, with `> FILE` as a shell does. whole: train as long as the command says."""
     program, *arguments = as_typed(command, free)
     assert program == "misread", command
     target = None
@@ -152,7 +152,7 @@ def call(command: str, free: str) -> Result:
     code = 0
     with redirect_stdout(out), redirect_stderr(err):
         try:
-            main(shorter(arguments))
+            main(arguments if whole else shorter(arguments))
         except SystemExit as leave:
             code = int(leave.code or 0)
     if target:
