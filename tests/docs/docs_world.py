@@ -23,8 +23,8 @@ CLASSES = ("cats", "dogs", "stop sign", "ships")
 RUNS = ("BEFORE", "AFTER", "A", "B", "OTHER", "RUN")
 SHORTER = {"--seconds 10": "--seconds 0.3", "mnist": "digits"}  # what a test runs instead
 SHORTER_PYTHON = {
-    '"mnist", seeds=4': '"digits", "fast-mlp", folds=3, seeds=2',
-    '"mnist", "fast", folds=5, seeds=3': '"digits", "fast-mlp", folds=3, seeds=2',
+    '"mnist", seeds=4': '"digits", "fast-mlp", folds=3, seeds=2, settings=["epochs=1"]',
+    '"mnist", "fast", folds=5, seeds=3': '"digits", "fast-mlp", folds=3, seeds=2, settings=["epochs=1"]',
     '"mnist"': '"digits"',
     'recipe="fast-mlp")': 'recipe="fast-mlp", epochs=1)',
 }
