@@ -37,7 +37,6 @@ def classifier_graph(network: nn.Module, image_shape: tuple[int, int, int], n_cl
     network: `is_writable`. Views become one batch, so that the graph has each layer once.
     """
     graph = _Graph()
-    shifted = isinstance(network, MeanOverViews)
     inner = network.network if isinstance(network, MeanOverViews) else network
     scaled = graph.node("Mul", graph.node("Cast", INPUT, to=TensorProto.FLOAT), graph.array("scale", 1 / 255))
     x = graph.node("Transpose", scaled, perm=[0, 3, 1, 2])
@@ -47,11 +46,11 @@ def classifier_graph(network: nn.Module, image_shape: tuple[int, int, int], n_cl
         n_views, x = len(every), graph.node("Concat", *every, axis=0)
     members = list(inner.members) if isinstance(inner, Ensemble) else [inner]
     probs = [
-        graph.node("Softmax", _chain(graph, member, x, f"members.{k}." if len(members) > 1 else ""), axis=1)
+        _member(graph, member, x, f"members.{k}." if len(members) > 1 else "")
         for k, member in enumerate(members)
     ]
     mean = graph.node("Mean", *probs) if len(probs) > 1 else probs[0]
-    if shifted:
+    if n_views > 1:
         by_view = graph.node("Reshape", mean, graph.array("by_view", [n_views, -1, n_classes]))
         mean = graph.node("ReduceMean", by_view, graph.array("view_axis", [0]), keepdims=0)
     graph.node("Identity", mean, output=OUTPUT)
@@ -65,6 +64,7 @@ class _Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: dict[str, onnx.TensorProto] = {}
         self.scope = ""  # before the names of the layer that is being written
+        self.flat = False  # whether that layer's input is (N, n), not (N, C, H, W)
 
     def node(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         """Add a node; returns the name of its output."""
@@ -100,6 +100,14 @@ def _views(graph: _Graph, x: str, network: MeanOverViews, image_shape: tuple[int
     return every
 
 
+def _member(graph: _Graph, member: nn.Module, x: str, scope: str) -> str:
+    """The probabilities by one network of a recipe's layers."""
+    assert isinstance(member, Network)  # by `is_writable`
+    graph.flat = False
+    logits = _chain(graph, member, x, scope)
+    return graph.node("Softmax", logits, axis=1)
+
+
 def _chain(graph: _Graph, modules: nn.Sequential, x: str, scope: str) -> str:
     for name, module in modules.named_children():
         graph.scope = f"{scope}{name}."
@@ -111,7 +119,7 @@ def _chain(graph: _Graph, modules: nn.Sequential, x: str, scope: str) -> str:
 def _layer(graph: _Graph, module: nn.Module, x: str) -> str:
     match module:
         case layers.Flatten():
-            return _flatten(graph, module, x)
+            return _flatten(graph, x)
         case layers.Dense():
             return _activation(graph, module.activation, graph.node("Gemm", x, *_weights(graph, module), transB=1))
         case layers.Conv2D():
@@ -124,9 +132,9 @@ def _layer(graph: _Graph, module: nn.Module, x: str) -> str:
             window = _window(module.pool, module.strides, module.pad)
             return graph.node("AveragePool", x, count_include_pad=0, **window)
         case layers.GlobalAveragePooling2D():
-            return graph.node("Flatten", graph.node("GlobalAveragePool", x))
+            return _flatten(graph, graph.node("GlobalAveragePool", x))
         case layers.GlobalMaxPooling2D():
-            return graph.node("Flatten", graph.node("GlobalMaxPool", x))
+            return _flatten(graph, graph.node("GlobalMaxPool", x))
         case layers.Residual():
             return graph.node("Add", x, _chain(graph, module, x, graph.scope))
         case layers.BatchNormalization():
@@ -138,6 +146,14 @@ def _layer(graph: _Graph, module: nn.Module, x: str) -> str:
         case nn.Dropout():
             return x
     raise AssertionError(f"unreachable: {type(module).__name__} is no layer of a recipe")
+
+
+def _flatten(graph: _Graph, x: str) -> str:
+    """Channels last, as in Keras."""
+    if graph.flat:
+        return x
+    graph.flat = True
+    return graph.node("Flatten", graph.node("Transpose", x, perm=[0, 2, 3, 1]))
 
 
 def _weights(graph: _Graph, module: nn.Linear | nn.Conv2d) -> list[str]:

@@ -3,6 +3,7 @@
 It is put together from the functions here and in `data`, so that it cannot lay a picture in another way.
 """
 
+import dis
 import inspect
 import json
 import sys
@@ -70,10 +71,10 @@ def predict_script() -> str:
 
 
 def _parts(function: FunctionType) -> tuple[dict[str, int], list[FunctionType]]:
-    """The constants and functions of misread that a function uses, and itself at the end."""
+    """The constants and functions of misread that a function uses, and itself at the end. None may call itself."""
     constants: dict[str, int] = {}
     functions: list[FunctionType] = []
-    for name in _names(function.__code__):
+    for name in _globals(function.__code__):
         value = function.__globals__.get(name)
         if isinstance(value, int):
             constants[name] = value
@@ -84,9 +85,9 @@ def _parts(function: FunctionType) -> tuple[dict[str, int], list[FunctionType]]:
     return constants, [*functions, function]
 
 
-def _names(code: CodeType) -> Iterator[str]:
-    """The global names and attributes in a function's code, also in the expressions inside."""
-    yield from code.co_names
+def _globals(code: CodeType) -> Iterator[str]:
+    """The global names that a function's code uses, also in the expressions inside."""
+    yield from (step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL")
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _names(constant)
+            yield from _globals(constant)
