@@ -128,9 +128,7 @@ def test_eight_bits_have_a_replay_of_their_own(run: misread.Run) -> None:
     assert "class_names" in session.get_modelmeta().custom_metadata_map
 
 
-def test_without_stored_predictions_the_network_is_compared_with(
-    run: misread.Run, cli: Callable[..., Result]
-) -> None:
+def test_without_stored_predictions_the_network_is_compared_with(run: misread.Run, cli: Callable[..., Result]) -> None:
     (run.folder / "predictions-test.npz").unlink()
     result = cli("export", run.folder, "--to", "safetensors")
     assert "compared with the network itself: the run folder has no predictions" in result.out
