@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from axe import serious_violations
 
 Open = Callable[..., Any]

@@ -274,7 +274,7 @@ def test_state_says_what_to_begin_with(fixed_api: AppClient, trained_runs: Path,
     assert empty["selected"] is None
 
 
-@pytest.mark.parametrize("bytes", [0, 63, 65, 3 * 2**20])
+@pytest.mark.parametrize("bytes", [0, 63, 65, 2 * 2**20])
 def test_an_image_of_another_size_is_refused_before_it_is_used(
     fixed_api: AppClient, trained_runs: Path, bytes: int
 ) -> None:
