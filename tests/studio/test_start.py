@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from conftest import start_studio
 from misread.errors import RunError
 from misread.studio.runs import run_id
 from misread.studio.server import PORT, TOKEN_FILE, address_of, make_access, open_socket
 from samples import Result
+from studio_process import start_studio
 
 Cli = Callable[..., Result]
 
