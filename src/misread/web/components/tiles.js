@@ -13,6 +13,12 @@ export function fromTo(items, from, to) {
   );
 }
 
+/** An element that is only for the eye: a screen reader says the hidden sentence instead of its arrow and numbers. */
+function seen(element) {
+  element?.setAttribute("aria-hidden", "true");
+  return element;
+}
+
 /**
  * A button that shows an image and enlarges it. open: called with the place. t: texts. more: said of it, instead of its
  * confidence.
@@ -25,11 +31,14 @@ export function tile(items, place, open, { t, more: given }) {
   const said = { label, read, more, name };
   const button = make(
     "button",
-    { type: "button", class: "tile", "data-item": place, "aria-label": t(label === read ? "tile.right" : "tile.wrong", said) },
+    { type: "button", class: "tile", "data-item": place },
+    make("span", { class: "hidden" }, t(label === read ? "tile.right" : "tile.wrong", said)),
     items.picture(place, ""),
-    fromTo(items, item.label, item.prediction),
-    make("span", { class: "detail" }, more),
-    items.hasPictures ? null : make("span", { class: items.columns.file ? "detail clip" : "detail" }, name),
+    ...[
+      fromTo(items, item.label, item.prediction),
+      make("span", { class: "detail" }, more),
+      items.hasPictures ? null : make("span", { class: items.columns.file ? "detail clip" : "detail" }, name),
+    ].map(seen),
   );
   button.addEventListener("click", () => open(place));
   return button;

@@ -44,7 +44,8 @@ class InsideRoom {
     this.layers = make("div", { class: "stages" });
     this.explanation = new Explanation(t, (looked) => this.#markWindow(looked));
     this.temperature = new Temperature(t, model.classNames);
-    this.views = { layers: make("div", { class: "inside-layers" }, this.layers, make("div", { class: "aside" }, this.explanation.element)) };
+    const aside = { class: "aside", role: "region", tabindex: 0, "aria-label": t("inside.explanation") }; // it scrolls
+    this.views = { layers: make("div", { class: "inside-layers" }, this.layers, make("div", aside, this.explanation.element)) };
     this.tabs = choice(t, VIEWS.map((view) => [view, `inside.${view}`]), "layers", (view) => this.#go(view));
     this.holder = make("div");
     root.replaceChildren(

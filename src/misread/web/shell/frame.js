@@ -92,10 +92,11 @@ export class Frame {
     this.#exit();
     this.#showRooms(id, run);
     byId("run").value = run ?? "";
+    this.#failed = false;
     const root = make("section", { class: "room", id: `room-${id}` });
     byId("main").replaceChildren(root);
     try {
-      const [room, details] = await Promise.all([loadRoom(id), this.#details(id, run)]);
+      const [room, details] = await Promise.all([this.#room(id), this.#details(id, run)]);
       if (entering !== this.#entering) return; // the reader has gone on
       if (["run", "model"].includes(room.needs) && !details) return this.#showEmpty(root);
       const added = [];
@@ -113,6 +114,15 @@ export class Frame {
     const leave = this.#leave;
     this.#leave = null;
     leave?.();
+  }
+
+  async #room(id) {
+    try {
+      return await loadRoom(id);
+    } catch (error) {
+      await this.server.get("/api/alive"); // if the server is away, this says so better
+      throw error;
+    }
   }
 
   /** The selected run. Where it cannot be read, only the rooms that can do without it are shown. */
@@ -217,7 +227,6 @@ export class Frame {
     if (now !== "up") return;
     this.say(this.t("shell.back"));
     this.loadRuns();
-    if (this.#failed) this.#enter({ again: true });
-    this.#failed = false;
+    if (this.#failed) location.reload(); // a module that could not be loaded is not asked for again on the same page
   }
 }
