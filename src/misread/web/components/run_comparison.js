@@ -27,7 +27,7 @@ export async function showComparison(root, studio, a, b, close) {
   const percent = new Intl.NumberFormat(lang, { style: "percent", minimumFractionDigits: 2, maximumFractionDigits: 2 });
   const points = new Intl.NumberFormat(lang, { minimumFractionDigits: 2, maximumFractionDigits: 2, signDisplay: "exceptZero" });
   const digits = new Intl.NumberFormat(lang, { maximumSignificantDigits: 2 });
-  const p = parts.p_value < LEAST ? `< ${digits.format(LEAST)}` : `= ${digits.format(parts.p_value)}`;
+  const p = parts.p_value < LEAST ? `<\u00a0${digits.format(LEAST)}` : `=\u00a0${digits.format(parts.p_value)}`;
   const verdict = parts.p_value > SIGNIFICANT ? "same" : parts.difference > 0 ? "better" : "worse";
   frame.replaceChildren(
     head,
