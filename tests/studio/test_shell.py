@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Studio, start_studio
+from studio_process import Studio, start_studio
 
 Open = Callable[..., Any]
 

@@ -23,10 +23,10 @@ def open_socket(host: str, port: int | None) -> socket.socket:
 
     Raises RunError: the port is taken, or there is no such address on this machine.
     """
+    if port is not None and not 0 <= port <= 65535:
+        raise RunError(f"{port} is not a port. Ports are 0 to 65535; 0 takes any free one.")
     try:
         return _listening(host, PORT if port is None else port)
-    except OverflowError:
-        raise RunError(f"{port} is not a port. Ports are 0 to 65535; 0 takes any free one.") from None
     except OSError as error:
         if port is None and error.errno == errno.EADDRINUSE:
             return _listening(host, 0)
