@@ -1,6 +1,5 @@
 """Exports a run to a file for other programs. A file that does not repeat the run's predictions is not written."""
 
-import copy
 import io
 import math
 import time
@@ -14,6 +13,7 @@ from torch import nn
 
 from misread.errors import ExportError, RunError
 from misread.files import replacing, write_bytes, write_text
+from misread.lab.classifier import cpu_network
 from misread.lab.formats import Format, find_format
 from misread.lab.replay import Replay, replay
 from misread.runs import run_folder
@@ -80,12 +80,13 @@ def export(
         each.require()
     folder = Path(out) if out is not None else run.folder / FOLDER
     say = progress or (lambda line: None)
-    network = copy.deepcopy(run.network).cpu().eval()
+    network = cpu_network(run)
+    beside = formats[0].beside()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         written = [_write(each, run, network, folder, say) for each in formats]
         write_bytes(folder / PARITY, _parity(run))
-        for name, text in formats[0].beside().items():
+        for name, text in beside.items():
             write_text(folder / name, text)
     except OSError as error:
         raise RunError(f"{folder} cannot be written: {error.strerror or error}. Choose another with --out.") from None
