@@ -44,11 +44,11 @@ def copied(network: nn.Module) -> nn.Module:
 def exported_program(network: nn.Module, image_shape: tuple[int, int, int]) -> torch.export.ExportedProgram:
     """The classifier of a network as torch.export has it, for any number of images.
 
-    image_shape: (H, W, C).
+    image_shape: (H, W, C). Its weights need no gradients.
     """
-    classifier = Classifier(network).eval()
+    classifier = Classifier(copied(network)).eval().requires_grad_(False)
     images = torch.zeros(2, *image_shape, dtype=torch.uint8)
-    with quiet_torch(), torch.no_grad():
+    with quiet_torch():
         return torch.export.export(classifier, (images,), dynamic_shapes=({0: torch.export.Dim("N")},))
 
 
