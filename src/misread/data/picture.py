@@ -51,6 +51,7 @@ def _open_regular(path: str | Path) -> BinaryIO:
 
 
 def grey_or_rgb(image: Image.Image) -> np.ndarray:
+    """An opened picture as uint8: (H, W, 1) if all pixels are grey, else (H, W, 3); as `read_picture` gives it."""
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits, or floats in the range of 8 or 16 bits
         values = np.asarray(image, dtype=np.float64)
         scale = 255 / 65535 if image.mode.startswith("I;16") or values.max() > 255 else 1.0
