@@ -11,6 +11,7 @@ from misread.version import __version__ as __version__
 _HOME = {
     "Callback": "misread.training.callbacks",
     "DataError": "misread.errors",
+    "ExportError": "misread.errors",
     "ImageSet": "misread.data.image_set",
     "MisreadError": "misread.errors",
     "Predictions": "misread.runs.predictions",
@@ -21,6 +22,7 @@ _HOME = {
     "TrainingError": "misread.errors",
     "compare": "misread.runs.compare",
     "cross_val_predict": "misread.runs.held_out",
+    "export": "misread.lab.export",
     "load": "misread.data.load",
     "load_recipe": "misread.training.recipe",
     "open_run": "misread.runs.run",
@@ -35,10 +37,12 @@ if TYPE_CHECKING:
     from misread.data.image_set import ImageSet as ImageSet
     from misread.data.load import load as load
     from misread.errors import DataError as DataError
+    from misread.errors import ExportError as ExportError
     from misread.errors import MisreadError as MisreadError
     from misread.errors import RecipeError as RecipeError
     from misread.errors import RunError as RunError
     from misread.errors import TrainingError as TrainingError
+    from misread.lab.export import export as export
     from misread.runs.compare import compare as compare
     from misread.runs.held_out import cross_val_predict as cross_val_predict
     from misread.runs.predictions import Predictions as Predictions

@@ -30,3 +30,9 @@ class TrainingError(MisreadError):
     """A training that failed: its loss is no longer finite."""
 
     exit_code = 1
+
+
+class ExportError(MisreadError):
+    """An exported file that does not predict what its run predicts."""
+
+    exit_code = 1

@@ -10,6 +10,7 @@ from misread.cli import (
     data,
     demo,
     evaluate,
+    export,
     labels,
     misreads,
     predict,
@@ -55,6 +56,7 @@ app.command("misreads")(misreads.misreads)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.add_typer(labels.app, name="labels")
+app.command("export")(export.export)
 app.command("reproduce")(reproduce.reproduce)
 app.command("runs")(runs.runs)
 app.command("studio")(studio.studio)

@@ -23,7 +23,7 @@ def read_picture(path: str | Path) -> np.ndarray:
         with _open_regular(path) as file, Image.open(file) as image:
             ImageOps.exif_transpose(image, in_place=True)
             image.load()
-            return _grey_or_rgb(image)
+            return grey_or_rgb(image)
     except DataError:
         raise
     except UnidentifiedImageError:
@@ -50,7 +50,7 @@ def _open_regular(path: str | Path) -> BinaryIO:
     return open(path, "rb")
 
 
-def _grey_or_rgb(image: Image.Image) -> np.ndarray:
+def grey_or_rgb(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits, or floats in the range of 8 or 16 bits
         values = np.asarray(image, dtype=np.float64)
         scale = 255 / 65535 if image.mode.startswith("I;16") or values.max() > 255 else 1.0

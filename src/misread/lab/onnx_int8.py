@@ -1,0 +1,65 @@
+"""The ONNX file with 8-bit weights and activations: static quantisation by ONNX Runtime."""
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from misread.lab import to_onnx
+from misread.lab.formats import ROUNDED, Format
+from misread.lab.onnx_file import require_onnx
+from misread.runs.run import Run
+
+CALIBRATION_IMAGES = 500  # training images, which the ranges of the activations are measured on
+BLOCK = 50
+
+
+def _serialise(run: Run, network: nn.Module) -> bytes:
+    """Weights have a scale for each output channel. Raises DataError or RunError: the data cannot be loaded."""
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    images = run.split("train").images
+    chosen = np.linspace(0, len(images) - 1, min(len(images), CALIBRATION_IMAGES)).astype(int)
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it advises what is done here
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            plain, folded, rounded = (Path(folder) / f"{name}.onnx" for name in ("plain", "folded", "rounded"))
+            plain.write_bytes(to_onnx.FORMAT.serialise(run, network))
+            quant_pre_process(plain, folded, skip_symbolic_shape=True)  # folds the normalisation into convolutions
+            quantization.quantize_static(
+                folded,
+                rounded,
+                _Images(np.asarray(images[chosen])),
+                quant_format=quantization.QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+            )
+            return rounded.read_bytes()
+    finally:
+        logger.setLevel(level)
+
+
+class _Images:
+    """The images in blocks, as ONNX Runtime asks for them."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self._blocks = self._in_blocks(images)
+
+    @staticmethod
+    def _in_blocks(images: np.ndarray) -> Iterator[np.ndarray]:
+        for start in range(0, len(images), BLOCK):
+            yield np.ascontiguousarray(images[start : start + BLOCK])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        block = next(self._blocks, None)
+        return None if block is None else {"images": block}
+
+
+FORMAT = Format("model-int8.onnx", ROUNDED, require_onnx, _serialise, to_onnx.FORMAT.read)

@@ -1,0 +1,93 @@
+"""The program beside an ONNX file: it lays pictures as misread does, and needs neither misread nor torch.
+
+It is put together from the functions here and in `data`, so that it cannot lay a picture in another way.
+"""
+
+import dis
+import inspect
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import CodeType, FunctionType
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from misread.data.geometry import Geometry, fit_picture
+from misread.data.picture import grey_or_rgb
+
+BEGINNING = '''"""Classifies pictures with the ONNX file in this folder. Needs onnxruntime, numpy and pillow.
+
+    python predict.py PICTURE...     the most probable classes of each picture
+    python predict.py                checks that the file predicts here what it predicted where it was written
+
+Everything above `main` lays a picture like the training images; `misread export` wrote it.
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter, ImageOps
+
+'''
+END = """
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
+"""
+
+
+def main(pictures: list[str]) -> None:
+    """Print the three most probable classes of each picture; without pictures, compare with parity.npz."""
+    import onnxruntime
+
+    folder = Path(sys.argv[0]).parent
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    facts = session.get_modelmeta().custom_metadata_map
+    names, geometry = json.loads(facts["class_names"]), Geometry(**json.loads(facts["geometry"]))
+    for picture in pictures:
+        image = ImageOps.exif_transpose(Image.open(picture))
+        pixels = fit_picture(grey_or_rgb(image), geometry)
+        probs = session.run(None, {"images": pixels[None]})[0][0]
+        best = np.argsort(-probs, kind="stable")[:3]
+        print(picture, *(f"{names[k]} {probs[k]:.2%}" for k in best), sep="  ")
+    if not pictures:
+        parity = np.load(folder / "parity.npz")
+        probs = session.run(None, {"images": parity["images"]})[0]
+        changed = (probs.argmax(axis=1) != parity["probs"].argmax(axis=1)).sum()
+        print(f"{len(probs)} images: largest difference {np.abs(probs - parity['probs']).max():.1e}, {changed} changed")
+
+
+def predict_script() -> str:
+    """The program's text."""
+    constants, functions = _parts(main)
+    lines = [f"{name} = {value!r}" for name, value in constants.items()]
+    sources = [inspect.getsource(part).strip() for part in (Geometry, *functions)]
+    return BEGINNING + "\n".join(lines) + "\n\n\n" + "\n\n\n".join(sources) + "\n" + END
+
+
+def _parts(function: FunctionType) -> tuple[dict[str, int], list[FunctionType]]:
+    """The constants and functions of misread that a function uses, and itself at the end. None may call itself."""
+    constants: dict[str, int] = {}
+    functions: list[FunctionType] = []
+    for name in _globals(function.__code__):
+        value = function.__globals__.get(name)
+        if isinstance(value, int):
+            constants[name] = value
+        elif isinstance(value, FunctionType) and value.__module__.startswith("misread."):
+            inner, more = _parts(value)
+            constants |= inner
+            functions += [part for part in more if part not in functions]
+    return constants, [*functions, function]
+
+
+def _globals(code: CodeType) -> Iterator[str]:
+    """The global names that a function's code uses, also in the expressions inside."""
+    yield from (step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL")
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _globals(constant)
