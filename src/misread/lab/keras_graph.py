@@ -157,9 +157,13 @@ def _calls(listed: list[dict[str, Any]], layers: tuple[Layer, ...]) -> Iterator[
 def _keys(node: Any, layer: str) -> Iterator[Key]:
     """The inputs of a call, as Keras 3 writes it (`args` and `kwargs`) or as Keras 2 does ([[name, 0, 0, {}], ...])."""
     if isinstance(node, dict):
-        if {k: v for k, v in dict(node.get("kwargs") or {}).items() if k not in ("training", "mask") or v not in (None, False)}:
-            raise RunError(f"the layer {layer!r} is called with arguments other than its input: {sorted(node['kwargs'])}")
-        pending = list(node.get("args") or [])
+        given, pending = node.get("kwargs") or {}, node.get("args")
+        if not isinstance(given, dict) or not isinstance(pending, list):
+            raise RunError(f"the layer {layer!r} has a call that cannot be understood")
+        # `training` may be true after clone_model; Keras's predict replaces it
+        if odd := sorted(k for k, v in given.items() if k != "training" and not (k == "mask" and v is None)):
+            raise RunError(f"the layer {layer!r} is called with arguments other than its input: {', '.join(odd)[:80]}")
+        pending = list(pending)
         while pending:
             value = pending.pop(0)
             if isinstance(value, list):
