@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def export(
     run: options.RunFolder,
-    to: Annotated[str, typer.Option(help="onnx, torch or safetensors.")] = "onnx",
+    to: Annotated[str, typer.Option(help="onnx, torch, safetensors or keras.")] = "onnx",
     out: Annotated[
         Path | None, typer.Option(help="The folder to write to; RUN/export by default.", show_default=False)
     ] = None,

@@ -57,7 +57,9 @@ class Format:
     beside: Callable[[], Mapping[str, str]] = dict
 
 
-MODULES = {"onnx": "to_onnx", "torch": "to_torch", "safetensors": "to_safetensors"}  # of this package
+MODULES = {  # of this package
+    "onnx": "to_onnx", "torch": "to_torch", "safetensors": "to_safetensors", "keras": "to_keras",
+}  # fmt: skip
 
 
 def find_format(name: str) -> Format:
