@@ -2,7 +2,6 @@
 
 import os
 import stat
-from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,7 +28,7 @@ def read_picture(path: str | Path) -> np.ndarray:
 
 
 def decode_picture(
-    file: BinaryIO, name: str, formats: Sequence[str] | None = None, max_pixels: int | None = None
+    file: BinaryIO, name: str, formats: tuple[str, ...] | None = None, max_pixels: int | None = None
 ) -> np.ndarray:
     """An encoded image as uint8: (H, W, 1) if all pixels are grey, else (H, W, 3).
 

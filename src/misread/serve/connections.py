@@ -6,6 +6,7 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CONNECTIONS = 512
+MAX_HEADER_BYTES = 2**14
 HEADER_SECONDS = 10.0
 READ_SECONDS = 30.0
 IDLE_SECONDS = 15  # between two requests

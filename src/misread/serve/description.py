@@ -2,7 +2,7 @@
 
 import json
 import re
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import Any
 
@@ -45,7 +45,7 @@ def _page() -> str:
 
     described = document()
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"target": lambda value: _target(described, value), "code": _code}
+    environment.filters |= {"target": partial(_target, described), "code": _code}
     return environment.from_string(_file("page.html")).render(described)
 
 
@@ -53,10 +53,10 @@ def _target(described: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
     """What a `$ref` refers to; any other value itself."""
     if "$ref" not in value:
         return value
-    found = described
+    found: Any = described
     for part in value["$ref"].removeprefix("#/").split("/"):
         found = found[part]
-    return found
+    return dict(found)
 
 
 def _code(text: str) -> Markup:

@@ -17,7 +17,10 @@ MAX_BODY_BYTES = 8 * 2**20
 BODY_SECONDS = 10.0
 OPEN = ("/v2/health/live", "/v2/health/ready", "/", "/openapi.json", "/page.css")  # say nothing about the model
 HEADERS = {
-    "content-security-policy": "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'",
+    "content-security-policy": (
+        "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",

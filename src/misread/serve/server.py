@@ -4,12 +4,17 @@ import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from misread.errors import RunError
 from misread.http.hosts import is_loopback
 from misread.http.sockets import listen, reachable
 from misread.serve.guard import Access
 from misread.serve.model import MAX_NAME, Model
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.applications import Starlette
 
 PORT = 8000
 END_SECONDS = 30  # for requests that are being answered when the server is told to end
@@ -55,17 +60,12 @@ def serve(
     import uvicorn
 
     from misread.serve.app import make_app
-    from misread.serve.connections import IDLE_SECONDS, Connection
 
     if concurrency < 1:
         raise RunError(f"The concurrency is {concurrency}, but must be at least 1.")
     check_name(model.name)
     with listen(access.host, port, "The server") as listening:
-        config = uvicorn.Config(
-            make_app(model, access, concurrency=concurrency, log=log), http=Connection, ws="none", log_config=None,
-            access_log=False, server_header=False, proxy_headers=False, timeout_keep_alive=IDLE_SECONDS,
-            timeout_graceful_shutdown=END_SECONDS, h11_max_incomplete_event_size=2**14,
-        )  # fmt: skip
+        config = uvicorn_config(make_app(model, access, concurrency=concurrency, log=log))
         model.warm_up()
         ready(f"http://{reachable(access.host)}:{listening.getsockname()[1]}")
         if threading.current_thread() is threading.main_thread():
@@ -73,3 +73,16 @@ def serve(
             signal.signal(signal.SIGTERM, lambda *_: None)
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listening])
+
+
+def uvicorn_config(app: "Starlette") -> "uvicorn.Config":
+    """How uvicorn runs the application: with the limits of `connections`, and no logs of its own."""
+    import uvicorn
+
+    from misread.serve.connections import IDLE_SECONDS, MAX_HEADER_BYTES, Connection
+
+    return uvicorn.Config(
+        app, http=Connection, ws="none", log_config=None, access_log=False, server_header=False, proxy_headers=False,
+        timeout_keep_alive=IDLE_SECONDS, timeout_graceful_shutdown=END_SECONDS,
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+    )  # fmt: skip

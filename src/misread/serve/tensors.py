@@ -6,7 +6,7 @@ Source: github.com/kserve/open-inference-protocol, specification/protocol/infere
 import json
 import math
 from itertools import chain
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 import numpy as np
 from starlette.exceptions import HTTPException
@@ -45,7 +45,7 @@ def _images(tensor: dict[str, Any], image_shape: tuple[int, int, int]) -> np.nda
     if tensor.get("datatype") != "UINT8":
         _refuse('The datatype must be "UINT8": pixels from 0 to 255.')
     shape = tensor.get("shape")
-    if not _is_shape(shape) or tuple(shape[1:]) != image_shape or shape[0] < 1:
+    if not (_is_shape(shape) and tuple(shape[1:]) == image_shape and shape[0] >= 1):
         _refuse(f"The shape must be {['N', *image_shape]} with N at least 1.".replace("'", ""))
     values = _flat(tensor.get("data"), shape)
     expected = math.prod(shape)
@@ -58,7 +58,7 @@ def _images(tensor: dict[str, Any], image_shape: tuple[int, int, int]) -> np.nda
     return np.frombuffer(pixels, np.uint8).reshape(shape)
 
 
-def _is_shape(shape: Any) -> bool:
+def _is_shape(shape: Any) -> TypeGuard[list[int]]:
     return isinstance(shape, list) and len(shape) == 4 and all(type(n) is int for n in shape)
 
 
@@ -104,7 +104,7 @@ def response(model: Model, probs: np.ndarray, identity: str | None) -> dict[str,
 
 
 def metadata(model: Model) -> dict[str, Any]:
-    """The model metadata response. `parameters` is not of the protocol: class names, and what the model says of itself."""
+    """The model metadata response. `parameters` is an extension: class names, and what the model says of itself."""
     return {
         "name": model.name,
         "platform": model.platform,
