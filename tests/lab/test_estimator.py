@@ -74,7 +74,15 @@ def test_pictures_as_numbers_of_other_kinds_train_the_same_network() -> None:
     images[0, 0, 0], images[1, 0, 0] = 0, 255
     expected = clone(QUICK).fit(images, labels).predict_proba(images)
     rows = images.reshape(160, 64)
-    for same in (images[..., 0], rows, rows.astype(np.int64), rows.astype(float), rows / 255, rows.tolist(), pd.DataFrame(rows)):
+    for same in (
+        images[..., 0],
+        rows,
+        rows.astype(np.int64),
+        rows.astype(float),
+        rows / 255,
+        rows.tolist(),
+        pd.DataFrame(rows),
+    ):
         classifier = clone(QUICK).fit(same, labels)
         assert classifier.image_shape_ == (8, 8, 1)
         assert classifier.n_features_in_ == 64
@@ -103,7 +111,9 @@ def test_composes_with_the_tools_of_scikit_learn() -> None:
 
 def test_pickles_and_clones() -> None:
     images, labels = blocks(160)
-    fitted = MisreadClassifier("fast-mlp", settings={"epochs": 4, "members": 2}, callbacks=[Callback()]).fit(images, labels)
+    fitted = MisreadClassifier("fast-mlp", settings={"epochs": 4, "members": 2}, callbacks=[Callback()]).fit(
+        images, labels
+    )
     again = pickle.loads(pickle.dumps(fitted))
     np.testing.assert_array_equal(again.predict_proba(images), fitted.predict_proba(images))
     assert again.history_.equals(fitted.history_)
@@ -183,7 +193,9 @@ def test_predictions_of_another_classifier_are_those_that_it_makes() -> None:
 def test_predictions_of_this_classifier_know_its_images_and_its_names(tmp_path: Path) -> None:
     images, labels = blocks(200, side=4)
     names = np.array(list("abcd"))[labels]
-    classifier = MisreadClassifier("fast-mlp", settings={"epochs": 1}, image_shape=(4, 4)).fit(images.reshape(200, 16), names)
+    classifier = MisreadClassifier("fast-mlp", settings={"epochs": 1}, image_shape=(4, 4)).fit(
+        images.reshape(200, 16), names
+    )
     found = misread.Predictions.from_estimator(classifier, images.reshape(200, 16), names)
     np.testing.assert_array_equal(found.images, images)
     assert found.class_names == ("a", "b", "c", "d")

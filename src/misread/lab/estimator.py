@@ -84,7 +84,9 @@ class MisreadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_classification_targets(y)
         classes = np.unique(y)
         if len(classes) < 2:
-            raise ArrayError(f"y has one class, {classes[0]!r}. A classifier needs at least two; add images of another.")
+            raise ArrayError(
+                f"y has one class, {classes[0]!r}. A classifier needs at least two; add images of another."
+            )
         given = self.image_shape
         pixels = PixelRows.learn(rows, shape if given is None else given)
         _check_shape(shape, pixels)
@@ -180,7 +182,9 @@ def _flat(X: Any) -> tuple[Any, tuple[int, ...] | None]:
 def _check_shape(shape: Sequence[int] | None, pixels: PixelRows) -> None:
     """Raises ArrayError: images have another shape than those of the training, or than `image_shape`."""
     if shape is not None and (*shape, 1)[:3] != pixels.image_shape:
-        raise ArrayError(f"The images of X have the shape {tuple(shape)}, but must have {pixels.image_shape} (H, W, C).")
+        raise ArrayError(
+            f"The images of X have the shape {tuple(shape)}, but must have {pixels.image_shape} (H, W, C)."
+        )
 
 
 def _split(pixels: PixelRows, rows: np.ndarray, y: Any, classes: np.ndarray) -> Split:

@@ -73,11 +73,17 @@ class KerasModel:
         size = (self.input_shape[0], self.input_shape[1]) if len(self.input_shape) > 1 else None
         given = data if isinstance(data, ImageSet) else load(data, size=size)
         height, width, channels = given.image_shape
-        fitting = [(height, width, channels), (height * width * channels,)] + ([(height, width)] if channels == 1 else [])
+        fitting = [(height, width, channels), (height * width * channels,)] + (
+            [(height, width)] if channels == 1 else []
+        )
         if self.input_shape not in fitting:
-            raise DataError(f"{given.name} has images of {given.image_shape} (H, W, C); {self.path} takes {self.input_shape}.")
+            raise DataError(
+                f"{given.name} has images of {given.image_shape} (H, W, C); {self.path} takes {self.input_shape}."
+            )
         if given.n_classes != self.network.n_classes:
-            raise DataError(f"{given.name} has {given.n_classes} classes; {self.path} predicts {self.network.n_classes}.")
+            raise DataError(
+                f"{given.name} has {given.n_classes} classes; {self.path} predicts {self.network.n_classes}."
+            )
         if self.class_names and given.class_names != self.class_names:
             raise DataError(
                 f"{given.name} has the classes {', '.join(given.class_names)}; {self.path} has {', '.join(self.class_names)}."
@@ -128,7 +134,10 @@ class KerasModel:
     ) -> dict[str, Any]:
         """Metrics on a split, with the keys of `Run.evaluate`, and `scaling`: its name, and the trial if there was one."""
         predictions, used = self.predict_on(data, split)
-        return {**self.scores(predictions, used), **({} if label_patch is None else fixed_scores(predictions, used, label_patch))}
+        return {
+            **self.scores(predictions, used),
+            **({} if label_patch is None else fixed_scores(predictions, used, label_patch)),
+        }
 
     def scores(self, predictions: Predictions, data: ImageSet) -> dict[str, Any]:
         """What `evaluate` returns, for what `predict_on` returned."""
@@ -136,7 +145,9 @@ class KerasModel:
         data_facts = {"name": data.name, "fingerprint": data.fingerprint}
         return {"split": predictions.split, **predictions.metrics(), "data": data_facts, "scaling": scaling}
 
-    def report(self, data: ImageSet | str | Path, path: str | Path, split: str = "test", *, language: str = "en") -> Path:
+    def report(
+        self, data: ImageSet | str | Path, path: str | Path, split: str = "test", *, language: str = "en"
+    ) -> Path:
         """Write the whole analysis as one HTML file; returns its path. See `Predictions.report`."""
         return self.predict(data, split).report(path, language=language)
 
@@ -151,9 +162,7 @@ def fixed_scores(predictions: Predictions, data: ImageSet, label_patch: str | Pa
     }
 
 
-def open_keras(
-    path: str | Path, *, scaling: str | None = None, class_names: Sequence[str] | None = None
-) -> KerasModel:
+def open_keras(path: str | Path, *, scaling: str | None = None, class_names: Sequence[str] | None = None) -> KerasModel:
     """Open a model by `model.save` of Keras 3 (`.keras`, `.h5`) or Keras 2 (`.h5`), without Keras and without running code.
 
     scaling:     how pixels become the model's input: a name of `keras_scaling.WAYS`; by default the one that fits labelled

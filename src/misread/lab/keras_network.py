@@ -44,7 +44,9 @@ class _Chain(nn.Module):
 
     def __init__(self, graph: Graph, named: Mapping[str, nn.Module]) -> None:
         super().__init__()
-        self.named = nn.ModuleList(named.values())  # by position: names from a file may be those of torch's own attributes
+        self.named = nn.ModuleList(
+            named.values()
+        )  # by position: names from a file may be those of torch's own attributes
         self.position = {name: i for i, name in enumerate(named)}
         self.graph = graph
 
@@ -67,7 +69,7 @@ def build_keras_network(graph: Graph, read: ReadWeights) -> KerasNetwork:
         chain, shape, output = builder.chain(graph, graph.input_shape, "rescaled")
     if len(shape) != 1:
         raise RunError(f"its output has the shape {shape}, but must be one number for each class")
-    if not (output in ("softmax", "linear") and shape[0] > 1 or output in ("sigmoid", "linear") and shape[0] == 1):
+    if not ((output in ("softmax", "linear") and shape[0] > 1) or (output in ("sigmoid", "linear") and shape[0] == 1)):
         raise RunError(
             f"its output is {shape[0]} numbers after {output}. Probabilities need a softmax, logits (no activation), or one sigmoid"
         )
