@@ -16,10 +16,10 @@ def listen(host: str, port: int, server: str) -> socket.socket:
 
     Raises PortInUse: the port is taken. Raises RunError: it is no port, or there is no such address on this machine.
     """
+    if not 0 <= port <= 65535:
+        raise RunError(f"{port} is not a port. Ports are 0 to 65535; 0 takes any free one.")
     try:
         return _listening(host, port)
-    except OverflowError:
-        raise RunError(f"{port} is not a port. Ports are 0 to 65535; 0 takes any free one.") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortInUse(
