@@ -26,6 +26,7 @@ SHORTER_PYTHON = {
     '"mnist", seeds=4': '"digits", "fast-mlp", folds=3, seeds=2, settings=["epochs=1"]',
     '"mnist", "fast", folds=5, seeds=3': '"digits", "fast-mlp", folds=3, seeds=2, settings=["epochs=1"]',
     '"mnist"': '"digits"',
+    'recipe="tutorial-cnn")': 'recipe="tutorial-cnn", epochs=1)',
     'recipe="fast-mlp")': 'recipe="fast-mlp", epochs=1)',
 }
 LABELS = ["--recipe", "fast-mlp", "--folds", "3", "--seeds", "2", "--set", "epochs=2", "--no-filter"]
@@ -131,7 +132,8 @@ def as_typed(command: str, free: str) -> list[str]:
 
 def review(table: Path) -> None:
     """What a person does with a table of doubtful labels: decides on the first one."""
-    rows = list(csv.DictReader(table.open(encoding="utf-8-sig", newline="")))
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
     first = rows[0]
     first["new"] = first["suggested"] if first["suggested"] != first["label"] else str((int(first["label"]) + 1) % 10)
     with table.open("w", encoding="utf-8", newline="") as file:
