@@ -1,6 +1,6 @@
 """The probabilities of real Keras for a model by `misread export --to keras`. The backend is KERAS_BACKEND.
 
-    python keras_predicts.py MODEL.keras IMAGES.npz OUT.npy     # IMAGES.npz has `images`, uint8 (N, H, W, C)
+python keras_predicts.py MODEL.keras IMAGES.npz OUT.npy     # IMAGES.npz has `images`, uint8 (N, H, W, C)
 """
 
 import sys

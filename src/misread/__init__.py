@@ -25,6 +25,7 @@ _HOME = {
     "export": "misread.lab.export",
     "load": "misread.data.load",
     "load_recipe": "misread.training.recipe",
+    "open_keras": "misread.lab.keras_file",
     "open_run": "misread.runs.run",
     "reproduce": "misread.runs.reproduce",
     "resume": "misread.runs.train",
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from misread.errors import RunError as RunError
     from misread.errors import TrainingError as TrainingError
     from misread.lab.export import export as export
+    from misread.lab.keras_file import open_keras as open_keras
     from misread.runs.compare import compare as compare
     from misread.runs.held_out import cross_val_predict as cross_val_predict
     from misread.runs.predictions import Predictions as Predictions

@@ -69,7 +69,9 @@ def open_archive(path: Path) -> Iterator[KerasArchive]:
             elif start == b"\x89HDF\r\n\x1a\n":
                 yield from _legacy(file)
             else:
-                raise RunError("it is neither a .keras nor an .h5 file. Save the model again: model.save('model.keras')")
+                raise RunError(
+                    "it is neither a .keras nor an .h5 file. Save the model again: model.save('model.keras')"
+                )
     except OSError as error:
         raise RunError(f"it cannot be read: {error.strerror or error}") from None
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
@@ -114,7 +116,9 @@ def _legacy(source: Any) -> Iterator[KerasArchive]:
 
         def read(path: tuple[str, ...], name: str, shapes: Sequence[Shape]) -> list[np.ndarray]:
             if len(path) > 2:
-                raise RunError(f"the layer {name!r} is in a nested model. Save it in the new format: model.save('model.keras')")
+                raise RunError(
+                    f"the layer {name!r} is in a nested model. Save it in the new format: model.save('model.keras')"
+                )
             group = file.get(f"model_weights/{name}")
             names = [] if group is None else strings_attribute(group, "weight_names")
             if len(names) != len(shapes):

@@ -20,7 +20,6 @@ from misread.runs.misreads import Misreads
 from misread.runs.predictions import Predictions
 from misread.runs.record import label_patch_record
 
-SUFFIXES = (".keras", ".h5", ".hdf5")
 BLOCK_PIXELS = 2**18  # of images predicted at once
 POOR = 2.0  # times the accuracy of guessing, below which no scaling fits
 
@@ -73,11 +72,17 @@ class KerasModel:
         size = (self.input_shape[0], self.input_shape[1]) if len(self.input_shape) > 1 else None
         given = data if isinstance(data, ImageSet) else load(data, size=size)
         height, width, channels = given.image_shape
-        fitting = [(height, width, channels), (height * width * channels,)] + ([(height, width)] if channels == 1 else [])
+        fitting = [(height, width, channels), (height * width * channels,)] + (
+            [(height, width)] if channels == 1 else []
+        )
         if self.input_shape not in fitting:
-            raise DataError(f"{given.name} has images of {given.image_shape} (H, W, C); {self.path} takes {self.input_shape}.")
+            raise DataError(
+                f"{given.name} has images of {given.image_shape} (H, W, C); {self.path} takes {self.input_shape}."
+            )
         if given.n_classes != self.network.n_classes:
-            raise DataError(f"{given.name} has {given.n_classes} classes; {self.path} predicts {self.network.n_classes}.")
+            raise DataError(
+                f"{given.name} has {given.n_classes} classes; {self.path} predicts {self.network.n_classes}."
+            )
         if self.class_names and given.class_names != self.class_names:
             raise DataError(
                 f"{given.name} has the classes {', '.join(given.class_names)}; {self.path} has {', '.join(self.class_names)}."
@@ -128,7 +133,10 @@ class KerasModel:
     ) -> dict[str, Any]:
         """Metrics on a split, with the keys of `Run.evaluate`, and `scaling`: its name, and the trial if there was one."""
         predictions, used = self.predict_on(data, split)
-        return {**self.scores(predictions, used), **({} if label_patch is None else fixed_scores(predictions, used, label_patch))}
+        return {
+            **self.scores(predictions, used),
+            **({} if label_patch is None else self.fixed_scores(predictions, used, label_patch)),
+        }
 
     def scores(self, predictions: Predictions, data: ImageSet) -> dict[str, Any]:
         """What `evaluate` returns, for what `predict_on` returned."""
@@ -136,24 +144,30 @@ class KerasModel:
         data_facts = {"name": data.name, "fingerprint": data.fingerprint}
         return {"split": predictions.split, **predictions.metrics(), "data": data_facts, "scaling": scaling}
 
-    def report(self, data: ImageSet | str | Path, path: str | Path, split: str = "test", *, language: str = "en") -> Path:
+    def fixed_scores(self, predictions: Predictions, data: ImageSet, label_patch: str | Path) -> dict[str, Any]:
+        """What a label patch adds to `scores`: the metrics on the fixed labels, and a record of the fixes."""
+        fixed = read_patch(label_patch).fix(data)
+        labels = fixed.data.split(predictions.split).labels
+        return {
+            "fixed": predictions.with_labels(labels).metrics(),
+            "label_patch": label_patch_record(fixed).model_dump(),
+        }
+
+    def calibration_set(self, data: ImageSet, split: str = "test") -> Predictions | None:
+        """Predictions on validation images, for methods that are fitted before they are measured on `split`.
+
+        None if the data have none, or `split` is not test.
+        """
+        return self.predict(data, "val") if split == "test" and data.val is not None else None
+
+    def report(
+        self, data: ImageSet | str | Path, path: str | Path, split: str = "test", *, language: str = "en"
+    ) -> Path:
         """Write the whole analysis as one HTML file; returns its path. See `Predictions.report`."""
         return self.predict(data, split).report(path, language=language)
 
 
-def fixed_scores(predictions: Predictions, data: ImageSet, label_patch: str | Path) -> dict[str, Any]:
-    """The metrics on the labels that a patch fixes, and a record of the fixes."""
-    fixed = read_patch(label_patch).fix(data)
-    labels = fixed.data.split(predictions.split).labels
-    return {
-        "fixed": predictions.with_labels(labels).metrics(),
-        "label_patch": label_patch_record(fixed).model_dump(),
-    }
-
-
-def open_keras(
-    path: str | Path, *, scaling: str | None = None, class_names: Sequence[str] | None = None
-) -> KerasModel:
+def open_keras(path: str | Path, *, scaling: str | None = None, class_names: Sequence[str] | None = None) -> KerasModel:
     """Open a model by `model.save` of Keras 3 (`.keras`, `.h5`) or Keras 2 (`.h5`), without Keras and without running code.
 
     scaling:     how pixels become the model's input: a name of `keras_scaling.WAYS`; by default the one that fits labelled

@@ -175,7 +175,9 @@ def _keys(node: Any, layer: str) -> Iterator[Key]:
     elif isinstance(node, list):
         for each in node:
             if isinstance(each, list) and len(each) > 3 and each[3]:
-                raise RunError(f"the layer {layer!r} is called with arguments other than its input: {str(each[3])[:80]}")
+                raise RunError(
+                    f"the layer {layer!r} is called with arguments other than its input: {str(each[3])[:80]}"
+                )
             yield _key(each)
 
 
@@ -199,5 +201,7 @@ def _batch_shape(value: Any) -> Shape | None:
     if value is None:
         return None
     if not isinstance(value, list) or not all(type(n) is int and n > 0 for n in value[1:]) or len(value) < 2:
-        raise RunError(f"its input shape {str(value)[:80]} is not a known size. Save the model with a fixed input shape")
+        raise RunError(
+            f"its input shape {str(value)[:80]} is not a known size. Save the model with a fixed input shape"
+        )
     return tuple(value[1:])

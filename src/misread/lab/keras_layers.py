@@ -80,7 +80,9 @@ def config_of(serialised: Mapping[str, Any]) -> Mapping[str, Any]:
     """The arguments of a serialised object. Raises RunError: it is not one of Keras's own."""
     kind, module, registered = (serialised.get(k) for k in ("class_name", "module", "registered_name"))
     if module is not None and (not isinstance(module, str) or module.split(".")[0] not in ("keras", "tf_keras")):
-        raise RunError(f"it names the class {str(kind)[:80]!r} of the module {str(module)[:80]!r}, which is not Keras's")
+        raise RunError(
+            f"it names the class {str(kind)[:80]!r} of the module {str(module)[:80]!r}, which is not Keras's"
+        )
     if registered not in (None, kind):
         raise RunError(f"it names the custom object {str(registered)[:80]!r}")
     config = serialised.get("config")
@@ -214,9 +216,7 @@ def _permute(config: Mapping[str, Any], shape: Shape) -> Plan:
     if not isinstance(dims, list) or sorted(map(str, dims)) != [str(n + 1) for n in range(len(shape))]:
         raise RunError(f"dims is {str(dims)[:80]}, which is no order of {len(shape)} axes")
     order = [0, *(int(n) for n in dims)]
-    return _function(
-        tuple(shape[n - 1] for n in order[1:]), lambda x: channels_first(channels_last(x).permute(*order))
-    )
+    return _function(tuple(shape[n - 1] for n in order[1:]), lambda x: channels_first(channels_last(x).permute(*order)))
 
 
 def _dense(config: Mapping[str, Any], shape: Shape) -> Plan:
@@ -266,7 +266,9 @@ def _padding(config: Mapping[str, Any]) -> str:
     return str(config.get("padding", "valid"))
 
 
-def _windows(padding: str, shape: tuple[int, int], kernel: tuple[int, int], strides: tuple[int, int]) -> tuple[int, int]:
+def _windows(
+    padding: str, shape: tuple[int, int], kernel: tuple[int, int], strides: tuple[int, int]
+) -> tuple[int, int]:
     if any(k > max(size, MAX_SAME_KERNEL) for k, size in zip(kernel, shape, strict=True)):  # the padding would be large
         raise RunError(f"its window of {kernel} is larger than its input of {shape}")
     down, across = (layers.window_output(padding, s, k, t) for s, k, t in zip(shape, kernel, strides, strict=True))
@@ -327,7 +329,9 @@ def _softmax(config: Mapping[str, Any], shape: Shape) -> Plan:
 
 
 def _relu(config: Mapping[str, Any], shape: Shape) -> Plan:
-    slope, threshold = (_number(config, key, 0) if config.get(key) is not None else 0.0 for key in ("negative_slope", "threshold"))
+    slope, threshold = (
+        _number(config, key, 0) if config.get(key) is not None else 0.0 for key in ("negative_slope", "threshold")
+    )
     top = math.inf if config.get("max_value") is None else _number(config, "max_value", 0)
     if threshold:
         raise RunError(f"threshold={threshold:g} cannot be opened; only 0")

@@ -44,7 +44,9 @@ class _Chain(nn.Module):
 
     def __init__(self, graph: Graph, named: Mapping[str, nn.Module]) -> None:
         super().__init__()
-        self.named = nn.ModuleList(named.values())  # by position: names from a file may be those of torch's own attributes
+        self.named = nn.ModuleList(
+            named.values()
+        )  # by position: names from a file may be those of torch's own attributes
         self.position = {name: i for i, name in enumerate(named)}
         self.graph = graph
 

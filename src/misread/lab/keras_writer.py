@@ -222,7 +222,12 @@ def _model_config(listed: list[_Layer], output: Tensor, name: str) -> dict[str, 
         "name": name, "trainable": True, "layers": entries, "input_layers": [[listed[0].name, 0, 0]],
         "output_layers": [[output.layer, output.call, 0]],
     }  # fmt: skip
-    return {"module": "keras.src.models.functional", "class_name": "Functional", "config": config, "registered_name": "Functional"}
+    return {
+        "module": "keras.src.models.functional",
+        "class_name": "Functional",
+        "config": config,
+        "registered_name": "Functional",
+    }
 
 
 def _weights(listed: list[_Layer]) -> bytes:

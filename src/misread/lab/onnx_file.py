@@ -96,6 +96,8 @@ def _check_signature(
         found = ", ".join(f"{o.type} {o.shape}" for o in outputs)
         problems.append(f"it gives {found}, but its metadata name {n_classes} classes")
     if (geometry.height, geometry.width, geometry.channels) != image_shape:
-        problems.append(f"its geometry is for {(geometry.height, geometry.width, geometry.channels)}, not {image_shape}")
+        problems.append(
+            f"its geometry is for {(geometry.height, geometry.width, geometry.channels)}, not {image_shape}"
+        )
     if problems:
         raise RunError(f"{path} contradicts itself: {'; '.join(problems)}. Export the run again.")

@@ -45,10 +45,7 @@ def classifier_graph(network: nn.Module, image_shape: tuple[int, int, int], n_cl
         every = _views(graph, x, network, image_shape)
         n_views, x = len(every), graph.node("Concat", *every, axis=0)
     members = list(inner.members) if isinstance(inner, Ensemble) else [inner]
-    probs = [
-        _member(graph, member, x, f"members.{k}." if len(members) > 1 else "")
-        for k, member in enumerate(members)
-    ]
+    probs = [_member(graph, member, x, f"members.{k}." if len(members) > 1 else "") for k, member in enumerate(members)]
     mean = graph.node("Mean", *probs) if len(probs) > 1 else probs[0]
     if n_views > 1:
         by_view = graph.node("Reshape", mean, graph.array("by_view", [n_views, -1, n_classes]))
@@ -181,6 +178,8 @@ def _activation(graph: _Graph, name: str, x: str) -> str:
             return graph.node("Softmax", x, axis=1)
         case "gelu":  # x / 2 * (1 + erf(x / sqrt(2))); the opset has no node for it
             erf = graph.node("Erf", graph.node("Mul", x, graph.array("gelu_scale", 1 / math.sqrt(2))))
-            gate = graph.node("Mul", graph.node("Add", erf, graph.array("gelu_one", 1.0)), graph.array("gelu_half", 0.5))
+            gate = graph.node(
+                "Mul", graph.node("Add", erf, graph.array("gelu_one", 1.0)), graph.array("gelu_half", 0.5)
+            )
             return graph.node("Mul", x, gate)
     return x

@@ -52,7 +52,9 @@ def _by_torch(network: nn.Module, image_shape: tuple[int, int, int]) -> "onnx.Mo
             )
     except Exception as error:  # of any operation that torch or ONNX does not know
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise RunError(f"torch cannot write this network as ONNX: {reason}\nUse --to torch or --to safetensors.") from error
+        raise RunError(
+            f"torch cannot write this network as ONNX: {reason}\nUse --to torch or --to safetensors."
+        ) from error
     if written is None:
         raise AssertionError("unreachable: torch gives a program if it writes no file")
     return written.model_proto
