@@ -48,7 +48,7 @@ def check_run_options(data: object, scaling: str | None) -> None:
 def compared(
     a: Path, b: Path, data: str | None, split: str, scaling: str | None
 ) -> "tuple[Run | Predictions, Run | Predictions]":
-    """Two runs, or a Keras model's predictions in place of one or both. They are made on the run's data, or on `data`."""
+    """Two runs, or a Keras model's predictions in place of one or both, on the run's data or on `data`."""
     from misread.runs.run import open_run
 
     runs = [None if is_keras(path) else open_run(find_run(path)) for path in (a, b)]

@@ -100,9 +100,9 @@ def _print_misreads(found: "Misreads") -> None:
 
 
 def _records(found: "Misreads") -> list[dict[Hashable, Any]]:
-    """The table's lines; if explained, with the nearest training images of each."""
+    """The table's lines; if explained, with the nearest training images of each, which a Keras model has none of."""
     records = found.table.to_dict("records")
     if "cause" not in found.table:
         return records
     near = {index: group.drop(columns="index").to_dict("records") for index, group in found.neighbours.groupby("index")}
-    return [{**record, "neighbours": near[record["index"]]} for record in records]
+    return [{**record, "neighbours": near.get(record["index"], [])} for record in records]

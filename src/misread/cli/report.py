@@ -21,7 +21,9 @@ ARRAYS = ("labels", "probs", "images", "class_names")
 def report(
     run: Annotated[
         Path | None,
-        typer.Argument(metavar="[RUN]", help="A run folder, 'last', or a Keras model (.keras, .h5).", show_default=False),
+        typer.Argument(
+            metavar="[RUN]", help="A run folder, 'last', or a Keras model (.keras, .h5).", show_default=False
+        ),
     ] = None,
     data: options.ModelData = None,
     out: Annotated[

@@ -162,7 +162,7 @@ def _convolution(graph: _Graph, module: nn.Conv2d, x: str, pad: tuple[int, int, 
     return graph.node("Conv", x, *_weights(graph, module), **_window(kernel, strides, pad))
 
 
-def _window(kernel: layers.Pair, strides: layers.Pair, pad: tuple[int, int, int, int]) -> dict[str, list[int]]:
+def _window(kernel: layers.Pair, strides: layers.Pair, pad: tuple[int, int, int, int]) -> dict[str, Any]:
     """Attributes of a node. pad: (left, right, top, bottom), which ONNX wants as top, left, bottom, right."""
     left, right, top, bottom = pad
     return {"kernel_shape": list(kernel), "strides": list(strides), "pads": [top, left, bottom, right]}
