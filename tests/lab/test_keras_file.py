@@ -72,7 +72,9 @@ def test_the_scaling_of_the_training_is_found_on_training_images(
     expected = model.network.probs(iter([digits.train.images.astype(np.float32) / np.float32(255)]))
     losses = -np.log(expected[np.arange(1200), digits.train.labels])
     assert trial.rows[0]["loss"] == pytest.approx(losses.mean(), rel=1e-4)
-    assert trial.chance == pytest.approx(2 * (trial.rows[0]["accuracy"] * (1 - trial.rows[0]["accuracy"]) / 1200) ** 0.5)
+    assert trial.chance == pytest.approx(
+        2 * (trial.rows[0]["accuracy"] * (1 - trial.rows[0]["accuracy"]) / 1200) ** 0.5
+    )
 
 
 def test_a_model_with_rescaling_takes_pixels_as_they_are(saved: Path, digits: ImageSet, tmp_path: Path) -> None:
@@ -200,9 +202,7 @@ def test_commands_take_a_model_and_its_data(
         (["evaluate", "no-run", "--scaling", "unit"], "--scaling is for Keras models"),
     ],
 )
-def test_wrong_uses_say_what_to_do(
-    saved: Path, cli: Callable[..., Result], arguments: list[str], message: str
-) -> None:
+def test_wrong_uses_say_what_to_do(saved: Path, cli: Callable[..., Result], arguments: list[str], message: str) -> None:
     told = cli(*(str(saved / "jax-mlp.keras") if a == "MODEL" else a for a in arguments))
     assert told.code == 2
     assert message in told.err

@@ -304,8 +304,9 @@ def test_the_planted_files_are_otherwise_good(saved: Path, tmp_path: Path) -> No
     """The changes alone are refused, not the way in which these tests write files."""
     misread.open_keras(change_keras(saved / "jax-mlp.keras", tmp_path / "m.keras", lambda m: None, lambda f: None))
     misread.open_keras(change_h5(saved / "jax-mlp.h5", tmp_path / "m.h5", lambda m: None, lambda f: None))
-    with zipfile.ZipFile(saved / "jax-mlp.keras") as archive, h5py.File(
-        io.BytesIO(archive.read("model.weights.h5"))
-    ) as file:
+    with (
+        zipfile.ZipFile(saved / "jax-mlp.keras") as archive,
+        h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file,
+    ):
         assert file["layers/dense_1/vars/0"].shape == KERNEL.shape
         assert json.loads(archive.read("config.json"))["class_name"] == "Sequential"
