@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("h5py")
-
 import misread
 from keras_files import BACKENDS, NETWORKS, as_numbers, change_h5, change_keras, layers, unpack
 from misread.data.image_set import ImageSet

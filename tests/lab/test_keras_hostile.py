@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
-
-h5py = pytest.importorskip("h5py")
 
 import misread
 from keras_files import MEMBERS, Change, change_h5, change_keras, layers, unpack
@@ -55,7 +54,7 @@ FUNCTION = {"module": "os", "class_name": "function", "config": "system", "regis
         pytest.param(insert("get_file", module="keras.utils", origin="http://x/y"), "is a 'get_file'", id="get_file"),
         # CVE-2025-9906: switching the safe mode off
         pytest.param(
-            insert("enable_unsafe_deserialization", module="keras.config"), "'enable_unsafe_deserialization'", id="unsafe"
+            insert("enable_unsafe_deserialization", module="keras.config"), "is a 'enable_unsafe", id="unsafe"
         ),
         # CVE-2025-12058, CVE-2025-12060: layers that read files
         pytest.param(insert("StringLookup", vocabulary="/etc/passwd"), "is a 'StringLookup'", id="vocabulary"),
@@ -89,15 +88,15 @@ FUNCTION = {"module": "os", "class_name": "function", "config": "system", "regis
             insert("Conv2D", filters=2**30, kernel_size=1), "the layer 'planted' (Conv2D): its output of", id="filters"
         ),
         pytest.param(lambda model: model.update(class_name="Evil"), "it is a 'Evil'", id="model"),
-        pytest.param(lambda model: model.update(module="posixpath"), "the module 'posixpath'", id="module of the model"),
+        pytest.param(lambda model: model.update(module="posixpath"), "the module 'posixpath'", id="its module"),
         pytest.param(lambda model: model["config"].update(layers=3), "list of layers is missing", id="no layers"),
         pytest.param(lambda model: layers(model).extend([layers(model)[1]] * 1000), "1,004 layers; 1,000", id="layers"),
         pytest.param(lambda model: layers(model).append(layers(model)[1]), "have the same name", id="same name"),
         pytest.param(
-            lambda model: layers(model)[0]["config"].update(batch_shape=[None, None, 8, 1]), "not a known size", id="shape"
+            lambda model: layers(model)[0]["config"].update(batch_shape=[None, None, 8, 1]), "no known size", id="shape"
         ),
         pytest.param(
-            lambda model: layers(model)[0]["config"].update(batch_shape=[None, 10**6, 10**6, 1]), "is no image", id="input"
+            lambda model: layers(model)[0]["config"].update(batch_shape=[None, 10**9, 9, 1]), "is no image", id="input"
         ),
     ],
 )  # fmt: skip
@@ -187,7 +186,7 @@ KERNEL = np.zeros((16, 10), np.float32)
         pytest.param(dataset(data=KERNEL, compression="gzip"), "compressed values", id="compressed"),
         pytest.param(dataset(data=KERNEL[:, :9]), "has the shape (16, 9), but needs (16, 10)", id="shape"),
         pytest.param(dataset(data=KERNEL.astype(np.int32)), "has the type int32", id="integers"),
-        pytest.param(dataset(data=np.full((16, 10), "x", object), dtype=h5py.string_dtype()), "of the type object", id="text"),
+        pytest.param(dataset(data=np.full((16, 10), "x", object), dtype=h5py.string_dtype()), "type object", id="text"),
         pytest.param(dataset(data=np.zeros((16, 10), [("a", "f4")])), "not numbers", id="compound"),
         pytest.param(dataset(data=np.full((16, 10), np.nan, np.float32)), "not finite", id="nan"),
         pytest.param(lambda p: None, "missing", id="missing"),

@@ -1,4 +1,4 @@
-"""`misread export --to keras`: read back by misread, and by real Keras where MISREAD_KERAS_PYTHON names a Python with it."""
+"""`misread export --to keras`, read back; also by real Keras if MISREAD_KERAS_PYTHON names a Python that has it."""
 
 import json
 import os
@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-pytest.importorskip("h5py")
 
 import misread
 from misread.data.image_set import ImageSet

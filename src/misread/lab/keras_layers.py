@@ -1,7 +1,7 @@
 """The Keras layers that can be opened: what each does to a shape, which weights it has, and its torch module.
 
 A layer's class name is only looked up in `KNOWN`. An argument that would change the layer's output and is not
-understood is refused. Images are (B, C, H, W) between modules, as in `misread.models.layers`; the rest has Keras's order.
+understood is refused. Between modules images are (B, C, H, W), as in `misread.models.layers`.
 """
 
 import math
