@@ -21,8 +21,9 @@ $(VENV)/dev: $(VENV)/runtime
 demo: $(VENV)/runtime
 	$(BIN)/misread demo
 
+# a file's tests stay in one process, since they share trainings, browsers and servers
 test: $(VENV)/dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .

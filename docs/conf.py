@@ -36,6 +36,7 @@ html_favicon = "_site/static/icon.svg"
 html_show_sphinx = False
 html_show_copyright = False
 html_copy_source = False
+html_show_search_summary = False  # the summaries are fetched, which a browser refuses for pages opened from disk
 html_theme_options = {"top_of_page_buttons": []}
 html_sidebars = {
     "**": [

@@ -1,15 +1,27 @@
 """Korean pages, named `PAGE.ko`: their language and the theme's words are Korean, and both link to each other."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import sphinx
 from sphinx.application import Sphinx
 from sphinx.locale import get_translator, init
+from sphinx.search.en import SearchEnglish
 from words import KOREAN
 
 ENDING = ".ko"
+HANGUL = re.compile("[가-힣]")
 OTHER = {"en": ("한국어", "ko"), "ko": ("English", "en")}
+
+
+class SearchBoth(SearchEnglish):
+    """Search in English and Korean: Korean particles are written onto a word, so the beginnings of a word are found."""
+
+    def split(self, text: str) -> list[str]:
+        words = super().split(text)
+        korean = [word for word in words if HANGUL.match(word)]
+        return words + [word[:end] for word in korean for end in range(2, len(word))]
 
 
 class Words:
@@ -48,6 +60,7 @@ def load(app: Sphinx) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_search_language(SearchBoth)
     app.connect("builder-inited", load)
     app.connect("html-page-context", prepare)
     return {"parallel_read_safe": True, "parallel_write_safe": False}

@@ -13,6 +13,7 @@ _HOME = {
     "DataError": "misread.errors",
     "ExportError": "misread.errors",
     "ImageSet": "misread.data.image_set",
+    "MisreadClassifier": "misread.lab.estimator",
     "MisreadError": "misread.errors",
     "Predictions": "misread.runs.predictions",
     "Recipe": "misread.training.recipe",
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from misread.errors import RecipeError as RecipeError
     from misread.errors import RunError as RunError
     from misread.errors import TrainingError as TrainingError
+    from misread.lab.estimator import MisreadClassifier as MisreadClassifier
     from misread.lab.export import export as export
     from misread.lab.keras_file import open_keras as open_keras
     from misread.runs.compare import compare as compare

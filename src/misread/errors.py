@@ -14,6 +14,10 @@ class DataError(MisreadError):
     """Images or labels that cannot be used."""
 
 
+class ArrayError(DataError, ValueError):
+    """Arrays that an estimator cannot use. It is a ValueError too, as scikit-learn's tools expect."""
+
+
 class DownloadError(DataError):
     """A named data set that could not be downloaded."""
 

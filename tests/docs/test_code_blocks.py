@@ -84,7 +84,7 @@ def run_command(command: str, block: Block, free: str) -> None:
     if not command.startswith("misread "):
         assert (ROOT / command.split()[1]).exists(), f"{block}: {command}"
         return
-    result = world.call(command, free)
+    result = world.call(command, free, whole=block.kind == "console")
     expected = shown_output(block, command)
     if expected is None:
         assert result.code == 0, f"{block}: {command}\n{result.out}{result.err}"

@@ -29,9 +29,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> misread.Run:
     folder = tmp_path_factory.mktemp("small")
     (x_train, y_train), (x_test, y_test) = blocks(320), blocks(80, seed=1)
     names = np.array(["one", "two", "drei", "vier, ü"])
-    np.savez(
-        folder / "blocks.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test, class_names=names
-    )
+    np.savez(folder / "blocks.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test, class_names=names)
     return misread.train(
         folder / "blocks.npz", "tutorial-mlp", settings=SMALL, epochs=3, out=folder / "runs", progress=False
     )

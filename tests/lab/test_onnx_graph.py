@@ -71,7 +71,9 @@ def pictures(n: int, shape: tuple[int, int, int] = (9, 8, 2)) -> np.ndarray:
     return np.random.default_rng(n).integers(0, 256, (n, *shape), dtype=np.uint8)
 
 
-def check(module: nn.Module, shape: tuple[int, int, int] = (9, 8, 2), counts: tuple[int, ...] = (5,)) -> onnx.ModelProto:
+def check(
+    module: nn.Module, shape: tuple[int, int, int] = (9, 8, 2), counts: tuple[int, ...] = (5,)
+) -> onnx.ModelProto:
     model = classifier_graph(module.eval(), shape, CLASSES)
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(model.SerializeToString())

@@ -55,7 +55,7 @@ def test_look_inside_shows_the_embedded_images(report: Path, run: Run, visit: An
     page = visit(report)
     page.context.set_offline(True)
     page.evaluate("location.hash = '#room=inside&split=test&row=0'")
-    page.locator("#room-inside .layers canvas").first.wait_for()
+    page.locator("#room-inside .stages canvas").first.wait_for()
     first = run.predictions().misread_positions[0]  # the most confident mistake comes first
     embedded = page.evaluate("() => JSON.parse(document.getElementById('data').textContent).playground")
     assert embedded["rows"][0] == run.predictions().rows[first]

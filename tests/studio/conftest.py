@@ -1,16 +1,9 @@
 """Fixtures: runs, a studio over them in a process of its own, and pages of it in a browser."""
 
-import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -18,6 +11,7 @@ import pytest
 import misread
 from pages import NAMES
 from samples import blocks
+from studio_process import Studio, start_studio
 
 Open = Callable[..., Any]
 MLP = ['layers=[{type="Flatten"}, {type="Dense", units=12, activation="relu"}, {type="Dense", units="classes"}]']
@@ -25,48 +19,6 @@ CNN = [
     'layers=[{type="Conv2D", filters=4, kernel_size=3, activation="relu"}, {type="MaxPooling2D"}, {type="Flatten"}, '
     '{type="Dropout", rate=0.2}, {type="Dense", units="classes"}]'
 ]
-
-
-@dataclass
-class Studio:
-    """A studio that runs. url: with its token. folder: of its runs."""
-
-    url: str
-    folder: Path
-    process: subprocess.Popen[str]
-
-    @property
-    def origin(self) -> str:
-        return "{0.scheme}://{0.netloc}".format(urlsplit(self.url))
-
-    def stop(self, how: signal.Signals = signal.SIGINT) -> int:
-        """Its exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-        self.process.communicate(timeout=60)
-        return self.process.returncode
-
-
-def start_studio(folder: Path, *arguments: object, home: Path | None = None) -> Studio:
-    """`misread studio` over the runs in a folder, on a free port unless --port is given. home: for its cache."""
-    home = home or folder.parent / "home"
-    command = [sys.executable, "-m", "misread", "studio", *map(str, arguments), "--no-browser", "--json"]
-    if not {"--port", "--out"} & set(map(str, arguments)):
-        command += ["--port", "0"]
-    if "--out" not in arguments:
-        command += ["--out", str(folder)]
-    environment = {
-        **os.environ, "HOME": str(home), "MISREAD_CACHE": str(home / "cache"), "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(Path(misread.__file__).parents[1]),  # the package under test, from any folder
-    }  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder.parent)
-    assert process.stdout is not None
-    text = ""
-    for line in process.stdout:
-        text += line
-        if line == "}\n":
-            return Studio(json.loads(text)["url"], folder, process)
-    raise AssertionError(f"misread studio did not start: exit code {process.wait()}")
 
 
 @pytest.fixture(scope="session")

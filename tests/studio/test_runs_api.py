@@ -2,8 +2,13 @@
 
 import json
 import os
+import re
 import shutil
+import subprocess
+import sys
+from base64 import b64encode
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -223,10 +228,6 @@ def test_comparison_is_that_of_the_library(fixed_api: AppClient, trained_runs: P
 
 
 def test_report_runs_its_own_script_and_no_other(api: AppClient, folder: Path) -> None:
-    import re
-    from base64 import b64encode
-    from hashlib import sha256
-
     run = folders(folder)[0]
     for planted in (False, True):
         if planted:  # a report that somebody else wrote, younger than the run
@@ -271,3 +272,35 @@ def test_state_says_what_to_begin_with(fixed_api: AppClient, trained_runs: Path,
     assert "runs" in state["rooms"]
     empty = client_of(tmp_path / "none").get("/api/state").json()
     assert empty["selected"] is None
+
+
+@pytest.mark.parametrize("bytes", [0, 63, 65, 2 * 2**20])
+def test_an_image_of_another_size_is_refused_before_it_is_used(
+    fixed_api: AppClient, trained_runs: Path, bytes: int
+) -> None:
+    id, pixels = run_id(folders(trained_runs)[0]), b64encode(b"x" * bytes).decode()
+    answer = fixed_api.post(f"/api/runs/{id}/nearest", json={"pixels": pixels})
+    assert answer.status_code == 400
+    assert answer.json()["error"] == f"pixels has {bytes:,} bytes; an image of (8, 8, 1) (H, W, C) has 64."
+
+
+def test_the_page_is_shown_without_torch_and_pandas(trained_runs: Path) -> None:
+    """They take seconds to import."""
+    script = f"""
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+import misread.cli.main
+from app_client import AppClient
+from misread.studio.app import make_app
+from misread.studio.security import Access
+from misread.studio import server
+client = AppClient(make_app(Path({str(trained_runs)!r}), Access("t", "127.0.0.1", 1)), "http://127.0.0.1:1")
+assert client.get("/?token=t").status_code == 200
+run = client.get("/api/state").json()["selected"]
+for address in ("/style.css", "/messages/ko", "/web/shell/start.js", "/api/runs", f"/api/runs/{{run}}"):
+    assert client.get(address).status_code == 200, address
+print([name for name in ("torch", "pandas", "sklearn", "matplotlib") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import misread
-from conftest import Studio
 from misread.studio.runs import run_id
+from studio_process import Studio
 
 Open = Callable[..., Any]
 Room = Callable[..., Any]

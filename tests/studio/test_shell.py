@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Studio, start_studio
+from studio_process import Studio, start_studio
 
 Open = Callable[..., Any]
 
@@ -114,13 +114,12 @@ def test_a_run_that_is_not_there_says_so_and_leads_on(studio_page: Open) -> None
 def test_without_a_run_the_page_says_what_to_do(pages: Open, tmp_path: Path) -> None:
     studio = start_studio(tmp_path / "runs")
     try:
-        page = pages(studio, "room=draw")
+        page = pages(studio, "room=draw", quiet=False)  # it is open when the studio stops
         page.wait_for_selector(".empty")
         assert "misread train mnist" in page.inner_text(".empty")
         page.click(".empty button")
         page.wait_for_selector("#room-train")
-        page = pages(studio)
-        page.wait_for_selector("#room-runs .empty")
+        pages(studio, quiet=False).wait_for_selector("#room-runs .empty")
     finally:
         studio.stop()
 
@@ -153,3 +152,13 @@ def test_stopped_by_ctrl_c_with_an_open_page_it_ends_well(pages: Open, runs_fold
     studio: Studio = start_studio(runs_folder)
     pages(studio, "room=runs", quiet=False).wait_for_selector("#runs-table")
     assert studio.stop(signal.SIGINT) == 0
+
+
+def test_watching_the_server_keeps_no_connection(studio_page: Open) -> None:
+    page, asked, answered = studio_page("room=runs"), [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("requestfinished", lambda request: answered.append(request.url))
+    page.wait_for_timeout(11_000)
+    alive = [url for url in answered if url.endswith("/api/alive")]
+    assert alive
+    assert len([url for url in asked if url.endswith("/api/alive")]) - len(alive) <= 1

@@ -26,5 +26,6 @@ def demo(out: options.Out = Path("runs"), threads: options.Threads = None) -> No
     run = train(data, "tutorial-mlp", out=out, threads=threads, progress=pick_progress(console=console()))
     print_lines("", "Pictures to look at:", *(f"  {path}" for path in sorted((run.folder / "figures").iterdir())))
     print_lines(
-        "", "Next, why each of them was misread, and everything else, on one page:", f"  misread report {run.folder}"
-    )
+        "", "Next, why each of them was misread, and everything else, on one page:", f"  misread report {run.folder}",
+        "Or draw a digit, see it read, and look inside this network, in the browser:", f"  misread studio {run.folder}",
+    )  # fmt: skip

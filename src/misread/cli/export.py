@@ -42,12 +42,6 @@ def export(
 
 
 def _lines(export: "Export") -> list[str]:
-    found = export.replay
-    compared = "" if export.stored else ", compared with the network itself: the run folder has no predictions"
-    return [
-        f"{export.path} ({export.size_bytes / 1e6:.2f} MB)",
-        f"  {found.images:,} test images: {found.changed:,} predictions changed "
-        f"({int(export.changed_allowed * found.images):,} allowed), largest difference of a probability "
-        f"{found.difference:.1e} ({export.tolerance:g} allowed){compared}",
-        f"  accuracy {found.accuracy:.2%}, of the run {found.accuracy_before:.2%}",
-    ]
+    compared = "" if export.stored else " (made again by the network: the run folder has no predictions)"
+    size = f"{export.path} ({export.size_bytes / 1e6:.2f} MB)"
+    return [size, f"  {export.replay}{compared}", f"  allowed: {export.limits}"]

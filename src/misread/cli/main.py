@@ -18,6 +18,7 @@ from misread.cli import (
     report,
     reproduce,
     runs,
+    serve,
     studio,
     summary,
     train,
@@ -59,6 +60,7 @@ app.add_typer(labels.app, name="labels")
 app.command("export")(export.export)
 app.command("reproduce")(reproduce.reproduce)
 app.command("runs")(runs.runs)
+app.command("serve")(serve.serve)
 app.command("studio")(studio.studio)
 app.command("summary")(summary.summary)
 app.command("recipes")(recipes.recipes)

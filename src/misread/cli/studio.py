@@ -14,8 +14,6 @@ from misread.errors import DataError, RunError
 if TYPE_CHECKING:
     from misread.studio.security import Access
 
-LANGUAGES = ("en", "ko")
-
 
 def studio(
     what: Annotated[
@@ -38,6 +36,7 @@ def studio(
     """Open the studio in the browser: draw, train, look inside the network, and mend labels."""
     from misread.studio.runs import run_id
     from misread.studio.server import serve
+    from misread.web.messages import LANGUAGES
 
     if lang is not None and lang not in LANGUAGES:
         raise RunError(f"There is no language {lang!r}. Use one of {', '.join(LANGUAGES)}.")
@@ -63,13 +62,19 @@ def studio(
 
 
 def _run_folder(what: str | None) -> Path | None:
-    """The run folder that the argument names, or None: it names data, or there is no argument."""
-    from misread.runs.run_folder import RECORD
+    """The run folder that the argument names, or None: it names data, or there is no argument.
+
+    Raises RunError: the run is unfinished or damaged.
+    """
+    from misread.runs.run_folder import RECIPE, RECORD, read_record
 
     if what is None:
         return None
     found = find_run(Path(what))
-    return found.resolve() if (found / RECORD).is_file() else None
+    if not any((found / name).is_file() for name in (RECIPE, RECORD)):
+        return None
+    read_record(found)
+    return found.resolve()
 
 
 def _data(what: str) -> str:

@@ -14,30 +14,51 @@ EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff"
 
 
 def read_picture(path: str | Path) -> np.ndarray:
-    """An image file as uint8: (H, W, 1) if all pixels are grey, else (H, W, 3).
+    """An image file as `decode_picture` gives it.
 
-    EXIF orientation is applied, 16 bits are scaled to 8, transparent pixels become white, palettes are resolved.
     Raises DataError: missing, not a regular file, not an image, too large, or damaged.
     """
     try:
-        with _open_regular(path) as file, Image.open(file) as image:
+        with _open_regular(path) as file:
+            return decode_picture(file, str(path))
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def decode_picture(
+    file: BinaryIO, name: str, formats: tuple[str, ...] | None = None, max_pixels: int | None = None
+) -> np.ndarray:
+    """An encoded image as uint8: (H, W, 1) if all pixels are grey, else (H, W, 3).
+
+    EXIF orientation is applied, 16 bits are scaled to 8, transparent pixels become white, palettes are resolved.
+    name:       for messages.
+    formats:    those of Pillow that are tried; by default all.
+    max_pixels: H * W; what has more is not decoded.
+    Raises DataError: not an image, too large, or damaged. Raises OSError: the file cannot be read.
+    """
+    try:
+        with Image.open(file, formats=formats) as image:
+            if max_pixels is not None and image.width * image.height > max_pixels:
+                raise DataError(
+                    f"{name} is too large: {image.width} x {image.height} pixels; {max_pixels:,} pixels are allowed."
+                )
             ImageOps.exif_transpose(image, in_place=True)
             image.load()
             return grey_or_rgb(image)
     except DataError:
         raise
     except UnidentifiedImageError:
-        raise DataError(f"{path} is not a readable image.") from None
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist.") from None
-    except (Image.DecompressionBombError, MemoryError) as error:
-        raise DataError(f"{path} is too large: {error or 'out of memory'}.") from None
+        raise DataError(f"{name} is not a readable image.") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
+        raise DataError(f"{name} is too large: {error or 'out of memory'}.") from None
     except OSError as error:
         if error.errno is not None:
-            raise DataError(f"{path} cannot be read: {error.strerror}.") from None
-        raise DataError(f"{path} is damaged: {error}.") from None
+            raise
+        raise DataError(f"{name} is damaged: {error}.") from None
     except Exception as error:  # decoders raise many kinds of errors: struct.error, zlib.error, TypeError
-        raise DataError(f"{path} is damaged: {error}.") from None
+        raise DataError(f"{name} is damaged: {error}.") from None
 
 
 def _open_regular(path: str | Path) -> BinaryIO:
@@ -51,6 +72,7 @@ def _open_regular(path: str | Path) -> BinaryIO:
 
 
 def grey_or_rgb(image: Image.Image) -> np.ndarray:
+    """An opened picture as uint8: (H, W, 1) if all pixels are grey, else (H, W, 3); as `read_picture` gives it."""
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits, or floats in the range of 8 or 16 bits
         values = np.asarray(image, dtype=np.float64)
         scale = 255 / 65535 if image.mode.startswith("I;16") or values.max() > 255 else 1.0

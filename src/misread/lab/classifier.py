@@ -1,5 +1,6 @@
 """A run's network as one module from images to probabilities, as programs outside misread want it."""
 
+import copy
 import logging
 import warnings
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from misread.models.backbone import PretrainedNetwork
 from misread.models.network import network_logits
+from misread.runs.run import Run
 
 
 class Classifier(nn.Module):
@@ -28,12 +30,23 @@ class Classifier(nn.Module):
         return network_logits(self.network, images).softmax(dim=1)
 
 
+def cpu_network(run: Run) -> nn.Module:
+    """The run's network, or a copy of it on the CPU if it is elsewhere."""
+    return run.network if run.device.type == "cpu" else copied(run.network).cpu()
+
+
+def copied(network: nn.Module) -> nn.Module:
+    """A copy that can be moved and changed."""
+    with quiet_torch():  # a backbone from a file of torch.export warns of its own parts
+        return copy.deepcopy(network)
+
+
 def exported_program(network: nn.Module, image_shape: tuple[int, int, int]) -> torch.export.ExportedProgram:
     """The classifier of a network as torch.export has it, for any number of images.
 
-    image_shape: (H, W, C).
+    image_shape: (H, W, C). Its weights need no gradients.
     """
-    classifier = Classifier(network).eval().requires_grad_(False)
+    classifier = Classifier(copied(network)).eval().requires_grad_(False)
     images = torch.zeros(2, *image_shape, dtype=torch.uint8)
     with quiet_torch():
         return torch.export.export(classifier, (images,), dynamic_shapes=({0: torch.export.Dim("N")},))

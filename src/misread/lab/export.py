@@ -1,6 +1,5 @@
 """Exports a run to a file for other programs. A file that does not repeat the run's predictions is not written."""
 
-import copy
 import io
 import math
 import time
@@ -14,7 +13,8 @@ from torch import nn
 
 from misread.errors import ExportError, RunError
 from misread.files import replacing, write_bytes, write_text
-from misread.lab.formats import Format, find_format
+from misread.lab.classifier import cpu_network
+from misread.lab.formats import Format, Limits, find_format
 from misread.lab.replay import Replay, replay
 from misread.runs import run_folder
 from misread.runs.run import Run
@@ -28,7 +28,7 @@ PARITY_IMAGES, PARITY_BYTES = 100, 2**22
 class Export:
     """A file that was written, and its replay.
 
-    tolerance: the difference of a probability that was allowed. changed_allowed: the share of predicted classes.
+    limits: what was allowed.
     stored: whether the predictions that it was compared with are those in the run folder; else the network made them
             again, because the folder has none.
     seconds: for writing the file, without the replay.
@@ -37,8 +37,7 @@ class Export:
     path: Path
     size_bytes: int
     seconds: float
-    tolerance: float
-    changed_allowed: float
+    limits: Limits
     stored: bool
     replay: Replay
 
@@ -67,26 +66,25 @@ def export(
     Raises ExportError: it changes a prediction, or a probability by more than the tolerance; nothing was written under
     the file's name. Raises DataError or RunError: a package or the data is missing, or the file cannot be written.
     """
-    formats = [find_format(to)]
-    if int8:
-        if to != "onnx":
-            raise RunError(f"--int8 is for --to onnx, not for --to {to}. Leave one of them out.")
-        formats.append(_int8())
+    format, rounded = find_format(to), _int8() if int8 else None
+    if rounded and to != "onnx":
+        raise RunError(f"--int8 is for --to onnx, not for --to {to}. Leave one of them out.")
     if tolerance is not None:
         if not tolerance > 0:
             raise RunError(f"The tolerance is {tolerance}, but must be above 0.")
-        formats[0] = replace(formats[0], limits=replace(formats[0].limits, difference=tolerance))
-    for each in formats:
-        each.require()
+        format = replace(format, limits=replace(format.limits, difference=tolerance))
+    format.require()
     folder = Path(out) if out is not None else run.folder / FOLDER
     say = progress or (lambda line: None)
-    network = copy.deepcopy(run.network).cpu().eval()
+    network, beside = cpu_network(run), format.beside()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        written = [_write(each, run, network, folder, say) for each in formats]
+        written = [_write(format, run, network, folder, say)]
         write_bytes(folder / PARITY, _parity(run))
-        for name, text in formats[0].beside().items():
+        for name, text in beside.items():
             write_text(folder / name, text)
+        if rounded:
+            written.append(_write(rounded, run, network, folder, say))
     except OSError as error:
         raise RunError(f"{folder} cannot be written: {error.strerror or error}. Choose another with --out.") from None
     return written
@@ -112,17 +110,17 @@ def _write(format: Format, run: Run, network: nn.Module, folder: Path, say: Call
         if not found.within(format.limits):
             raise ExportError(_disagreement(path, format, found, run))
     stored = (run.folder / run_folder.predictions_file("test")).is_file()
-    return Export(path, len(contents), seconds, format.limits.difference, format.limits.changed, stored, found)
+    return Export(path, len(contents), seconds, format.limits, stored, found)
 
 
 def _disagreement(path: Path, format: Format, found: Replay, run: Run) -> str:
-    limits, device = format.limits, run.record.environment.device
+    text = f"{format.file} does not repeat the run: {found} ({format.limits}). {path} was not written.\n"
+    if format.limits.changed:
+        return f"{text}8 bits are too few for this network. The file without --int8 was written."
+    device = run.record.environment.device
     elsewhere = f"The run predicted on {device}, which may round differently. " if device != "cpu" else ""
     return (
-        f"{format.file} does not repeat the run's predictions: of {found.images:,} test images {found.changed:,} get "
-        f"another class (allowed: {int(limits.changed * found.images):,}), and a probability differs by up to "
-        f"{found.difference:.2g} (allowed: {limits.difference:g}). {path} was not written.\n"
-        f"{elsewhere}Check with `misread evaluate {run.folder}` that the weights are still those of the run; "
+        f"{text}{elsewhere}Check with `misread evaluate {run.folder}` that the weights are still those of the run; "
         "--tolerance allows a larger difference of probabilities."
     )
 

@@ -20,14 +20,21 @@ class Limits:
     """How far a replay may be from the run's own predictions.
 
     difference: of a probability. changed: the share of images whose predicted class may be another.
+    accuracy_loss: how much lower the accuracy may be.
     """
 
     difference: float
     changed: float
+    accuracy_loss: float
+
+    def __str__(self) -> str:
+        if self.changed:
+            return f"the accuracy may be lower by {self.accuracy_loss:.0%}"
+        return f"no predicted class may change, and no probability by more than {self.difference:g}"
 
 
-EXACT = Limits(difference=1e-4, changed=0)  # float32, computed in another order
-ROUNDED = Limits(difference=1, changed=0.01)  # weights and activations in 8 bits
+EXACT = Limits(difference=1e-4, changed=0, accuracy_loss=0)  # float32, computed in another order
+ROUNDED = Limits(difference=1, changed=1, accuracy_loss=0.01)  # weights and activations in 8 bits
 
 
 @dataclass(frozen=True)

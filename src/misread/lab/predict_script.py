@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FunctionType
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -65,12 +66,13 @@ def main(pictures: list[str]) -> None:
 def predict_script() -> str:
     """The program's text."""
     constants, functions = _parts(main)
+    parts: list[Any] = [Geometry, *functions]
     lines = [f"{name} = {value!r}" for name, value in constants.items()]
-    sources = [inspect.getsource(part).strip() for part in (Geometry, *functions)]
+    sources = [inspect.getsource(part).strip() for part in parts]
     return BEGINNING + "\n".join(lines) + "\n\n\n" + "\n\n\n".join(sources) + "\n" + END
 
 
-def _parts(function: FunctionType) -> tuple[dict[str, int], list[FunctionType]]:
+def _parts(function: Any) -> tuple[dict[str, int], list[FunctionType]]:
     """The constants and functions of misread that a function uses, and itself at the end. None may call itself."""
     constants: dict[str, int] = {}
     functions: list[FunctionType] = []

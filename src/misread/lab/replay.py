@@ -33,7 +33,17 @@ class Replay:
     seconds: float
 
     def within(self, limits: Limits) -> bool:
-        return self.difference <= limits.difference and self.changed <= limits.changed * self.images
+        return (
+            self.difference <= limits.difference
+            and self.changed <= limits.changed * self.images
+            and self.accuracy_before - self.accuracy <= limits.accuracy_loss
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.images:,} test images: {self.changed:,} predicted classes changed, a probability by up to "
+            f"{self.difference:.1e}; accuracy {self.accuracy:.2%}, of the run {self.accuracy_before:.2%}"
+        )
 
 
 def replay(predict: Predict, images: Images, labels: np.ndarray, probs: np.ndarray) -> Replay:

@@ -1,6 +1,5 @@
 """Export to safetensors: the weights, with the layers and the class names as metadata."""
 
-import copy
 import json
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
+from misread.lab.classifier import copied
 from misread.lab.facts import facts
 from misread.lab.formats import EXACT, Format, Predict
 from misread.models.views import MeanOverViews
@@ -24,7 +24,7 @@ def _serialise(run: Run, network: nn.Module) -> bytes:
 
 
 def _read(path: Path, run: Run) -> Predict:
-    network = copy.deepcopy(_without_views(run.network)).cpu()
+    network = copied(_without_views(run.network)).cpu()
     for parameter in network.state_dict().values():
         parameter.zero_()  # so that every weight has to come from the file
     network.load_state_dict(load_file(path))

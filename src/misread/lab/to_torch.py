@@ -11,6 +11,7 @@ from misread.lab.classifier import exported_program, quiet_torch
 from misread.lab.facts import facts
 from misread.lab.formats import EXACT, Format, Predict
 from misread.runs.run import Run
+from misread.training.batches import as_tensor
 
 
 def _serialise(run: Run, network: nn.Module) -> bytes:
@@ -27,7 +28,7 @@ def _read(path: Path, run: Run) -> Predict:
 
     def predict(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            probs: np.ndarray = module(torch.from_numpy(images)).numpy()
+            probs: np.ndarray = module(as_tensor(images, torch.device("cpu"))).numpy()
         return probs
 
     return predict

@@ -1,7 +1,9 @@
 """Predictions that a user holds: scored images, and everything that can be asked about them."""
 
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Self
 
 from misread.analysis.calibration import Calibration, calibration
 from misread.analysis.conformal import ConformalSets, conformal_sets
@@ -10,6 +12,8 @@ from misread.analysis.label_issues import METHODS, LabelIssues, label_issue_tabl
 from misread.analysis.per_class import PerClass
 from misread.analysis.risk_coverage import RiskCoverage
 from misread.analysis.scored import Scored
+from misread.data.mapped_images import Images
+from misread.data.pixel_rows import images_in
 from misread.errors import DataError
 from misread.figures.style import Picture
 from misread.report.content import Confidence, Content, images_or_note
@@ -27,6 +31,41 @@ class Predictions(Scored):
     """
 
     run: StoredRun | None = None
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        *,
+        image_shape: Sequence[int] | None = None,
+        images: Any | Callable[[], Images] | None = None,
+        rows: Any = None,
+        files: Sequence[str] | None = None,
+        split: str = "test",
+        name: str = "",
+    ) -> Self:
+        """The predictions of a fitted scikit-learn classifier, or of anything else with `predict_proba` and `classes_`.
+
+        X:           what the classifier predicts, (N, ...). y: (N,) labels, of the kind of `classes_`.
+        image_shape: (H, W) or (H, W, C) of the images that are the rows of X (N, H * W * C). By default that of the
+                     estimator, if it has one as `MisreadClassifier` does.
+        images:      the images, if X does not hold them, for example features of them. Images in X are found.
+        name:        by default the class of the estimator. rows, files, split: as `Scored` has them.
+        Raises DataError: the estimator gives no probabilities, a label is none of its classes, or the shape is wrong.
+        """
+        if not hasattr(estimator, "predict_proba"):
+            raise DataError(
+                f"{type(estimator).__name__} has no predict_proba. Wrap it before fitting, for example in "
+                "sklearn.calibration.CalibratedClassifierCV."
+            )
+        probs = estimator.predict_proba(X)
+        if images is None:
+            images = images_in(X, image_shape or getattr(estimator, "image_shape_", None))
+        return cls(
+            y, probs, estimator.classes_, rows, files, split, name=name or type(estimator).__name__, images=images
+        )
 
     @cached_property
     def misreads(self) -> Misreads:

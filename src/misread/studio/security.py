@@ -5,18 +5,18 @@ every request needs the token, a Host header that cannot belong to a rebound dom
 an Origin of this server and a JSON body.
 """
 
-import asyncio
 import socket
 from dataclasses import dataclass
-from hmac import compare_digest
 from http.cookies import CookieError, SimpleCookie
-from ipaddress import ip_address
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from misread.http.bodies import limited, stated_length
+from misread.http.hosts import host_name, is_loopback, is_number, same_token
 
 MAX_BODY_BYTES = 4 * 2**20  # the largest is one picture as base64
 BODY_SECONDS = 20.0
@@ -56,17 +56,17 @@ class Access:
     @property
     def is_local(self) -> bool:
         """Whether only programs on this machine can reach the server."""
-        return _is_loopback(self.host)
+        return is_loopback(self.host)
 
     def knows(self, token: str) -> bool:
         """Whether a token is right, in a time that does not depend on how much of it is."""
-        return compare_digest(token.encode(), self.token.encode())
+        return same_token(token, self.token)
 
     def refusal(self, scope: Scope) -> HTTPException | None:
         """Why a request is refused, or None. Its body is not looked at."""
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or not self._is_own_name(_name(hosts[0])):
+        if len(hosts) != 1 or not self._is_own_name(host_name(hosts[0])):
             return HTTPException(421, "The Host header does not name this studio. Open the address that it printed.")
         if not self._has_token(scope, headers):
             return HTTPException(401, NO_TOKEN)
@@ -76,10 +76,7 @@ class Access:
             return HTTPException(403, "The request comes from another site.")
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return HTTPException(415, "The body must be JSON.")
-        length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
-            return _too_large()
-        return None
+        return stated_length(headers.get("content-length", "0"), MAX_BODY_BYTES)
 
     def _has_token(self, scope: Scope, headers: Headers) -> bool:
         return self.knows(_cookies(headers).get(self.cookie, "")) or self.is_entrance(scope)
@@ -92,8 +89,8 @@ class Access:
     def _is_own_name(self, name: str) -> bool:
         """A domain name can be made to lead to this machine by whoever owns it. A number or `localhost` cannot."""
         if self.is_local:
-            return name == "localhost" or _is_loopback(name)
-        return name in ("localhost", self.host.lower(), socket.gethostname().lower()) or _is_number(name)
+            return name == "localhost" or is_loopback(name)
+        return name in ("localhost", self.host.lower(), socket.gethostname().lower()) or is_number(name)
 
 
 class Guard:
@@ -121,33 +118,10 @@ class Guard:
         if refusal is not None:
             await _answer(scope, refusal)(scope, receive, send_with_headers)
             return
-        await self.app(scope, limited(receive), send_with_headers)
+        await self.app(scope, limited(receive, MAX_BODY_BYTES, BODY_SECONDS), send_with_headers)
 
 
 COOKIE = "Path=/; HttpOnly; SameSite=Strict"
-
-
-def limited(receive: Receive) -> Receive:
-    """`receive` that raises HTTPException if the body is larger than `MAX_BODY_BYTES` or takes longer than allowed."""
-    received, complete = 0, False
-    deadline = asyncio.get_running_loop().time() + BODY_SECONDS
-
-    async def receive_part() -> Message:
-        nonlocal received, complete
-        if complete:
-            return await receive()  # waits for the client to leave
-        try:
-            async with asyncio.timeout_at(deadline):
-                message = await receive()
-        except TimeoutError:
-            raise HTTPException(408, f"The body did not arrive within {BODY_SECONDS:.0f} s.") from None
-        received += len(message.get("body", b""))
-        if received > MAX_BODY_BYTES:
-            raise _too_large()
-        complete = not message.get("more_body", False)
-        return message
-
-    return receive_part
 
 
 def _answer(scope: Scope, refusal: HTTPException) -> Response:
@@ -158,10 +132,6 @@ def _answer(scope: Scope, refusal: HTTPException) -> Response:
     return PlainTextResponse(refusal.detail, refusal.status_code, headers)
 
 
-def _too_large() -> HTTPException:
-    return HTTPException(413, f"The body is larger than {MAX_BODY_BYTES / 2**20:.0f} MiB.")
-
-
 def _cookies(headers: Headers) -> dict[str, str]:
     cookies: SimpleCookie = SimpleCookie()
     for line in headers.getlist("cookie"):
@@ -170,22 +140,3 @@ def _cookies(headers: Headers) -> dict[str, str]:
         except CookieError:
             continue
     return {name: morsel.value for name, morsel in cookies.items()}
-
-
-def _name(host: str) -> str:
-    """The name in a Host header, without the port and in lower case."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower()
-
-
-def _is_number(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_loopback(name: str) -> bool:
-    return name == "localhost" or (_is_number(name) and ip_address(name).is_loopback)

@@ -1,6 +1,5 @@
 """Starting the studio: token, port, browser, and a clean end by Ctrl-C."""
 
-import errno
 import os
 import secrets
 import socket
@@ -11,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from misread.data.download import cache_folder
-from misread.errors import RunError
+from misread.http.sockets import PortInUse, listen, reachable
 from misread.studio.security import Access
 
 PORT = 8517  # tried first: with one address, a page that is open finds the studio again after a restart
@@ -24,31 +23,11 @@ def open_socket(host: str, port: int | None) -> socket.socket:
     Raises RunError: the port is taken, or there is no such address on this machine.
     """
     try:
-        return _listening(host, PORT if port is None else port)
-    except OverflowError:
-        raise RunError(f"{port} is not a port. Ports are 0 to 65535; 0 takes any free one.") from None
-    except OSError as error:
-        if port is None and error.errno == errno.EADDRINUSE:
-            return _listening(host, 0)
-        if error.errno == errno.EADDRINUSE:
-            raise RunError(
-                f"Port {port} of {host} is in use, perhaps by another studio. Choose another with --port, or omit it."
-            ) from None
-        raise RunError(f"The studio cannot listen on {host}, port {port}: {error.strerror}.") from None
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    found = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        if os.name == "posix":
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # on Windows it would share a port in use
-        found.bind(address)
-        found.listen(128)
-    except BaseException:
-        found.close()
-        raise
-    return found
+        return listen(host, PORT if port is None else port, "The studio")
+    except PortInUse:
+        if port is not None:
+            raise
+        return listen(host, 0, "The studio")
 
 
 def make_access(host: str, port: int) -> Access:
@@ -82,9 +61,9 @@ def _stored_token() -> str | None:
 
 def address_of(access: Access, language: str | None = None) -> str:
     """The address that opens the studio, with the token."""
-    host = f"[{access.host}]" if ":" in access.host else access.host
-    shown = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
-    return f"http://{shown}:{access.port}/?token={access.token}" + (f"&lang={language}" if language else "")
+    return f"http://{reachable(access.host)}:{access.port}/?token={access.token}" + (
+        f"&lang={language}" if language else ""
+    )
 
 
 def serve(

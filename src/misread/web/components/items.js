@@ -5,10 +5,10 @@ import { make, number } from "./elements.js";
 /** Every `width`-th value of a column, from the first. */
 const firsts = (column, width) => column.filter((_, i) => i % width === 0);
 
-/** The images of a page. A place is a line in the columns of `data.items`; see items.py. */
-/** The name of a cause in the language of the page. */
-export const causeName = (cause, t) => t(`cause.${cause.replaceAll(" ", "-")}`);
+/** The name of a cause in the language of the page; nothing for an image without a cause. */
+export const causeName = (cause, t) => (cause ? t(`cause.${cause.replaceAll(" ", "-")}`) : "");
 
+/** The images of a page. A place is a line in the columns of `data.items`; see items.py. */
 export class Items {
   constructor(data) {
     this.classes = data.classes;

@@ -109,6 +109,7 @@ class PlainPlot {
   draw({ x, y, scale }, grow) {
     const { canvas, context, places, colours, sizes } = this;
     const { width, height } = canvas;
+    if (!width || !height) return; // the room was left
     const ratio = width / canvas.clientWidth || 1;
     const image = context.createImageData(width, height);
     const pixels = new Uint32Array(image.data.buffer);

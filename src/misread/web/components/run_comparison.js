@@ -5,6 +5,7 @@ import { drawImage } from "./pixels.js";
 
 const PICTURES = 48; // of each kind, until the reader asks for more
 const SIGNIFICANT = 0.05;
+const LEAST = 0.0001; // smaller p-values are not written out
 
 /** Fills `root` with the comparison of runs a and b: rows of the list of runs, and `shown`, their names. */
 export async function showComparison(root, studio, a, b, close) {
@@ -25,7 +26,8 @@ export async function showComparison(root, studio, a, b, close) {
   }
   const percent = new Intl.NumberFormat(lang, { style: "percent", minimumFractionDigits: 2, maximumFractionDigits: 2 });
   const points = new Intl.NumberFormat(lang, { minimumFractionDigits: 2, maximumFractionDigits: 2, signDisplay: "exceptZero" });
-  const p = new Intl.NumberFormat(lang, { maximumSignificantDigits: 2 }).format(parts.p_value);
+  const digits = new Intl.NumberFormat(lang, { maximumSignificantDigits: 2 });
+  const p = parts.p_value < LEAST ? `< ${digits.format(LEAST)}` : `= ${digits.format(parts.p_value)}`;
   const verdict = parts.p_value > SIGNIFICANT ? "same" : parts.difference > 0 ? "better" : "worse";
   frame.replaceChildren(
     head,

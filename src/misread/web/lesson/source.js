@@ -9,12 +9,11 @@ export async function openLesson(studio) {
   if (studio.run) {
     lesson.shape = studio.run.data.image_shape;
     lesson.classNames = studio.run.data.class_names;
-    lesson.samples = await samplesOf(studio, "test", SAMPLES);
-    try {
-      lesson.model = await studio.model();
-    } catch (error) {
+    const model = studio.model().catch((error) => {
       lesson.problem = error.message;
-    }
+      return null;
+    });
+    [lesson.samples, lesson.model] = await Promise.all([samplesOf(studio, "test", SAMPLES), model]);
   } else if (studio.server) {
     const { image_shape, class_names, pixels, labels } = await studio.server.get("/api/examples");
     const bytes = Uint8Array.from(atob(pixels), (letter) => letter.charCodeAt(0));

@@ -1,6 +1,6 @@
 // Removes the background of a photographed or drawn object, as `_remove_ground` in data/geometry.py.
 
-import { greyOf, median, picture, roundEven } from "./picture.js";
+import { greyOf, picture, roundEven } from "./picture.js";
 import { BICUBIC, BOX, resize } from "./resize.js";
 
 const LONGEST = 512; // pixels; finer detail is noise
@@ -13,39 +13,48 @@ export function removeGround(ink) {
     ink = resize(ink, side(ink.height), side(ink.width));
   }
   const { height, width } = ink;
-  const grey = medians(picture(height, width, 1, Uint8Array.from(greyOf(ink), roundEven)));
+  const grey = medians(ink.channels === 1 ? ink : picture(height, width, 1, Uint8Array.from(greyOf(ink), roundEven)));
   const small = resize(grey, Math.max(8, height >> 2), Math.max(8, width >> 2), BOX);
   const window = Math.max(3, (Math.max(small.height, small.width) >> 2) | 1);
   const ground = resize(blurred(minima(small, window), window / 2), height, width, BICUBIC);
-  const relief = grey.data.map((value, i) => Math.max(value - ground.data[i], 0));
-  const level = stretched(relief);
-  const data = ink.channels === 1 ? level.map((share) => roundEven(share * 255)) : ink.data.map((value, i) => (level[Math.floor(i / 3)] > 0 ? value : 0));
-  return picture(height, width, ink.channels, Uint8Array.from(data));
+  const heights = grey.data.map((value, i) => Math.max(value - ground.data[i], 0));
+  const counts = new Float64Array(256);
+  for (const value of heights) counts[value]++;
+  const share = shares(counts);
+  if (ink.channels === 1) {
+    const levels = Uint8Array.from(share, (one) => roundEven(255 * one));
+    return picture(height, width, 1, heights.map((value) => levels[value]));
+  }
+  return picture(height, width, 3, ink.data.map((value, i) => (share[heights[Math.floor(i / 3)]] > 0 ? value : 0)));
 }
 
-/** Heights above the ground as shares 0..1: cut below Otsu's threshold, and stretched. */
-function stretched(heights) {
-  const threshold = otsu(heights);
-  const low = heights.filter((value) => value <= threshold);
-  const high = heights.filter((value) => value > threshold).sort();
-  const level = low.length ? median(low) : 0;
-  const top = high.length ? percentile(high, 0.9) : 255;
+/** For each height 0..255 above the ground, its share 0..1: cut below Otsu's threshold, and stretched. */
+function shares(counts) {
+  const threshold = otsu(counts);
+  const [low, high] = [counts.map((n, value) => (value <= threshold ? n : 0)), counts.map((n, value) => (value > threshold ? n : 0))];
+  const level = quantile(low, 0.5) ?? 0;
+  const top = quantile(high, 0.9) ?? 255;
   const cut = (level + threshold) / 2; // keeps the soft edges of strokes
-  return Float64Array.from(heights, (value) => Math.min(Math.max((value - cut) / Math.max(top - cut, 1), 0), 1));
+  return Float64Array.from(counts, (_, value) => Math.min(Math.max((value - cut) / Math.max(top - cut, 1), 0), 1));
 }
 
-/** Of sorted values, with linear interpolation. */
-function percentile(sorted, share) {
-  const place = (sorted.length - 1) * share;
-  const [low, high] = [sorted[Math.floor(place)], sorted[Math.ceil(place)]];
+/** Of values that are given by how often each of 0..255 is there, with linear interpolation; undefined of none. */
+function quantile(counts, share) {
+  const total = counts.reduce((a, b) => a + b, 0);
+  if (!total) return undefined;
+  const at = (place) => {
+    let [value, seen] = [0, counts[0]];
+    while (seen <= place) seen += counts[++value];
+    return value;
+  };
+  const place = (total - 1) * share;
+  const [low, high] = [at(Math.floor(place)), at(Math.ceil(place))];
   const part = place - Math.floor(place);
   return part < 0.5 ? low + (high - low) * part : high - (high - low) * (1 - part);
 }
 
 /** The threshold between the two groups of values 0..255 that differ most from each other. Source: Otsu 1979. */
-function otsu(values) {
-  const counts = new Float64Array(256);
-  for (const value of values) counts[value]++;
+function otsu(counts) {
   const sums = (order) => {
     const [n, mean] = [new Float64Array(256), new Float64Array(256)];
     let [count, sum] = [0, 0];
@@ -102,7 +111,13 @@ function medians({ height, width, data }) {
 /** The smallest value in a square window around each pixel. */
 function minima(image, window) {
   const reach = window >> 1;
-  return twice(image, (line) => line.map((_, at) => Math.min(...line.subarray(Math.max(at - reach, 0), at + reach + 1))));
+  return twice(image, (line) =>
+    line.map((_, at) => {
+      let least = 255;
+      for (let i = Math.max(at - reach, 0); i < Math.min(at + reach + 1, line.length); i++) least = Math.min(least, line[i]);
+      return least;
+    }),
+  );
 }
 
 /** A Gaussian blur as Pillow approximates it: three box blurs along the rows, then three along the columns. */

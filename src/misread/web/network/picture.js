@@ -9,16 +9,20 @@ export function fromImageData({ width, height, data }) {
   const rgb = new Uint8Array(3 * width * height);
   let grey = true;
   for (let from = 0, to = 0; from < data.length; from += 4, to += 3) {
-    const opacity = data[from + 3] << PRECISION;
-    for (let c = 0; c < 3; c++) rgb[to + c] = opacity ? onWhite(data[from + c], opacity) : 255;
+    const alpha = data[from + 3];
+    for (let c = 0; c < 3; c++) rgb[to + c] = alpha === 255 ? data[from + c] : onWhite(data[from + c], alpha);
     grey &&= rgb[to] === rgb[to + 1] && rgb[to] === rgb[to + 2];
   }
-  return grey ? picture(height, width, 1, rgb.filter((_, i) => i % 3 === 0)) : picture(height, width, 3, rgb);
+  if (!grey) return picture(height, width, 3, rgb);
+  const first = new Uint8Array(width * height);
+  for (let i = 0; i < first.length; i++) first[i] = rgb[3 * i];
+  return picture(height, width, 1, first);
 }
 
-function onWhite(value, opacity) {
+function onWhite(value, alpha) {
+  const opacity = alpha << PRECISION;
   const sum = value * opacity + 255 * ((255 << PRECISION) - opacity) + (128 << PRECISION);
-  return ((sum >> 8) + sum) >> 8 >> PRECISION;
+  return (((sum >> 8) + sum) >> 8) >> PRECISION;
 }
 
 /** Grey or RGB. Colour becomes grey by ITU-R 601 luma, as in Pillow. */
@@ -34,6 +38,7 @@ export function asChannels({ height, width, channels, data }, wanted) {
 
 /** The mean of the channels of each pixel. */
 export function greyOf({ height, width, channels, data }) {
+  if (channels === 1) return Float64Array.from(data);
   const result = new Float64Array(height * width);
   for (let i = 0, from = 0; i < result.length; i++) {
     let sum = 0;

@@ -17,7 +17,7 @@ class Playground {
 
   constructor(data) {
     const asked = new URLSearchParams(location.search).get("lang");
-    this.lang = asked in data.texts ? asked : "en";
+    this.lang = [asked, document.documentElement.lang, "en"].find((one) => one in data.texts);
     this.t = translator(this.lang, data.texts[this.lang]);
     this.run = data.run;
     this.embedded = new Embedded(data);

@@ -68,7 +68,7 @@ export class Server {
       await new Promise((wait) => setTimeout(wait, this.#state === "up" ? WATCH : RETRY));
       if (document.hidden && this.#state === "up") continue;
       try {
-        await this.#fetch("/api/alive");
+        await this.get("/api/alive"); // an answer that is not read to its end keeps its connection
       } catch {
         // the state says it
       }

@@ -1,0 +1,24 @@
+"""Every room under an accessibility checker."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from axe import serious_violations
+
+Open = Callable[..., Any]
+ROOMS = ["draw", "train", "inside", "misreads", "map", "lesson", "runs"]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("room", ROOMS)
+def test_room_has_no_serious_violation(studio_page: Open, room: str, theme: str) -> None:
+    page = studio_page(f"room={room}", theme=theme, width=390 if theme == "dark" else 1280)
+    page.wait_for_timeout(3000)  # rooms that stay connected are never idle
+    assert serious_violations(page) == []
+
+
+def test_a_planted_violation_is_found(studio_page: Open) -> None:
+    page = studio_page("room=runs")
+    page.evaluate("document.getElementById('main').append(document.createElement('button'))")
+    assert any(line.startswith("button-name") for line in serious_violations(page))
