@@ -26,6 +26,7 @@ _HOME = {
     "export": "misread.lab.export",
     "load": "misread.data.load",
     "load_recipe": "misread.training.recipe",
+    "open_keras": "misread.lab.keras_file",
     "open_run": "misread.runs.run",
     "reproduce": "misread.runs.reproduce",
     "resume": "misread.runs.train",
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from misread.errors import TrainingError as TrainingError
     from misread.lab.estimator import MisreadClassifier as MisreadClassifier
     from misread.lab.export import export as export
+    from misread.lab.keras_file import open_keras as open_keras
     from misread.runs.compare import compare as compare
     from misread.runs.held_out import cross_val_predict as cross_val_predict
     from misread.runs.predictions import Predictions as Predictions

@@ -85,6 +85,8 @@ def build(folder: Path) -> str:
     misread.train("pictures", "fast-mlp", seed=1, out="p", **quick).folder.rename(folder / "runs" / "candidate")
     run = misread.open_run("runs/RUN")
     write_arrays(run)
+    (export,) = misread.export(run, "keras", "keras")
+    export.path.rename("lesson.keras")
     free = write_patches(run)
     misread.train("digits", "fast-mlp", progress=StopAfterTwoEpochs(), keep_checkpoints=True)
     return free

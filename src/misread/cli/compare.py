@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from misread.cli import options
+from misread.cli.keras import compared
 from misread.cli.output import (
     check_page_name,
     check_picture_name,
@@ -17,7 +18,6 @@ from misread.cli.output import (
     warn,
     write_file,
 )
-from misread.cli.runs import find_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,9 +28,15 @@ LISTED = 10  # lines of each list that are printed; the CSV and the JSON have al
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="RUN_A", help="The run to compare with.", show_default=False)],
-    b: Annotated[Path, typer.Argument(metavar="RUN_B", help="The run that may be better.", show_default=False)],
+    a: Annotated[
+        Path, typer.Argument(metavar="RUN_A", help="The run to compare with, or a Keras model.", show_default=False)
+    ],
+    b: Annotated[
+        Path, typer.Argument(metavar="RUN_B", help="The run that may be better, or a Keras model.", show_default=False)
+    ],
+    data: Annotated[str | None, typer.Option(help="The data, if both are Keras models.", show_default=False)] = None,
     split: options.Split = "test",
+    scaling: options.Scaling = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="Also list the changes in each class.")] = False,
     png: Annotated[
         Path | None, typer.Option(help="Write a picture of both lists (PNG or SVG).", show_default=False)
@@ -60,11 +66,11 @@ def compare(
 ) -> None:
     """Compare two runs on the same images: what B fixes, what it breaks, and whether the difference is chance."""
     from misread.runs.compare import compare as compare_runs
-    from misread.runs.run import open_run
+    from misread.runs.run import Run
 
     check_picture_name(png)
     check_page_name(html)
-    run_a, run_b = (open_run(find_run(run)) for run in (a, b))
+    run_a, run_b = compared(a, b, data, split, scaling)
     found = compare_runs(run_a, run_b, split)
     failures = _failures(found, alpha if fail_if_worse else None, no_new_misreads_of or [])
     written = []
@@ -80,7 +86,11 @@ def compare(
         print_json({**found.to_dict(), "failures": failures})
         warn(*written)
     else:
-        if run_a.record.data.fingerprint != run_b.record.data.fingerprint:
+        if (
+            isinstance(run_a, Run)
+            and isinstance(run_b, Run)
+            and run_a.record.data.fingerprint != run_b.record.data.fingerprint
+        ):
             print_lines(f"Note: A and B were trained on different data; their {split} images are the same.")
         _print_comparison(found, per_class)
         if written:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from misread.cli import options
+from misread.cli.keras import check_run_options, is_keras, open_model
 from misread.cli.output import interval_text, print_json, print_lines, print_table, warn, write_file
 from misread.cli.runs import find_run
 from misread.errors import RunError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from misread.analysis.risk_coverage import RiskCoverage
     from misread.data.image_set import ImageSet
     from misread.figures.style import Picture
+    from misread.lab.keras_file import KerasModel
     from misread.runs.predictions import Predictions
     from misread.runs.run import Run
 
@@ -23,9 +25,10 @@ PAIRS = 10  # of confused classes, beside the table of classes
 
 
 def evaluate(
-    run: options.RunFolder,
+    run: options.Model,
     data: Annotated[
-        str | None, typer.Argument(help="Other data; the run's own by default.", show_default=False)
+        str | None,
+        typer.Argument(help="Other data; the run's own by default. Needed with a Keras model.", show_default=False),
     ] = None,
     split: options.Split = "test",
     per_class: Annotated[
@@ -40,6 +43,7 @@ def evaluate(
         Path | None, typer.Option(help="Write all pictures into this folder.", show_default=False)
     ] = None,
     labels: options.Labels = None,
+    scaling: options.Scaling = None,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
@@ -47,15 +51,22 @@ def evaluate(
     from misread.runs.progress import accuracy_line
     from misread.runs.run import open_run
 
-    opened = open_run(find_run(run), device=device)
-    predictions, used = opened.predict_on(data, split)
+    opened: Run | KerasModel
+    if is_keras(run):
+        opened = model = open_model(run, data, scaling)
+        predictions, used = model.predict_on(str(data), split)
+        notes = model.notes()
+    else:
+        check_run_options(None, scaling)
+        opened = open_run(find_run(run), device=device)
+        predictions, used = opened.predict_on(data, split)
+        notes = _notes(opened, used, split)
     result = opened.scores(predictions, used)
     if labels:
         result |= opened.fixed_scores(predictions, used, labels)
-    own = result["data"]["same"]
     calibrated, sets, calibration_set = None, None, None
     if calibration or figures or json:
-        calibration_set = opened.calibration_set(split) if own else None
+        calibration_set = _calibration_set(opened, used, split)
         calibrated = predictions.calibration(calibration_set)
         # if there are too few images to split for the one, there are too few for the other
         sets = predictions.conformal(error_level, calibration_set) if calibrated.scaling else None
@@ -73,7 +84,7 @@ def evaluate(
         )
         warn(*written)
         return
-    print_lines(f"{opened.record.recipe} on {used.name}, split {result['split']}", *_notes(opened, used, split, own))
+    print_lines(f"{predictions.name}, split {result['split']}", *notes)
     _print_headline(result, predictions)
     if warnings := predictions.accuracy_warnings():
         print_lines("", *warnings)
@@ -87,10 +98,19 @@ def evaluate(
         print_lines("", *written)
 
 
-def _notes(run: "Run", used: "ImageSet", split: str, own: bool) -> list[str]:
-    """What to know about the images before reading the scores. own: they are the run's own data."""
+def _calibration_set(model: "Run | KerasModel", used: "ImageSet", split: str) -> "Predictions | None":
+    """Predictions to fit calibration on: by a run only if the images are of its own data."""
+    from misread.runs.run import Run
+
+    if not isinstance(model, Run):
+        return model.calibration_set(used, split)
+    return model.calibration_set(split) if used.fingerprint == model.record.data.fingerprint else None
+
+
+def _notes(run: "Run", used: "ImageSet", split: str) -> list[str]:
+    """What to know about the images before reading the scores."""
     recorded = run.record.data
-    if not own:
+    if used.fingerprint != recorded.fingerprint:
         return [
             f"Note: this is not the data of the run ({recorded.name}, fingerprint {recorded.fingerprint[:12]}) but "
             f"other data (fingerprint {used.fingerprint[:12]})."

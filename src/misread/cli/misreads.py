@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from misread.cli import options
+from misread.cli.keras import check_run_options, is_keras, keras_predictions
 from misread.cli.output import check_picture_name, print_json, print_lines, print_table, warn, write_file
 from misread.cli.runs import find_run
 from misread.errors import MisreadError, RunError
@@ -19,7 +20,8 @@ SHOWN = ("index", "file", "label", "prediction", "confidence", "rank", "cause", 
 
 
 def misreads(
-    run: options.RunFolder,
+    run: options.Model,
+    data: options.ModelData = None,
     grid: Annotated[int, typer.Option(min=1, help="The number of images in the picture.")] = 16,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random choice for the picture.")] = 0,
     most_confident: Annotated[
@@ -40,6 +42,7 @@ def misreads(
     png: Annotated[Path | None, typer.Option(help="Write the picture there (PNG or SVG).", show_default=False)] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the table there.", show_default=False)] = None,
     split: options.Split = "test",
+    scaling: options.Scaling = None,
     json: options.Json = False,
 ) -> None:  # fmt: skip
     """List every misread image with its cause, the most confident mistake first; draw some of them."""
@@ -53,7 +56,13 @@ def misreads(
         find_cause(cause)  # a wrong name is refused before anything is computed
     if not causes and (cause or neighbours or other):
         raise RunError("--no-causes leaves nothing for --cause, --neighbours or --other to work on; drop one of them.")
-    found = open_run(find_run(run)).predictions(split).misreads
+    if is_keras(run):
+        if other or neighbours:
+            raise RunError("--other and --neighbours need a run, which has its training images; this is a Keras model.")
+        found = keras_predictions(run, data, split, scaling).misreads
+    else:
+        check_run_options(data, scaling)
+        found = open_run(find_run(run)).predictions(split).misreads
     others = [open_run(find_run(path)) for path in other or ()]
     try:
         found = found.explain(*others) if causes else found
@@ -91,9 +100,9 @@ def _print_misreads(found: "Misreads") -> None:
 
 
 def _records(found: "Misreads") -> list[dict[Hashable, Any]]:
-    """The table's lines; if explained, with the nearest training images of each."""
+    """The table's lines; if explained, with the nearest training images of each, which a Keras model has none of."""
     records = found.table.to_dict("records")
     if "cause" not in found.table:
         return records
     near = {index: group.drop(columns="index").to_dict("records") for index, group in found.neighbours.groupby("index")}
-    return [{**record, "neighbours": near[record["index"]]} for record in records]
+    return [{**record, "neighbours": near.get(record["index"], [])} for record in records]

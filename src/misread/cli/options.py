@@ -11,6 +11,18 @@ Data = Annotated[
     str, typer.Argument(help="A name (mnist, fashion-mnist, kmnist, digits) or a path.", show_default=False)
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or 'last'.", show_default=False)]
+Model = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="A run folder, 'last', or a Keras model (.keras, .h5).", show_default=False),
+]
+ModelData = Annotated[str | None, typer.Argument(help="With a Keras model: its data.", show_default=False)]
+Scaling = Annotated[
+    str | None,
+    typer.Option(
+        help="With a Keras model: raw, unit, symmetric or standardised; by default what fits training images best.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout, and everything else to stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from misread.cli import options
+from misread.cli.keras import check_run_options, is_keras, keras_predictions
 from misread.cli.output import check_page_name, print_json, print_lines, warn
 from misread.cli.runs import find_run
 from misread.errors import DataError, MisreadError, RunError
@@ -19,8 +20,12 @@ ARRAYS = ("labels", "probs", "images", "class_names")
 
 def report(
     run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="A run folder, or 'last'.", show_default=False)
+        Path | None,
+        typer.Argument(
+            metavar="[RUN]", help="A run folder, 'last', or a Keras model (.keras, .h5).", show_default=False
+        ),
     ] = None,
+    data: options.ModelData = None,
     out: Annotated[
         Path | None, typer.Option(help="Where to write; RUN/report.html by default.", show_default=False)
     ] = None,
@@ -51,6 +56,7 @@ def report(
         Path | None,
         typer.Option(help="With --labels: the classes' names, a line each (.txt), or an array.", show_default=False),
     ] = None,
+    scaling: options.Scaling = None,
     lang: Annotated[str, typer.Option(help="Language of the page: en or ko.")] = "en",
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -71,6 +77,13 @@ def report(
         if any(given.values()):
             named = ", ".join(f"--{name.replace('_', '-')}" for name, file in given.items() if file)
             raise RunError(f"A run has its own predictions: give RUN, or {named} without it.")
+        if is_keras(run):
+            if compare or other or playground:
+                raise RunError("--compare, --other and --playground need a run; this is a Keras model.")
+            predictions = keras_predictions(run, data, "test", scaling)
+            path = predictions.report(out or run.with_name(f"{run.stem}-report.html"), language=lang)
+            return _print_result(path, json, misread=int(predictions.misread.sum()), n=len(predictions))
+        check_run_options(data, scaling)
         path, predictions = _of_run(run, out, compare, other or [], causes, playground, lang, quiet)
     _print_result(path, json, misread=int(predictions.misread.sum()), n=len(predictions))
 

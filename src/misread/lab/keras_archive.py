@@ -1,7 +1,7 @@
 """What is in a `.keras` or legacy `.h5` file: its configuration as plain values, and its weights as arrays.
 
-Nothing is imported by a name from the file, and nothing is unpacked to the disk. Everything is checked before it is read:
-a file that holds more than a saved model needs is refused. Messages are RunError, without the path of the file.
+Nothing is imported by a name from the file, and nothing is unpacked to the disk. Everything is checked before it is
+read: a file that holds more than a saved model needs is refused. Messages are RunError, without the path of the file.
 """
 
 import io
@@ -94,7 +94,7 @@ def _zip(members: zipfile.ZipFile, size: int) -> Iterator[KerasArchive]:
         limit = MAX_RATIO * size if info.filename == WEIGHTS else MAX_JSON
         if info.file_size > limit:
             raise RunError(
-                f"{info.filename} claims {info.file_size:,} bytes, more than a file of {size:,} bytes can hold ({limit:,})"
+                f"{info.filename} claims {info.file_size:,} bytes; {limit:,} are allowed in a file of {size:,} bytes"
             )
     config, metadata = (_json(members.read(name), name) for name in (CONFIG, METADATA))
     with audited(io.BytesIO(members.read(WEIGHTS)), WEIGHTS) as file:

@@ -20,7 +20,6 @@ from misread.runs.misreads import Misreads
 from misread.runs.predictions import Predictions
 from misread.runs.record import label_patch_record
 
-SUFFIXES = (".keras", ".h5", ".hdf5")
 BLOCK_PIXELS = 2**18  # of images predicted at once
 POOR = 2.0  # times the accuracy of guessing, below which no scaling fits
 
@@ -34,8 +33,13 @@ class KerasModel:
     """
 
     def __init__(
-        self, path: Path, network: KerasNetwork, keras_version: str, class_names: Sequence[str] | None, scaling: str | None
-    ) -> None:  # fmt: skip
+        self,
+        path: Path,
+        network: KerasNetwork,
+        keras_version: str,
+        class_names: Sequence[str] | None,
+        scaling: str | None,
+    ) -> None:
         self.path, self.network, self.keras_version = path, network, keras_version
         self.class_names = None if class_names is None else tuple(class_names)
         self.scaling = scaling
@@ -53,7 +57,8 @@ class KerasModel:
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.input_shape))
-        return f"KerasModel({self.path}: {shape} to {self.network.n_classes} classes, scaling {self.scaling or 'not tried yet'})"
+        scaling = self.scaling or "not tried yet"
+        return f"KerasModel({self.path}: {shape} to {self.network.n_classes} classes, scaling {scaling})"
 
     def notes(self) -> list[str]:
         """What to know before reading scores: the scaling and how it was found, a line each."""
@@ -63,13 +68,13 @@ class KerasModel:
         lines = [f"Found by trial: {self.trial.text()}.{inside}"]
         if self.trial.rows[0]["accuracy"] < POOR / self.network.n_classes:
             lines.append(
-                "Warning: no scaling reads these images. The model may be of other images, its classes in another order, or "
-                "its preprocessing another one."
+        """The data, pictures of a folder in the model's size. Raises DataError: they do not fit the model."""
+                "or its preprocessing another one."
             )
         return lines
 
     def load(self, data: ImageSet | str | Path) -> ImageSet:
-        """The data, with pictures of a folder in the model's size. Raises DataError: images or classes that do not fit."""
+        """The data, with pictures of a folder in the model's size. Raises DataError: they do not fit the model."""
         size = (self.input_shape[0], self.input_shape[1]) if len(self.input_shape) > 1 else None
         given = data if isinstance(data, ImageSet) else load(data, size=size)
         height, width, channels = given.image_shape
@@ -86,19 +91,20 @@ class KerasModel:
             )
         if self.class_names and given.class_names != self.class_names:
             raise DataError(
-                f"{given.name} has the classes {', '.join(given.class_names)}; {self.path} has {', '.join(self.class_names)}."
+                f"{given.name} has the classes {', '.join(given.class_names)}; "
+                f"{self.path} has {', '.join(self.class_names)}."
             )
         return given
 
     def try_scalings(self, data: ImageSet | str | Path) -> ScalingTrial:
-        """Try all scalings on validation or training images; see `keras_scaling`. Later predictions use the best one."""
+        """Try all scalings on validation or training images; later predictions use the best. See `ScalingTrial`."""
         self.trial = try_scalings(self._probs, self.load(data))
         self.scaling = self.trial.chosen
         self._scaling_of.clear()
         return self.trial
 
     def probs(self, images: Images, data: ImageSet) -> np.ndarray:
-        """(N, H, W, C) uint8 -> (N, K) float32, rows sum to 1. data: for the scaling, which is tried if it is not known."""
+        """(N, H, W, C) uint8 -> (N, K) float32, rows sum to 1. data: to try scalings on, if none is known."""
         if self.scaling is None:
             self.try_scalings(data)
         if data.fingerprint not in self._scaling_of:
@@ -132,11 +138,11 @@ class KerasModel:
     def evaluate(
         self, data: ImageSet | str | Path, split: str = "test", label_patch: str | Path | None = None
     ) -> dict[str, Any]:
-        """Metrics on a split, with the keys of `Run.evaluate`, and `scaling`: its name, and the trial if there was one."""
+        """Metrics on a split, with the keys of `Run.evaluate`, and `scaling`: its name, and the trial if any."""
         predictions, used = self.predict_on(data, split)
         return {
             **self.scores(predictions, used),
-            **({} if label_patch is None else fixed_scores(predictions, used, label_patch)),
+            **({} if label_patch is None else self.fixed_scores(predictions, used, label_patch)),
         }
 
     def scores(self, predictions: Predictions, data: ImageSet) -> dict[str, Any]:
@@ -145,6 +151,22 @@ class KerasModel:
         data_facts = {"name": data.name, "fingerprint": data.fingerprint}
         return {"split": predictions.split, **predictions.metrics(), "data": data_facts, "scaling": scaling}
 
+    def fixed_scores(self, predictions: Predictions, data: ImageSet, label_patch: str | Path) -> dict[str, Any]:
+        """What a label patch adds to `scores`: the metrics on the fixed labels, and a record of the fixes."""
+        fixed = read_patch(label_patch).fix(data)
+        labels = fixed.data.split(predictions.split).labels
+        return {
+            "fixed": predictions.with_labels(labels).metrics(),
+            "label_patch": label_patch_record(fixed).model_dump(),
+        }
+
+    def calibration_set(self, data: ImageSet, split: str = "test") -> Predictions | None:
+        """Predictions on validation images, for methods that are fitted before they are measured on `split`.
+
+        None if the data have none, or `split` is not test.
+        """
+        return self.predict(data, "val") if split == "test" and data.val is not None else None
+
     def report(
         self, data: ImageSet | str | Path, path: str | Path, split: str = "test", *, language: str = "en"
     ) -> Path:
@@ -152,21 +174,11 @@ class KerasModel:
         return self.predict(data, split).report(path, language=language)
 
 
-def fixed_scores(predictions: Predictions, data: ImageSet, label_patch: str | Path) -> dict[str, Any]:
-    """The metrics on the labels that a patch fixes, and a record of the fixes."""
-    fixed = read_patch(label_patch).fix(data)
-    labels = fixed.data.split(predictions.split).labels
-    return {
-        "fixed": predictions.with_labels(labels).metrics(),
-        "label_patch": label_patch_record(fixed).model_dump(),
-    }
-
-
 def open_keras(path: str | Path, *, scaling: str | None = None, class_names: Sequence[str] | None = None) -> KerasModel:
-    """Open a model by `model.save` of Keras 3 (`.keras`, `.h5`) or Keras 2 (`.h5`), without Keras and without running code.
+    """Open a model by `model.save` of Keras 3 (`.keras`, `.h5`) or Keras 2 (`.h5`), without Keras. It runs no code.
 
-    scaling:     how pixels become the model's input: a name of `keras_scaling.WAYS`; by default the one that fits labelled
-                 training images best, tried at the first prediction. A file by misread has its own.
+    scaling:     how pixels become the model's input: a name of `keras_scaling.WAYS`; by default the one that fits
+                 labelled training images best, tried at the first prediction. A file by misread has its own.
     class_names: K names in the model's order; by default those of the data, in its order.
     Raises RunError: h5py is missing; no such file; a layer, argument or object that cannot be opened; weights that are
     missing or of another shape; or contents that no saved model needs. The message names what was found.

@@ -53,7 +53,7 @@ class Graph:
 
 
 def read_graph(model: Mapping[str, Any], path: tuple[str, ...] = (), depth: int = 0) -> Graph:
-    """The graph of a model's configuration. Raises RunError: a layer that is not known, or calls that cannot be made."""
+    """The graph of a model's configuration. Raises RunError: an unknown layer, or calls that cannot be made."""
     if depth > MAX_NESTED:
         raise RunError(f"more than {MAX_NESTED} models are nested in each other")
     kind = model.get("class_name")
@@ -83,7 +83,7 @@ def _layers(listed: list[dict[str, Any]], path: tuple[str, ...], depth: int) -> 
         name = config.get("name", each.get("name"))
         if not isinstance(kind, str) or (kind not in KNOWN and kind not in MODELS):
             raise RunError(
-                f"the layer {str(name)[:80]!r} is a {str(kind)[:80]!r}, which is not on the list of layers that can be opened: "
+                f"the layer {str(name)[:80]!r} is a {str(kind)[:80]!r}. The layers that can be opened are "
                 f"{', '.join(KNOWN)}"
             )
         if not isinstance(name, str):
@@ -202,6 +202,6 @@ def _batch_shape(value: Any) -> Shape | None:
         return None
     if not isinstance(value, list) or not all(type(n) is int and n > 0 for n in value[1:]) or len(value) < 2:
         raise RunError(
-            f"its input shape {str(value)[:80]} is not a known size. Save the model with a fixed input shape"
+            f"its input shape {str(value)[:80]} is no known size. Save the model with a fixed input shape"
         )
     return tuple(value[1:])

@@ -68,9 +68,8 @@ def _check_dataset(found: Any, where: str) -> None:
     if found.id.get_create_plist().get_nfilters():
         raise RunError(f"{where} has compressed values, which Keras never writes")
     if found.shape is None or found.nbytes > found.id.get_storage_size():
-        raise RunError(
-            f"{where} claims {found.nbytes:,} bytes of the shape {found.shape}, but {found.id.get_storage_size():,} are stored"
-        )
+        stored = found.id.get_storage_size()
+        raise RunError(f"{where} claims {found.nbytes:,} bytes of the shape {found.shape}, but {stored:,} are stored")
 
 
 def _target(link: Any) -> str:

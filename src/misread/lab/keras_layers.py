@@ -1,7 +1,7 @@
 """The Keras layers that can be opened: what each does to a shape, which weights it has, and its torch module.
 
-A layer's class name is only looked up in `KNOWN`. An argument that would change the layer's output and is not understood is
-refused. Images are (B, C, H, W) between modules, as in `misread.models.layers`; everything else has Keras's order.
+A layer's class name is only looked up in `KNOWN`. An argument that would change the layer's output and is not
+understood is refused. Between modules images are (B, C, H, W), as in `misread.models.layers`.
 """
 
 import math
@@ -22,9 +22,9 @@ Arrays = Sequence[np.ndarray]
 
 MODELS = ("Sequential", "Functional", "Model")
 IDENTITY = (  # when predicting
-    "InputLayer", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout", "ActivityRegularization",
-    "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom", "RandomContrast", "RandomBrightness",
-    "RandomShear", "RandomErasing",
+    "InputLayer", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout",
+    "ActivityRegularization", "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom", "RandomContrast",
+    "RandomBrightness", "RandomShear", "RandomErasing",
 )  # fmt: skip
 MAX_SAME_KERNEL = 16  # or the size of the image, if that is larger
 MAX_SIZE = 2**26  # numbers in a layer's output for one image
@@ -116,8 +116,8 @@ def refuse_foreign(value: Any) -> None:
     if isinstance(value, dict):
         kind = value.get("class_name")
         if kind in ("function", "__lambda__", "__typespec__", "__numpy__", "__tensor__"):
-            raise RunError(f"it names {str(value.get('registered_name') or kind)[:80]!r} {str(value.get('config'))[:80]!r}, "
-                           "which is not Keras's own")  # fmt: skip
+            named = str(value.get("registered_name") or kind)[:80]
+            raise RunError(f"it names {named!r} {str(value.get('config'))[:80]!r}, which is not Keras's own")
         if "class_name" in value:
             config_of(value)
         for inner in value.values():

@@ -59,7 +59,7 @@ class _Chain(nn.Module):
 
 
 def build_keras_network(graph: Graph, read: ReadWeights) -> KerasNetwork:
-    """The network in evaluation mode. Raises RunError: shapes that do not fit, weights that are missing, no probabilities."""
+    """The network in evaluation mode. Raises RunError: shapes that do not fit, missing weights, no probabilities."""
     if graph.input_shape is None:
         raise RunError("its input shape is not known. Give the model an Input layer and save it again")
     if len(graph.input_shape) > 3 or np.prod(graph.input_shape, dtype=object) > MAX_INPUT:
@@ -71,7 +71,8 @@ def build_keras_network(graph: Graph, read: ReadWeights) -> KerasNetwork:
         raise RunError(f"its output has the shape {shape}, but must be one number for each class")
     if not ((output in ("softmax", "linear") and shape[0] > 1) or (output in ("sigmoid", "linear") and shape[0] == 1)):
         raise RunError(
-            f"its output is {shape[0]} numbers after {output}. Probabilities need a softmax, logits (no activation), or one sigmoid"
+            f"its output is {shape[0]} numbers after {output}. "
+            "Probabilities need a softmax, logits (no activation), or one sigmoid"
         )
     network = KerasNetwork(
         chain, graph.input_shape, shape[0], "logits" if output == "linear" else output, builder.rescales

@@ -1,5 +1,6 @@
 """How pixels 0..255 become the input of a network from elsewhere, found by trying the usual ways on labelled images."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,12 +41,14 @@ class Scaling:
 class ScalingTrial:
     """What each scaling gives on labelled images that are no test images.
 
-    rows: `scaling`, `accuracy`, `loss`, the best first. chosen: the one with the smallest loss. n: images of `split`.
+    rows: `scaling`, `accuracy`, `loss`, the best first: of those whose accuracy is the highest within chance, the one
+          with the smallest loss. n: images of `split`. chance: two standard errors of the highest accuracy.
     """
 
     rows: tuple[Mapping[str, Any], ...]
     n: int
     split: str
+    chance: float
 
     @property
     def chosen(self) -> str:
@@ -53,16 +56,18 @@ class ScalingTrial:
 
     @property
     def clear(self) -> bool:
-        """Whether the choice is plain: the next has a loss that is higher by more than `CLEAR`."""
-        return float(self.rows[1]["loss"] - self.rows[0]["loss"]) > CLEAR
+        """Whether the next is less accurate by more than chance, or has a loss that is higher by more than `CLEAR`."""
+        best, second = self.rows[0], self.rows[1]
+        return bool(best["accuracy"] - second["accuracy"] > self.chance or second["loss"] - best["loss"] > CLEAR)
 
     def text(self) -> str:
         """The choice and by how much it fits better, in a line."""
         best, second = self.rows[0], self.rows[1]
         images = {"train": "training", "val": "validation"}[self.split]
         line = (
-            f"scaling {best['scaling']} ({WAYS[best['scaling']]}): {best['accuracy']:.2%} of {self.n:,} {images} images "
-            f"right, loss {best['loss']:.3g}; next {second['scaling']}: {second['accuracy']:.2%}, loss {second['loss']:.3g}"
+            f"scaling {best['scaling']} ({WAYS[best['scaling']]}): {best['accuracy']:.2%} of {self.n:,} {images} "
+            f"images right, loss {best['loss']:.3g}; next {second['scaling']}: {second['accuracy']:.2%}, "
+            f"loss {second['loss']:.3g}"
         )
         return line if self.clear else f"{line}. The two hardly differ: name the one of the training with --scaling"
 
@@ -108,14 +113,18 @@ def try_scalings(probs: Callable[[np.ndarray, Scaling], np.ndarray], data: Image
     name = "val" if data.val is not None and len(data.val) else "train"
     sample = _sample(data.split(name))
     images = np.asarray(sample.images)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for way in WAYS:
         found = probs(images, make_scaling(way, data)).astype(np.float64)
         of_label = found[np.arange(len(found)), sample.labels]
         loss = float(-np.log(np.maximum(of_label, 1e-12)).mean())
         accuracy = float((found.argmax(axis=1) == sample.labels).mean())
         rows.append({"scaling": way, "accuracy": accuracy, "loss": loss})
-    return ScalingTrial(tuple(sorted(rows, key=lambda row: row["loss"])), len(images), name)
+    # the loss alone would favour large numbers if the network is underconfident, and small ones if it is overconfident
+    highest = max(row["accuracy"] for row in rows)
+    chance = 2 * math.sqrt(highest * (1 - highest) / len(images))
+    order = sorted(rows, key=lambda row: (highest - row["accuracy"] > chance, row["loss"]))
+    return ScalingTrial(tuple(order), len(images), name, chance)
 
 
 def _sample(split: Split) -> Split:

@@ -1,8 +1,8 @@
 """Writes the network of a recipe as a `.keras` file: pixels 0..255 in, probabilities out.
 
-Every layer becomes Keras's layer of the same name; Whitening becomes a Conv2D that is not trained, Residual an Add. Views become
-fixed Dense layers that pick rows or columns, because Keras has no layer for them; the members' and views' probabilities go
-into an Average. Keras reads the file by itself; nothing of misread is needed.
+Every layer becomes Keras's layer of the same name; Whitening becomes a Conv2D that is not trained, Residual an Add.
+Views become fixed Dense layers that pick rows or columns, because Keras has no layer for them. The probabilities of
+members and views go into an Average. Keras reads the file by itself; nothing of misread is needed.
 """
 
 import io
@@ -55,7 +55,7 @@ class _Layer:
 def keras_file(network: nn.Module, image_shape: Shape, facts: Mapping[str, str], name: str, date: str) -> bytes:
     """The contents of a `.keras` file.
 
-    image_shape: (H, W, C). facts: metadata, see `misread.lab.facts`. name: of the model. date: when the run was trained.
+    image_shape: (H, W, C). facts: metadata, see `misread.lab.facts`. name: of the model. date: of the training.
     Raises RunError: the network has a backbone or is a module from Python.
     """
     model = _Model()
@@ -65,10 +65,9 @@ def keras_file(network: nn.Module, image_shape: Shape, facts: Mapping[str, str],
     metadata = {"keras_version": WRITTEN_FOR, "date_saved": date, "misread": dict(facts)}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as members:
-        for member, contents in (
-            (METADATA, json.dumps(metadata).encode()), (CONFIG, json.dumps(config).encode()), (WEIGHTS, _weights(listed))
-        ):  # fmt: skip
-            members.writestr(zipfile.ZipInfo(member, DATE), contents)
+        members.writestr(zipfile.ZipInfo(METADATA, DATE), json.dumps(metadata))
+        members.writestr(zipfile.ZipInfo(CONFIG, DATE), json.dumps(config))
+        members.writestr(zipfile.ZipInfo(WEIGHTS, DATE), _weights(listed))
     return buffer.getvalue()
 
 
@@ -171,11 +170,11 @@ def _layer(module: nn.Module) -> tuple[str, list[np.ndarray], dict[str, Any]]:
     """Keras's name, weights and arguments of a layer."""
     match module:
         case layers.Dense():
-            arrays = [_array(module.weight).T] + _bias(module)
+            arrays = [_array(module.weight).T, *_bias(module)]
             return "Dense", arrays, {"units": module.out_features, "activation": module.activation,
                                      "use_bias": module.bias is not None}  # fmt: skip
         case layers.Conv2D() | layers.Whitening():
-            arrays = [_array(module.weight).transpose(2, 3, 1, 0)] + _bias(module)
+            arrays = [_array(module.weight).transpose(2, 3, 1, 0), *_bias(module)]
             config = {
                 "filters": module.out_channels, "kernel_size": list(module.kernel_size), "strides": list(module.stride),
                 "padding": _conv_padding(module), "activation": module.activation, "use_bias": module.bias is not None,
@@ -216,8 +215,8 @@ def _model_config(listed: list[_Layer], output: Tensor, name: str) -> dict[str, 
             {"args": [[t.to_config() for t in tensors] if len(tensors) > 1 else tensors[0].to_config()], "kwargs": {}}
             for tensors in each.calls
         ]
-        entries.append({"module": "keras.layers", "class_name": each.kind, "config": each.config, "registered_name": None,
-                        "name": each.name, "inbound_nodes": nodes})  # fmt: skip
+        about = {"module": "keras.layers", "class_name": each.kind, "registered_name": None, "name": each.name}
+        entries.append({**about, "config": each.config, "inbound_nodes": nodes})
     config = {
         "name": name, "trainable": True, "layers": entries, "input_layers": [[listed[0].name, 0, 0]],
         "output_layers": [[output.layer, output.call, 0]],
