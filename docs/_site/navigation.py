@@ -9,8 +9,8 @@ import misread
 CONTENTS = {
     "Start": ["lesson", "how-to", "command-line"],
     "Guides": [
-        "data", "recipes", "training", "analysis", "causes", "labels", "report", "studio", "export", "backbones",
-        "run-folder",
+        "data", "recipes", "training", "analysis", "causes", "labels", "report", "studio", "export", "estimator",
+        "backbones", "run-folder",
     ],
     "Reference": ["api", "kernels", "log"],
     "한국어": ["시작하기 <index.ko>", "lesson.ko", "how-to.ko"],
@@ -19,6 +19,7 @@ CONTENTS = {
 KINDS = ("Functions", "Classes", "Errors")
 # these classes inherit methods that users call; the bases of the others belong to other packages
 WITH_INHERITED = {"Run", "Predictions"}
+GENERATED = "set_fit_request, set_score_request"  # methods by scikit-learn, whose text refers to pages of its own
 
 
 def contents(found: set[str]) -> str:
@@ -44,7 +45,7 @@ def reference() -> str:
         text.append(f"\n## {heading}\n")
         for name in sorted(n for n in misread.__all__ if kind(n) == heading):
             directive = "autofunction" if heading == "Functions" else "autoclass"
-            options = [] if heading == "Functions" else [":members:"]
+            options = [] if heading == "Functions" else [":members:", f":exclude-members: {GENERATED}"]
             if name in WITH_INHERITED:
                 options.append(":inherited-members: object")
             lines = [f".. {directive}:: misread.{name}", *(f"   {option}" for option in options)]

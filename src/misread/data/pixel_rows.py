@@ -42,7 +42,7 @@ class PixelRows:
         axis = 0 if shape is None else None
         shape = shape or (1, count, 1)
         if rows.dtype == np.uint8:
-            return cls(shape, np.float64(0), np.float64(255))
+            return cls(shape, np.array(0.0), np.array(255.0))
         return cls(shape, rows.min(axis=axis).astype(np.float64), rows.max(axis=axis).astype(np.float64))
 
     def images(self, rows: np.ndarray) -> np.ndarray:

@@ -36,8 +36,8 @@ class MisreadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     recipe:      a named recipe, a TOML file, or a Recipe. `auto` chooses one that fits the images. For features it is
                  `fast-mlp` with fewer steps.
     settings:    override values of the recipe, for example `{"optimizer.learning_rate": 0.01}`.
-    image_shape: (H, W) or (H, W, C) of the images that are the rows of a two-dimensional X; C is 1 or 3. Without it, rows
-                 that look like square images are images; other rows are features. See `PixelRows.learn`.
+    image_shape: (H, W) or (H, W, C) of the images that are the rows of a two-dimensional X; C is 1 or 3. Without it,
+                 rows that look like square images are images; other rows are features. See `PixelRows.learn`.
     random_state: the seed, or a numpy RandomState that draws one. None is the recipe's seed, so that every fit gives
                  the same network.
     device, threads: as in `train`.
@@ -84,9 +84,7 @@ class MisreadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_classification_targets(y)
         classes = np.unique(y)
         if len(classes) < 2:
-            raise ArrayError(
-                f"y has one class, {classes[0]!r}. A classifier needs at least two; add images of another."
-            )
+            raise ArrayError(f"y has one class, {classes[0]}. A classifier needs at least two; add images of another.")
         given = self.image_shape
         pixels = PixelRows.learn(rows, shape if given is None else given)
         _check_shape(shape, pixels)
@@ -171,7 +169,7 @@ class _TrainedNetwork:
 
 
 def _flat(X: Any) -> tuple[Any, tuple[int, ...] | None]:
-    """Images (N, H, W) or (N, H, W, C) as rows, and the shape of one of them; anything else unchanged, without a shape."""
+    """Images (N, H, W) or (N, H, W, C) as rows, and the shape of one of them. Anything else unchanged, and None."""
     ndim = np.ndim(X) if isinstance(X, list | tuple) else getattr(X, "ndim", 2)
     if ndim not in (3, 4):
         return X, None
@@ -195,7 +193,7 @@ def _split(pixels: PixelRows, rows: np.ndarray, y: Any, classes: np.ndarray) -> 
     unknown = ~np.isin(y, classes)
     if unknown.any():
         row = int(np.argmax(unknown))
-        raise ArrayError(f"y_val has {y[row]!r} at row {row:,}, which is not a class of y. Remove it, or add it to y.")
+        raise ArrayError(f"y_val has {y[row]} at row {row:,}, which is not a class of y. Remove it, or add it to y.")
     return Split(pixels.images(rows), np.searchsorted(classes, y).astype(np.int64), np.arange(len(rows)))
 
 

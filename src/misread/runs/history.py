@@ -1,7 +1,7 @@
 """The history of a run: a DataFrame with one row for each epoch, and its figure."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -15,7 +15,7 @@ COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
 class History(pd.DataFrame):
     """A DataFrame of epochs; `plot()` draws its curves. validation: the source of the validation images, in words."""
 
-    _metadata = ("title", "validation")
+    _metadata: ClassVar[list[str]] = ["title", "validation"]  # a list, because pandas adds it to one on unpickling
     title: str = ""
     validation: str = "validation"
 
