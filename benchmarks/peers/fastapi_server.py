@@ -2,7 +2,8 @@
 
     python benchmarks/peers/fastapi_server.py model.pt2 PORT
 
-It answers POST /predict with a picture as the body, and POST /infer with images as JSON. It has no limits, metrics or logs.
+It answers POST /predict with a picture as the body, and POST /infer with images as JSON. It has no limits, no metrics
+and no logs.
 """
 
 import io
