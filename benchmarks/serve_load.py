@@ -2,10 +2,10 @@
 
     python benchmarks/serve_load.py RUN [--peer .venv-peers/bin/python] [--seconds 5] [--trials 3] [--steady 60000]
 
-RUN is a run on grey images of 28x28. Both servers run one after the other in every trial, the order changing, with one
+RUN is a run on grey images of 28x28. The servers run one after the other in every trial, the order changing, with one
 thread for a prediction and without logs; clients and servers share this machine. A request is one picture as PNG, or
-one image as a JSON tensor. Prints, for 1, 8 and 32 connections, the medians over the trials of requests a second and of the
-50th, 95th and 99th percentile of the time of a request; then the memory of `misread serve` over `--steady` requests.
+one image as a JSON tensor. Prints, for 1, 8 and 32 connections, the medians over the trials of requests a second, and
+of the 50th, 95th and 99th percentile of a request's time; then the memory of `misread serve` over `--steady` requests.
 """
 
 import argparse
