@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from app_client import AppClient, in_parts
-from conftest import HOST, INFER, known_model, tensor
 from misread.errors import RunError
 from misread.serve.app import make_app
 from misread.serve.guard import MAX_BODY_BYTES, Access
 from misread.serve.logs import JsonLines
 from misread.serve.server import check_access, check_name
+from served import HOST, INFER, known_model, tensor
 
 TOKEN = "right-" * 4
 ADDRESSES = [("GET", "/v2"), ("GET", "/v2/models/halves"), ("GET", "/metrics"), ("POST", "/predict"), ("POST", INFER)]
