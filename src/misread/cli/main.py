@@ -9,6 +9,7 @@ from misread.cli import (
     compare,
     data,
     demo,
+    eject,
     evaluate,
     export,
     labels,
@@ -57,6 +58,7 @@ app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.add_typer(labels.app, name="labels")
 app.command("export")(export.export)
+app.command("eject")(eject.eject)
 app.command("reproduce")(reproduce.reproduce)
 app.command("runs")(runs.runs)
 app.command("studio")(studio.studio)
