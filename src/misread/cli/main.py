@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import typer
 
 from misread.cli import (
+    card,
     compare,
     data,
     demo,
@@ -58,6 +59,7 @@ app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.add_typer(labels.app, name="labels")
 app.command("export")(export.export)
+app.command("card")(card.card)
 app.command("eject")(eject.eject)
 app.command("reproduce")(reproduce.reproduce)
 app.command("runs")(runs.runs)

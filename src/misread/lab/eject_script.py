@@ -241,8 +241,8 @@ def _honesty(run: Run) -> str:
         )
     env = record.environment
     return (
-        f"{reached}PyTorch {env.torch} trained it on {_plain(env.cpu)} ({env.threads} threads). There this script trains "
-        "the same weights, bit for bit; other versions and processors may round differently."
+        f"{reached}PyTorch {env.torch} trained it on {_plain(env.cpu)} ({env.threads} threads). There this script "
+        "trains the same weights, bit for bit; other versions and processors may round differently."
     )
 
 
