@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 import misread
-from misread.errors import RunError
 from misread.lab.trackers import MLflowCallback, TensorBoardCallback, settings_of
 from misread.training.events import EpochEnded
 from samples import Result, blocks
