@@ -72,6 +72,7 @@ STOPPING: dict[str, Any] = {
     "epochs": 9,
     "batch_size": 16,
     "optimizer": {"name": "rmsprop", "learning_rate": 0.05, "momentum": 0.5, "centered": True},
+    "validation": {"fraction": 0.2},
     "early_stopping": {"monitor": "val_accuracy", "patience": 1},
 }
 # runs the script with warnings as errors and without misread, and saves what it trained
@@ -129,7 +130,7 @@ def test_the_script_comes_as_close_as_rounding_where_the_kernels_trained_the_run
     run = misread.train(
         "digits",
         recipe,
-        epochs=1,
+        epochs=4 if recipe == "fast" else 1,
         settings=["min_steps=0", "precision=float32"],
         out=tmp_path,
         threads=1,
@@ -195,7 +196,7 @@ def test_the_script_loads_the_runs_images(kind: str, tmp_path: Path) -> None:
     script = eject(run)
     assert script.with_name("data.npz").exists() == (kind in ("floats", "memory"))
     code = (
-        "import runpy, sys, numpy, json; d = runpy.run_path(sys.argv[1])['load_data']()\n"
+        "import runpy, sys, numpy; sys.argv = sys.argv[1:]; d = runpy.run_path(sys.argv[0])['load_data']()\n"
         "numpy.savez('loaded.npz', **{f'{k}_{i}': a for k, pair in d.items() for i, a in enumerate(pair)})"
     )
     subprocess.run([sys.executable, "-I", "-c", code, script], cwd=tmp_path, check=True)

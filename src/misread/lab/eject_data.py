@@ -181,8 +181,9 @@ def _class_folders(data: ImageSet, source: Path) -> DataText | None:
         return None
     lines = [
         f"suffixes = {quoted(sorted(EXTENSIONS))}",
-        f"data = {{split: read_pictures(DATA / folder, CLASSES, suffixes, {data.image_shape}) "
-        f"for split, folder in {json.dumps(folders)}.items()}}",
+        f"folders = {json.dumps(folders)}",
+        f"shape = {data.image_shape}",
+        "data = {split: read_pictures(DATA / folder, CLASSES, suffixes, shape) for split, folder in folders.items()}",
     ]
     parts: list[Part] = [read_pictures, carve]
     return DataText(lines, parts, "the folder of the class folders", str(source), has_val="val" in folders)

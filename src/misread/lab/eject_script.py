@@ -183,7 +183,8 @@ def _settings(run: Run, data: DataText) -> list[str]:
     if data.arrays:
         lines.append(f'DATA = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("{data.default}")')
     elif data.argument:
-        lines.append(f"DATA = Path(sys.argv[1] if len(sys.argv) > 1 else {_text(data.default)})")
+        lines.append(f"DEFAULT = {_text(data.default)}")
+        lines.append("DATA = Path(sys.argv[1] if len(sys.argv) > 1 else DEFAULT)")
     lines += [
         _listed("CLASSES", run.record.data.class_names),
         f"SEEDS = {[recipe.member_seed(k) for k in range(recipe.members)]}  # one for each network",
