@@ -225,7 +225,7 @@ def _predicts(recipe: Recipe) -> str:
 def _usage(data: DataText, name: str) -> str:
     if not data.argument:
         return f"    python {name}"
-    return f"    python {name} [DATA]     DATA is {data.argument}; without it {_plain(data.default)}"
+    return f"    python {name} [DATA]     DATA is {data.argument}; without it the script takes the run's"
 
 
 def _honesty(run: Run) -> str:
