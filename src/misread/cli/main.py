@@ -6,9 +6,11 @@ from collections.abc import Sequence
 import typer
 
 from misread.cli import (
+    card,
     compare,
     data,
     demo,
+    eject,
     evaluate,
     export,
     labels,
@@ -58,6 +60,8 @@ app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.add_typer(labels.app, name="labels")
 app.command("export")(export.export)
+app.command("card")(card.card)
+app.command("eject")(eject.eject)
 app.command("reproduce")(reproduce.reproduce)
 app.command("runs")(runs.runs)
 app.command("serve")(serve.serve)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from misread.runs.progress import Progress
     from misread.runs.run import Run
     from misread.runs.seeds import SeedRuns
+    from misread.training.callbacks import Callback
 
 
 def train(
@@ -73,6 +74,10 @@ def train(
     keep_checkpoints: Annotated[
         bool, typer.Option("--keep-checkpoints", help="Keep the last two checkpoints of a complete run.")
     ] = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TRACKER", help="Also write to mlflow or tensorboard.", show_default=False),
+    ] = None,
     size: options.Size = None,
     strict: options.Strict = False,
     device: options.Device = "auto",
@@ -89,7 +94,7 @@ def train(
                   "--seed": seed, "--epochs": epochs, "--seconds": seconds, "--target": target, "--seeds": seeds,
                   "--set": set, "--labels": labels, "--size": size}  # fmt: skip
         _refuse_with_resume([name for name, value in begins.items() if value is not None])
-        _print_run(_resumed(resume, threads, anyway, keep_checkpoints, progress), quiet, json)
+        _print_run(_resumed(resume, threads, anyway, keep_checkpoints, _trackers(track), progress), quiet, json)
         return
     if data is None:
         raise DataError(
@@ -108,7 +113,7 @@ def train(
     warn(*(f"Skipped: {line}" for line in images.skipped))
     common: dict[str, Any] = {
         "recipe": named, "settings": settings, "label_patch": labels, "out": out, "device": device,
-        "threads": threads, "progress": progress,
+        "threads": threads, "callbacks": _trackers(track), "progress": progress,
     }  # fmt: skip
     if seeds is not None:
         seed_runs = train_seeds(images, seeds=seeds, **common)
@@ -125,11 +130,33 @@ def _refuse_with_resume(arguments: list[str]) -> None:
         )
 
 
-def _resumed(run: Path, threads: int | None, anyway: bool, keep_checkpoints: bool, progress: "Progress") -> "Run":
+def _trackers(names: list[str] | None) -> "list[Callback]":
+    if not names:
+        return []
+    from misread.lab.trackers import make_tracker
+
+    return [make_tracker(name) for name in names]
+
+
+def _resumed(
+    run: Path,
+    threads: int | None,
+    anyway: bool,
+    keep_checkpoints: bool,
+    callbacks: "list[Callback]",
+    progress: "Progress",
+) -> "Run":
     from misread.runs.train import resume
 
     folder = find_unfinished_run(run)
-    return resume(folder, threads=threads, anyway=anyway, keep_checkpoints=keep_checkpoints, progress=progress)
+    return resume(
+        folder,
+        threads=threads,
+        anyway=anyway,
+        keep_checkpoints=keep_checkpoints,
+        callbacks=callbacks,
+        progress=progress,
+    )
 
 
 def _print_run(run: "Run", quiet: bool, json: bool) -> None:

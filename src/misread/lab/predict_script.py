@@ -3,20 +3,16 @@
 It is put together from the functions here and in `data`, so that it cannot lay a picture in another way.
 """
 
-import dis
-import inspect
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import CodeType, FunctionType
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from misread.data.geometry import Geometry, fit_picture
 from misread.data.picture import grey_or_rgb
+from misread.lab.source_parts import parts_of, source_of
 
 BEGINNING = '''"""Classifies pictures with the ONNX file in this folder. Needs onnxruntime, numpy and pillow.
 
@@ -65,31 +61,7 @@ def main(pictures: list[str]) -> None:
 
 def predict_script() -> str:
     """The program's text."""
-    constants, functions = _parts(main)
-    parts: list[Any] = [Geometry, *functions]
+    constants, parts = parts_of([Geometry, main])
     lines = [f"{name} = {value!r}" for name, value in constants.items()]
-    sources = [inspect.getsource(part).strip() for part in parts]
+    sources = [source_of(part) for part in parts]
     return BEGINNING + "\n".join(lines) + "\n\n\n" + "\n\n\n".join(sources) + "\n" + END
-
-
-def _parts(function: Any) -> tuple[dict[str, int], list[FunctionType]]:
-    """The constants and functions of misread that a function uses, and itself at the end. None may call itself."""
-    constants: dict[str, int] = {}
-    functions: list[FunctionType] = []
-    for name in _globals(function.__code__):
-        value = function.__globals__.get(name)
-        if isinstance(value, int):
-            constants[name] = value
-        elif isinstance(value, FunctionType) and value.__module__.startswith("misread."):
-            inner, more = _parts(value)
-            constants |= inner
-            functions += [part for part in more if part not in functions]
-    return constants, [*functions, function]
-
-
-def _globals(code: CodeType) -> Iterator[str]:
-    """The global names that a function's code uses, also in the expressions inside."""
-    yield from (step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL")
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _globals(constant)

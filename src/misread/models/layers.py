@@ -113,7 +113,8 @@ class AveragePooling2D(nn.Module):
 
     def __init__(self, shape: Pair, pool: Pair, strides: Pair, padding: str) -> None:
         super().__init__()
-        self.pool, self.strides, self.pad = pool, strides, window_padding(padding, shape, pool, strides)
+        self.shape, self.pool, self.strides = shape, pool, strides
+        self.pad = window_padding(padding, shape, pool, strides)
         inside = None
         if any(self.pad):
             inside = F.avg_pool2d(F.pad(torch.ones(1, 1, *shape), self.pad), pool, strides)
@@ -139,6 +140,22 @@ class GlobalMaxPooling2D(nn.Module):
         return x.amax(dim=(2, 3))
 
 
+def whitening_weights(images: Tensor, kernel: tuple[int, ...], filters: int) -> tuple[Tensor, Tensor]:
+    """The weights (filters, C, kernel) and biases (filters,) of a whitening layer for images (N, C, H, W) in [0, 1].
+
+    A patch's component along the k-th principal direction has variance 1 and mean 0 afterwards. Directions with
+    almost no variance are amplified less, because they are mostly noise.
+    """
+    patches = F.unfold(images, kernel, stride=WHITENING_STRIDE).movedim(1, -1).flatten(0, 1).double()
+    mean = patches.mean(dim=0)
+    centred = patches - mean
+    variances, directions = torch.linalg.eigh(centred.T @ centred / len(centred))
+    order = torch.arange(len(variances) - 1, len(variances) - 1 - filters // 2, -1)
+    scaled = (directions[:, order] / (variances[order].clamp(min=0) + WHITENING_EPSILON).sqrt()).T
+    both = torch.stack([scaled, -scaled], dim=1).flatten(0, 1)
+    return both.view(filters, images.shape[1], *kernel).float(), (-both @ mean).float()
+
+
 class Whitening(nn.Conv2d):
     """(B, C, H, W) to (B, filters, H', W'): a fixed convolution with the principal components of image patches.
 
@@ -159,22 +176,11 @@ class Whitening(nn.Conv2d):
 
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
-        """Compute the weights from images (N, C, H, W) float32 in [0, 1].
-
-        A patch's component along the k-th principal direction has variance 1 and mean 0 afterwards. Directions with
-        almost no variance are amplified less, because they are mostly noise.
-        """
-        patches = F.unfold(images, tuple(self.kernel_size), stride=WHITENING_STRIDE).movedim(1, -1).flatten(0, 1)
-        patches = patches.double()
-        mean = patches.mean(dim=0)
-        centred = patches - mean
-        variances, directions = torch.linalg.eigh(centred.T @ centred / len(centred))
-        order = torch.arange(len(variances) - 1, len(variances) - 1 - self.out_channels // 2, -1)
-        filters = (directions[:, order] / (variances[order].clamp(min=0) + WHITENING_EPSILON).sqrt()).T
-        both = torch.stack([filters, -filters], dim=1).flatten(0, 1)
-        self.weight.copy_(both.view_as(self.weight))
+        """Compute the weights from images (N, C, H, W) float32 in [0, 1]; see `whitening_weights`."""
+        weight, bias = whitening_weights(images, self.kernel_size, self.out_channels)
+        self.weight.copy_(weight)
         if self.bias is not None:
-            self.bias.copy_(-both @ mean)
+            self.bias.copy_(bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return ACTIVATIONS[self.activation](super().forward(x))

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from torch import nn
 
 from misread.analysis.calibration import Calibration
@@ -20,6 +21,7 @@ from misread.data.npz import read_npz
 from misread.errors import DataError, RunError
 from misread.report.sections import page_of
 from misread.runs import run_folder
+from misread.runs.card import card_text, write_card
 from misread.runs.misreads import Misreads
 from misread.runs.predictions import ERROR_LEVEL, Predictions
 from misread.runs.record import RunRecord, label_patch_record
@@ -243,7 +245,31 @@ class Run(StoredRun):
             playground=playground,
             progress=progress or (lambda line: None),
         )
-        return page_of(content, language).write(Path(path) if path else self.folder / run_folder.REPORT)
+        written = page_of(content, language).write(Path(path) if path else self.folder / run_folder.REPORT)
+        if content.explanation:
+            self._write_card(content.explanation.reasons["cause"])
+        return written
+
+    def card(self) -> str:
+        """The model card, `README.md` in the run folder; written if the folder has none.
+
+        Raises RunError: it cannot be read or written.
+        """
+        path = self.folder / run_folder.CARD
+        if not path.is_file():
+            self._write_card()
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+
+    def _write_card(self, causes: pd.Series | None = None) -> None:
+        picture = (self.folder / run_folder.FIGURES / "misreads.png").is_file()
+        text = card_text(self.record, self.recipe, self.predictions(), causes=causes, picture=picture)
+        try:
+            write_card(self.folder, text)
+        except OSError as error:
+            raise RunError(f"{self.folder / run_folder.CARD} cannot be written: {error.strerror}.") from None
 
 
 def open_run(

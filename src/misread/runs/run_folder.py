@@ -19,6 +19,7 @@ RECORD, RECIPE, HISTORY, WEIGHTS = "run.json", "recipe.toml", "history.csv", "mo
 SPLITS, FIGURES = "splits.npz", "figures"
 LABEL_PATCH = "labels.jsonl"
 REPORT = "report.html"
+CARD = "README.md"
 CHECKPOINTS = "checkpoints"  # a folder: the states of a training and its initial conditions
 START = "start.json"  # in CHECKPOINTS
 PARTIAL = ".partial"

@@ -95,7 +95,7 @@ def train(
             if job.recipe_choice:
                 display.chosen(job.recipe, job.recipe_choice)
             run = _carry_out(job, state, folder.path, (started, begun), callbacks, display)
-    return _finish(run, folder.path, keep_checkpoints, display)
+    return _finish(run, folder.path, keep_checkpoints, callbacks, display)
 
 
 def resume(
@@ -134,7 +134,7 @@ def resume(
             files.remove_partial_files(writing.path)
             display = _display(progress)
             run = _carry_out(job, state, writing.path, (started, begun), callbacks, display)
-    return _finish(run, writing.path, keep_checkpoints, display)
+    return _finish(run, writing.path, keep_checkpoints, callbacks, display)
 
 
 def _carry_out(
@@ -168,11 +168,13 @@ def _carry_out(
         return write_run(folder, job, network, state, backend.capabilities, started)
 
 
-def _finish(run: Run, folder: Path, keep_checkpoints: bool, progress: Progress) -> Run:
+def _finish(run: Run, folder: Path, keep_checkpoints: bool, callbacks: Sequence[Callback], progress: Progress) -> Run:
     """The run in its final folder. Removes the checkpoints of a complete run."""
     run.folder = folder
     if run.record.status == "complete" and not keep_checkpoints:
         shutil.rmtree(folder / run_folder.CHECKPOINTS, ignore_errors=True)
+    for callback in callbacks:
+        callback.on_run(run)
     progress.finished(run)
     return run
 

@@ -12,6 +12,7 @@ from misread import files
 from misread.data.geometry import measure_geometry
 from misread.models.summary import summarise
 from misread.runs import run_folder
+from misread.runs.card import card_text, write_card
 from misread.runs.history import COLUMNS, History
 from misread.runs.predictions import Predictions
 from misread.runs.prepare import Job
@@ -63,6 +64,7 @@ def write_run(
     run = Run(folder, record, data=job.data, device=job.device.type)
     run.network, run.predictor = predicting.eval(), predictor
     _draw(run)
+    write_card(folder, card_text(record, recipe, predictions))
     files.write_text(folder / run_folder.RECORD, record.model_dump_json(indent=2) + "\n")
     return run
 

@@ -1,6 +1,7 @@
 """Callbacks observe and stop a training. `drive` runs a training and calls them for its events."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,9 @@ class Callback:
 
     def on_end(self, state: TrainState) -> None:
         """After the last event, also if the training ends with an error."""
+
+    def on_run(self, run: Any) -> None:
+        """After the run folder is complete: `run` is the `misread.Run`. Not if the training ended with an error."""
 
 
 def drive(events: Iterable[Event], state: TrainState, callbacks: Sequence[Callback]) -> None:
