@@ -68,7 +68,7 @@ class KerasModel:
         lines = [f"Found by trial: {self.trial.text()}.{inside}"]
         if self.trial.rows[0]["accuracy"] < POOR / self.network.n_classes:
             lines.append(
-        """The data, pictures of a folder in the model's size. Raises DataError: they do not fit the model."""
+                """The data, pictures of a folder in the model's size. Raises DataError: they do not fit the model."""
                 "or its preprocessing another one."
             )
         return lines
