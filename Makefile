@@ -61,4 +61,4 @@ mutants: $(VENV)/mutation
 	$(BIN)/python benchmarks/mutants.py
 
 clean:
-	rm -rf $(VENV) .venv-peers build dist site mutants
+	rm -rf $(VENV) .venv-peers .venv-axe build dist site mutants
