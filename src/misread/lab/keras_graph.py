@@ -201,7 +201,5 @@ def _batch_shape(value: Any) -> Shape | None:
     if value is None:
         return None
     if not isinstance(value, list) or not all(type(n) is int and n > 0 for n in value[1:]) or len(value) < 2:
-        raise RunError(
-            f"its input shape {str(value)[:80]} is no known size. Save the model with a fixed input shape"
-        )
+        raise RunError(f"its input shape {str(value)[:80]} is no known size. Save the model with a fixed input shape")
     return tuple(value[1:])
