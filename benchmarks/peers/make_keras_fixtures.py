@@ -74,7 +74,19 @@ def write_small(folder: Path) -> None:
             variable.assign(np.abs(values) + 0.5 if "variance" in variable.name else values)
     bright = rng.random((IMAGES, 1, 1, 3))  # the means of noise alone are nearly the same for all images
     images = (rng.integers(0, 256, (IMAGES, 9, 8, 3)) * bright).astype(np.uint8)
+    spread_logits(model, images)
     save(model, images, 1.0, folder, "layers")
+
+
+def spread_logits(model, images) -> None:
+    """Give each logit mean 0 and deviation 1 over the images, so that the predictions depend on the image."""
+    import keras
+
+    last = model.layers[-2]
+    kernel, bias = last.get_weights()
+    logits = keras.Model(model.inputs, last.output).predict(images.astype(np.float32), verbose=0)
+    mean, deviation = logits.mean(axis=0), logits.std(axis=0)
+    last.set_weights([kernel / deviation, (bias - mean) / deviation])
 
 
 def mlp(shape, units):

@@ -29,7 +29,6 @@ REASONS = {
     "needs timm or an exported network, and large pictures",
     "a part of a recipe",
     "a server runs until it is stopped",
-    "the test of the program runs it without misread and torch",
 }
 
 

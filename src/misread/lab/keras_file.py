@@ -68,13 +68,13 @@ class KerasModel:
         lines = [f"Found by trial: {self.trial.text()}.{inside}"]
         if self.trial.rows[0]["accuracy"] < POOR / self.network.n_classes:
             lines.append(
-                """The data, pictures of a folder in the model's size. Raises DataError: they do not fit the model."""
+                "Warning: no scaling reads these images. The model may be of other images, its classes in another order, "
                 "or its preprocessing another one."
             )
         return lines
 
     def load(self, data: ImageSet | str | Path) -> ImageSet:
-        """The data, with pictures of a folder in the model's size. Raises DataError: they do not fit the model."""
+        """The data, pictures of a folder in the model's size. Raises DataError: they do not fit the model."""
         size = (self.input_shape[0], self.input_shape[1]) if len(self.input_shape) > 1 else None
         given = data if isinstance(data, ImageSet) else load(data, size=size)
         height, width, channels = given.image_shape
