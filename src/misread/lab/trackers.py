@@ -69,7 +69,8 @@ class MLflowCallback(Callback):
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
         for path in _files(run) if self.files else []:
-            self.client.log_artifact(self.run_id, str(path), str(path.parent.relative_to(run.folder)))
+            subfolder = None if path.parent == run.folder else path.parent.name
+            self.client.log_artifact(self.run_id, str(path), subfolder)
         self.client.set_terminated(self.run_id, "FINISHED" if run.record.status == "complete" else "KILLED")
 
     def _log(self, row: HistoryRow) -> None:
