@@ -9,6 +9,7 @@ from misread.cli import (
     compare,
     data,
     demo,
+    doctor,
     evaluate,
     export,
     labels,
@@ -64,6 +65,7 @@ app.command("summary")(summary.summary)
 app.command("recipes")(recipes.recipes)
 app.add_typer(data.app, name="data")
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
