@@ -74,7 +74,7 @@ def test_too_many_and_too_few_threads_are_reported(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"one_thread": 5_000.0}, "16,000 are expected with avx2"), ({"processor_share": 0.3}, "got 30% of a core")],
+    [({"one_thread": 5_000.0}, "with avx2, 16,000 are expected"), ({"processor_share": 0.3}, "got 30% of a core")],
 )
 def test_a_slow_or_busy_processor_is_reported(changes: dict[str, float], said: str) -> None:
     (warning,) = warnings(measured=replace(QUICK, **changes))

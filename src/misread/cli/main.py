@@ -13,6 +13,7 @@ from misread.cli import (
     evaluate,
     export,
     labels,
+    lr,
     misreads,
     predict,
     recipes,
@@ -57,6 +58,7 @@ app.command("misreads")(misreads.misreads)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.add_typer(labels.app, name="labels")
+app.command("lr")(lr.lr)
 app.command("export")(export.export)
 app.command("reproduce")(reproduce.reproduce)
 app.command("runs")(runs.runs)

@@ -189,7 +189,7 @@ def _speed_problems(speed: Speed) -> list[str]:
         ]
     if speed.slow:
         return [
-            f"One thread trained on {speed.one_thread:,.0f} images a second; {speed.expected_one_thread:,.0f} are expected with "
-            f"{speed.build}. Is the processor throttled, or shared with other machines?"
+            f"One thread trained on {speed.one_thread:,.0f} images a second; with {speed.build}, "
+            f"{speed.expected_one_thread:,.0f} are expected. Is the processor throttled, or shared with other machines?"
         ]
     return []
