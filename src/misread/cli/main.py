@@ -10,10 +10,12 @@ from misread.cli import (
     compare,
     data,
     demo,
+    doctor,
     eject,
     evaluate,
     export,
     labels,
+    lr,
     misreads,
     predict,
     recipes,
@@ -59,6 +61,7 @@ app.command("misreads")(misreads.misreads)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.add_typer(labels.app, name="labels")
+app.command("lr")(lr.lr)
 app.command("export")(export.export)
 app.command("card")(card.card)
 app.command("eject")(eject.eject)
@@ -70,6 +73,7 @@ app.command("summary")(summary.summary)
 app.command("recipes")(recipes.recipes)
 app.add_typer(data.app, name="data")
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

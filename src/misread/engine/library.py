@@ -54,6 +54,23 @@ def why_unavailable() -> str:
     )
 
 
+def builds_not_used() -> dict[str, str]:
+    """The builds that are better than the one that `load_library` gives, and why each is not used."""
+    plain = _open("plain")
+    first = 0 if plain is None else plain.engine_first_build()
+    used = build_name()
+    better = BUILDS if used is None else BUILDS[: BUILDS.index(used)]
+    return {build: _why_not(build, BUILDS.index(build) >= first) for build in better}
+
+
+def _why_not(build: str, fits: bool) -> str:
+    if not fits:
+        return "this processor lacks its instructions"
+    if _path(build) is None:
+        return "it was not compiled"
+    return "it is of another version of misread" if _open(build) is None else "there is no build plain"
+
+
 @cache
 def _best() -> tuple[str, c.CDLL] | None:
     plain = _open("plain")
