@@ -24,6 +24,7 @@ WITH_EXAMPLES = [
 ]
 TRANSLATIONS = [page for page in PAGES if page.stem.endswith(".ko")]
 REASONS = {
+    "needs the extras mlflow and tensorboard",
     "a program beside an exported file, with a test of its own",
     "needs Keras and a model of yours",
     "needs timm or an exported network, and large pictures",

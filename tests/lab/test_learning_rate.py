@@ -13,7 +13,7 @@ from misread.data.image_set import ImageSet
 from misread.errors import RecipeError, TrainingError
 from misread.lab import learning_rate
 from misread.lab.learning_rate import find_learning_rate, lowest_loss_rate, smooth
-from samples import Result, blocks
+from samples import Result
 
 RATES = np.geomspace(1e-6, 10, 200)
 
