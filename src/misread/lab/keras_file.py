@@ -68,8 +68,8 @@ class KerasModel:
         lines = [f"Found by trial: {self.trial.text()}.{inside}"]
         if self.trial.rows[0]["accuracy"] < POOR / self.network.n_classes:
             lines.append(
-                "Warning: no scaling reads these images. The model may be of other images, its classes in another order, "
-                "or its preprocessing another one."
+                "Warning: no scaling reads these images. The model may be of other images, or have its classes in "
+                "another order, or another preprocessing."
             )
         return lines
 
