@@ -15,7 +15,6 @@ from misread.errors import RunError
 from misread.runs.card import OURS, card_text
 from samples import Result, blocks
 
-
 DENSE = {"layers": [{"type": "Flatten"}, {"type": "Dense", "units": "classes"}], "epochs": 1, "name": "dense"}
 NASTY = ["a|b*c*", "<img src=x>", "[x](http://evil)\n# b", '"---\\']
 
