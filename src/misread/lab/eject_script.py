@@ -121,13 +121,13 @@ def _training_values(run: Run) -> dict[str, Any]:
     recipe, engine = run.recipe, run.record.engine
     spec, averaging = recipe.optimizer, recipe.weight_averaging
     categorical = recipe.loss.name == "categorical_crossentropy"
-    muon = isinstance(spec, Muon)
+    muon = spec if isinstance(spec, Muon) else None
     return {
         "optimizer": _optimizer(recipe),
-        "muon": muon,
-        "momentum": spec.momentum if muon else 0,
-        "betas": (spec.beta_1, spec.beta_2) if muon else (),
-        "epsilon": spec.epsilon if muon else 0,
+        "muon": muon is not None,
+        "momentum": muon.momentum if muon else 0,
+        "betas": (muon.beta_1, muon.beta_2) if muon else (),
+        "epsilon": muon.epsilon if muon else 0,
         "schedule": recipe.schedule.name,
         "mixed": engine.name == "torch" and engine.precision == "mixed",
         "augmented": recipe.augmentation is not None,

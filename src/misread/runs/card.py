@@ -122,7 +122,7 @@ def _failures(scored: Scored, causes: pd.Series | None, picture: bool) -> str:
     pairs = confused_pairs(counts, scored.class_names).head(PAIRS)
     if not len(pairs):
         return "No test image was misread. Other images will be."
-    rows = [(_text(r.label), _text(r.prediction), f"{r.n:,}", f"{r.share:.1%}") for r in pairs.itertuples()]
+    rows = [(_text(str(r.label)), _text(str(r.prediction)), f"{r.n:,}", f"{r.share:.1%}") for r in pairs.itertuples()]
     parts = [
         "The pairs of classes that it confuses most:",
         _table(("label", "read as", "images", "of the label's"), rows),
