@@ -47,15 +47,22 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def locked(file: BinaryIO) -> Iterator[None]:
-    """Hold an exclusive lock on an open file; other processes wait. On Windows there is no lock."""
+def locked(file: BinaryIO, wait: bool = True) -> Iterator[bool]:
+    """Hold an exclusive lock on an open file; other processes wait. On Windows there is no lock.
+
+    wait: False yields whether the lock was free, instead of waiting.
+    """
     try:
         import fcntl
     except ImportError:
-        yield
+        yield True
         return
-    fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
-    yield
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))  # released when the file is closed
+    except BlockingIOError:
+        yield False
+        return
+    yield True
 
 
 def remove_partial_files(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,8 @@ from PIL import Image
 from misread.data.image_set import ImageSet
 from misread.errors import RecipeError, TrainingError
 from misread.lab import learning_rate
-from misread.lab.learning_rate import find_learning_rate, lowest_loss_rate, smooth
-from samples import Result
+from misread.lab.learning_rate import bottom_rate, find_learning_rate, smooth
+from samples import Result, blocks
 
 RATES = np.geomspace(1e-6, 10, 200)
 
@@ -25,14 +24,14 @@ def test_smoothing_is_the_weighted_mean_of_the_losses_so_far() -> None:
     np.testing.assert_allclose(smooth(losses), expected, rtol=1e-12)
 
 
-def test_the_rate_of_a_planted_lowest_loss_is_found() -> None:
-    curve = 1 + (np.log10(RATES) + 2) ** 2  # lowest at 0.01
-    assert lowest_loss_rate(RATES, curve) == pytest.approx(0.01, rel=0.1)
+def test_the_bottom_of_a_planted_fall_is_found() -> None:
+    curve = np.interp(np.log10(RATES), [-4, -2, -1, 1], [2, 0, 0, 4])  # a straight fall from 0.0001 to 0.01
+    assert bottom_rate(RATES, curve) == pytest.approx(10**-2.1, rel=0.1)  # 95% of the way
 
 
 def test_a_loss_that_never_falls_has_no_suggestion() -> None:
     with pytest.raises(TrainingError, match="falls at no learning rate"):
-        lowest_loss_rate(RATES, 2 + RATES)
+        bottom_rate(RATES, 2 + RATES)
 
 
 @pytest.mark.parametrize(("settings", "engine"), [({}, "kernels"), ({"optimizer.name": "sgd"}, "torch")])
@@ -44,13 +43,14 @@ def test_the_suggestion_trains_on_both_backends(block_set: ImageSet, settings: d
     assert found.engine == engine
     assert steps == sorted(steps)
     assert len(found.rates) == len(found.losses) == len(found.smoothed) <= 60
-    assert 1e-5 < found.suggestion == found.lowest / 10 < 1
+    assert 1e-5 < found.suggestion == pytest.approx(found.bottom / 3)
+    assert found.suggestion < 1
     assert found.losses[0] == pytest.approx(np.log(4), abs=0.7)  # four classes, an untrained network
 
 
 def test_only_training_images_are_looked_at(block_set: ImageSet) -> None:
-    other = replace(block_set.test, images=255 - np.asarray(block_set.test.images), labels=block_set.test.labels[::-1])
-    changed = replace(block_set, test=other)
+    train, (images, labels) = blocks(320), blocks(80, seed=1)
+    changed = ImageSet.from_arrays(*train, test=(255 - images, labels[::-1]), name="blocks")
     first, second = (find_learning_rate(d, "tutorial-mlp", steps=40, device="cpu") for d in (block_set, changed))
     np.testing.assert_array_equal(first.losses, second.losses)
 
@@ -69,5 +69,6 @@ def test_the_command_writes_a_picture_and_prints_json(cli: Callable[..., Result]
     assert done.code == 0
     found = json.loads(done.out)
     assert len(found["rates"]) == len(found["losses"])
-    assert Image.open(found["picture"]).width > 600
+    with Image.open(found["picture"]) as picture:
+        assert picture.width > 600
     assert cli("lr", idx_folder, "--out", "rates.txt").code == 2

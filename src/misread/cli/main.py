@@ -25,6 +25,7 @@ from misread.cli import (
     serve,
     studio,
     summary,
+    sweep,
     train,
 )  # fmt: skip
 from misread.errors import MisreadError
@@ -61,6 +62,7 @@ app.command("misreads")(misreads.misreads)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.add_typer(labels.app, name="labels")
+app.command("sweep")(sweep.sweep)
 app.command("lr")(lr.lr)
 app.command("export")(export.export)
 app.command("card")(card.card)

@@ -18,7 +18,7 @@ def learning_rate_figure(
         axes.set_title(title, fontsize=12, parse_math=False)
     axes.plot(rates, losses, color=GREY, alpha=0.45, lw=1, label="training loss of a step")
     axes.plot(rates, smoothed, color=BLUE, lw=2, label="smoothed")
-    axes.axvline(suggestion, color=ORANGE, ls="--", label=f"suggestion: {suggestion:.2g}, a tenth of the best")
+    axes.axvline(suggestion, color=ORANGE, ls="--", label=f"suggestion: {suggestion:.2g}")
     if rates[0] <= current <= rates[-1]:
         axes.axvline(current, color=GREEN, ls=":", label=f"the recipe's: {current:.2g}")
     axes.set_xscale("log")

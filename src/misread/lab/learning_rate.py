@@ -24,9 +24,9 @@ from misread.training.recipe import Recipe, Settings, parse_settings
 LOW, HIGH, STEPS = 1e-6, 10.0, 200
 FEWEST_STEPS = 20
 TICK = 5  # steps at a time
-SMOOTHING = 0.9  # the weight of the earlier losses in the smoothed loss
+SMOOTHING = 0.8  # the weight of the earlier losses in the smoothed loss
 DIVERGED = 4.0  # times the lowest smoothed loss: the test ends
-MARGIN = 0.1
+FALL, MARGIN = 0.95, 1 / 3
 FALLS = 0.95  # the lowest smoothed loss is at most this share of that at the start; else the network learnt nothing
 
 
@@ -35,9 +35,9 @@ class LearningRates:
     """The course of a range test. S is the number of steps taken.
 
     rates:      (S,) float64. losses: (S,) float64, the training loss of each step.
-    smoothed:   (S,) float64, the exponential moving mean of the losses, corrected for its start.
-    lowest:     the rate at which the smoothed loss is lowest. Above it training begins to diverge.
-    suggestion: a tenth of `lowest`, which leaves a margin for a whole training at that rate.
+    smoothed:   (S,) float64, the exponential moving mean of the losses, taken forwards and then backwards.
+    bottom:     the smallest rate at which 95% of the smoothed loss's fall is done. Higher rates gain little.
+    suggestion: a third of `bottom`, which leaves a margin for a whole training at that rate.
     diverged:   whether the test ended because the loss grew, before the highest rate.
     current:    the recipe's own learning rate.
     """
@@ -49,7 +49,7 @@ class LearningRates:
     losses: np.ndarray
     smoothed: np.ndarray
     suggestion: float
-    lowest: float
+    bottom: float
     diverged: bool
     current: float
 
@@ -66,8 +66,8 @@ class LearningRates:
 
     def __str__(self) -> str:
         return (
-            f"{self.recipe} on {self.data}: learning rate {self.suggestion:.2g}, a tenth of {self.lowest:.2g}, where the "
-            f"smoothed training loss is lowest. The recipe has {self.current:g}."
+            f"{self.recipe} on {self.data}: learning rate {self.suggestion:.2g}, a third of {self.bottom:.2g}, where the "
+            f"smoothed training loss has done 95% of its fall. The recipe has {self.current:g}."
         )
 
 
@@ -101,11 +101,11 @@ def find_learning_rate(
         batches = Batches(job.examples()[0], job.recipe, job.recipe.member_seed(0))
         rates = np.geomspace(low, high, steps)
         losses, diverged = _losses(backend, batches, rates, job.recipe.image_scales[0], progress)
-    smoothed = smooth(losses)
-    lowest = lowest_loss_rate(rates[: len(losses)], smoothed)
+    smoothed = smooth(smooth(losses)[::-1])[::-1]  # from both ends, so that it is not late
+    bottom = bottom_rate(rates[: len(losses)], smoothed)
     return LearningRates(
-        job.recipe.name, job.data.name, backend.capabilities.name, rates[: len(losses)], losses, smoothed, MARGIN * lowest,
-        lowest, diverged, job.recipe.optimizer.learning_rate,
+        job.recipe.name, job.data.name, backend.capabilities.name, rates[: len(losses)], losses, smoothed, MARGIN * bottom,
+        bottom, diverged, job.recipe.optimizer.learning_rate,
     )  # fmt: skip
 
 
@@ -144,11 +144,12 @@ def smooth(losses: np.ndarray) -> np.ndarray:
     return smoothed
 
 
-def lowest_loss_rate(rates: np.ndarray, smoothed: np.ndarray) -> float:
-    """The rate of the lowest smoothed loss. Raises TrainingError: the loss does not fall."""
-    if len(smoothed) < 2 or smoothed.min() > FALLS * smoothed[: max(len(smoothed) // 10, 1)].mean():
+def bottom_rate(rates: np.ndarray, smoothed: np.ndarray) -> float:
+    """The smallest rate at which the loss has done `FALL` of its fall. Raises TrainingError: it does not fall."""
+    start = smoothed[: max(len(smoothed) // 10, 1)].mean() if len(smoothed) else 0.0
+    if len(smoothed) < 2 or smoothed.min() > FALLS * start:
         raise TrainingError(
             f"The training loss falls at no learning rate from {rates[0] if len(rates) else 0:g} on, so none can be "
             "suggested.\nTry other rates with --low and --high, more steps, or another network."
         )
-    return float(rates[smoothed.argmin()])
+    return float(rates[np.argmax(smoothed <= start - FALL * (start - smoothed.min()))])

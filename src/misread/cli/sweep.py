@@ -1,0 +1,55 @@
+"""`misread sweep`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from misread.cli import options
+from misread.cli.output import print_json, print_lines, progress_bar, warn
+
+
+def sweep(
+    data: options.Data,
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE.toml", help="A recipe with a table [search].", show_default=False)
+    ],
+    trials: Annotated[int, typer.Option(help="Trials of the whole sweep.")] = 50,
+    seconds: Annotated[
+        float | None, typer.Option(help="Begin no trial after this many seconds.", show_default=False)
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that train at the same time.")] = 1,
+    set: options.Set = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The folder of the sweep; one that has it is continued. [default: sweeps/RECIPE]",
+                     show_default=False),
+    ] = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:  # fmt: skip
+    """Try values of a recipe's settings, choose by the validation images, and score the best on the test split."""
+    from misread.data.load import load
+    from misread.lab.search_space import read_search_space
+    from misread.lab.sweep import PICTURE
+    from misread.lab.sweep import sweep as run_sweep
+    from misread.training.recipe import parse_settings
+
+    space = read_search_space(recipe, parse_settings(set or []))
+    images = load(data, progress=None if quiet else warn)
+    with progress_bar("Trials", trials, quiet) as show:
+        found = run_sweep(
+            data if workers > 1 else images, space, trials=trials, seconds=seconds, workers=workers,
+            out=out or Path("sweeps") / recipe.stem, device=device, threads=threads, progress=show,
+        )  # fmt: skip
+    if json:
+        print_json(found.to_dict())
+        return
+    print_lines(str(found), f"Run: {found.run.folder}", f"Recipe: {found.folder / 'best.toml'}",
+                f"Picture: {found.folder / PICTURE}")  # fmt: skip
+    if found.times_scored > 1:
+        warn(
+            f"{found.times_scored} recipes of this sweep have been scored on the test split, because it was continued."
+        )
