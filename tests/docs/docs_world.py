@@ -88,7 +88,7 @@ def build(folder: Path) -> str:
     (export,) = misread.export(run, "keras", "keras")
     export.path.rename("lesson.keras")
     free = write_patches(run)
-    misread.train("digits", "fast-mlp", progress=StopAfterTwoEpochs(), keep_checkpoints=True)
+    misread.train("digits", "fast-mlp", epochs=4, progress=StopAfterTwoEpochs(), keep_checkpoints=True)
     return free
 
 
