@@ -54,6 +54,8 @@ def _draw_setting(
         axes.set_xlim(-0.5, len(names) - 0.5)
     elif logarithmic:
         axes.set_xscale("log")
+    elif all(isinstance(value, int) for value in tried):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel(name, parse_math=False, color=GREY)
     _finish(axes)
 
