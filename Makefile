@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-.PHONY: demo test lint docs sanitize wheel bench mutants clean
+.PHONY: demo test lint docs sanitize wheel bench mutants resolve clean
 
 $(BIN)/python:
 	python3 -m venv $(VENV)
@@ -60,5 +60,16 @@ $(VENV)/mutation: $(VENV)/dev
 mutants: $(VENV)/mutation
 	$(BIN)/python benchmarks/mutants.py
 
+# the lowest and the highest versions of direct dependencies, each in a fresh environment, with the quick tests.
+# torch stays the build that the first environment has: another one brings gigabytes
+resolve: $(VENV)/dev
+	for versions in lowest-direct highest; do \
+	  $(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-$$versions && \
+	  $(BIN)/python -c 'import torch; print("torch==" + torch.__version__)' > .venv-$$versions/torch.txt && \
+	  $(BIN)/uv pip install --quiet --python .venv-$$versions --resolution $$versions \
+	    --constraint .venv-$$versions/torch.txt --editable . --group test && \
+	  .venv-$$versions/bin/python -m pytest tests/analysis tests/data tests/training tests/runs tests/cli || exit 1; \
+	done
+
 clean:
-	rm -rf $(VENV) .venv-peers .venv-axe build dist site mutants
+	rm -rf $(VENV) .venv-peers .venv-axe .venv-lowest-direct .venv-highest build dist site mutants

@@ -35,7 +35,7 @@ app = typer.Typer(
     name="misread",
     help="Train a small-image classifier in seconds and see every image that it misread.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: rich's takes as long to import as all the rest
 )

@@ -42,11 +42,17 @@ def search_figure(
 
 
 def _draw_setting(
-    axes: Axes, name: str, tried: Sequence[object], scores: Sequence[float], best: int, logarithmic: bool
+    axes: Axes,
+    name: str,
+    tried: Sequence[bool | int | float | str],
+    scores: Sequence[float],
+    best: int,
+    logarithmic: bool,
 ) -> None:
-    plain = all(isinstance(value, int | float) and not isinstance(value, bool) for value in tried)
+    numbers = [float(v) for v in tried if isinstance(v, int | float) and not isinstance(v, bool)]
+    plain = len(numbers) == len(tried)
     names = sorted({str(value) for value in tried})
-    places = [value if plain else names.index(str(value)) for value in tried]
+    places = numbers if plain else [float(names.index(str(value))) for value in tried]
     axes.plot(places, scores, "o", color=BLUE, ms=5, alpha=0.7)
     axes.plot(places[best], scores[best], "o", ms=11, mfc="none", mec=ORANGE, mew=2)
     if not plain:
@@ -54,6 +60,8 @@ def _draw_setting(
         axes.set_xlim(-0.5, len(names) - 0.5)
     elif logarithmic:
         axes.set_xscale("log")
+    elif all(isinstance(value, int) for value in tried):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel(name, parse_math=False, color=GREY)
     _finish(axes)
 

@@ -66,8 +66,8 @@ class LearningRates:
 
     def __str__(self) -> str:
         return (
-            f"{self.recipe} on {self.data}: learning rate {self.suggestion:.2g}, a third of {self.bottom:.2g}, where the "
-            f"smoothed training loss has done 95% of its fall. The recipe has {self.current:g}."
+            f"{self.recipe} on {self.data}: learning rate {self.suggestion:.2g}, a third of {self.bottom:.2g}, where "
+            f"the smoothed training loss has done 95% of its fall. The recipe has {self.current:g}."
         )
 
 
@@ -104,8 +104,8 @@ def find_learning_rate(
     smoothed = smooth(smooth(losses)[::-1])[::-1]  # from both ends, so that it is not late
     bottom = bottom_rate(rates[: len(losses)], smoothed)
     return LearningRates(
-        job.recipe.name, job.data.name, backend.capabilities.name, rates[: len(losses)], losses, smoothed, MARGIN * bottom,
-        bottom, diverged, job.recipe.optimizer.learning_rate,
+        job.recipe.name, job.data.name, backend.capabilities.name, rates[: len(losses)], losses, smoothed,
+        MARGIN * bottom, bottom, diverged, job.recipe.optimizer.learning_rate,
     )  # fmt: skip
 
 

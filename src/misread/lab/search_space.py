@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from misread.errors import RecipeError
 from misread.training.recipe import Recipe, load_recipe, parse_recipe
@@ -144,16 +144,15 @@ def _flat(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 def _values(path: Path, name: str, given: Any) -> Range | Choices:
     if name.split(".")[0] in FIXED:
         raise RecipeError(f"{path}: {name} cannot be searched, because trials would no longer be comparable.")
-    kind = Choices if isinstance(given, dict) and "choices" in given else Range
+    kind: type[Range] | type[Choices] = Choices if isinstance(given, dict) and "choices" in given else Range
     try:
-        found: Range | Choices = TypeAdapter(kind).validate_python(given)
+        return kind.model_validate(given)
     except ValidationError as error:
         why = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
         raise RecipeError(
             f"{path}: search.{name} is {given!r}: {why}.\nUse {{low = 0.001, high = 0.1, log = true}} or "
             "{choices = [64, 128]}."
         ) from None
-    return found
 
 
 def _check(path: Path, space: SearchSpace) -> None:

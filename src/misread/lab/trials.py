@@ -3,7 +3,6 @@
 import multiprocessing
 import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from optuna.trial import TrialState
 
 from misread.data.image_set import ImageSet
 from misread.data.load import load
-from misread.errors import RecipeError, TrainingError
+from misread.errors import MisreadError, RecipeError, RunError, TrainingError
 from misread.lab.search_space import SearchSpace
 from misread.runs.prepare import prepare
 from misread.training.callbacks import Callback, drive, recipe_callbacks
@@ -94,17 +93,30 @@ def run_trials(work: Work, count: int, workers: int, progress: Callable[[int], N
         _share(left)
         _work(work, 0, lambda: progress(count - left.value))
         return
-    with ProcessPoolExecutor(workers, context, _share, (left,)) as pool:
-        futures = [pool.submit(_work, work, number) for number in range(workers)]
-        try:
-            while (waited := wait(futures, POLL_SECONDS, FIRST_EXCEPTION)).not_done:
-                progress(count - left.value)
-                if any(future.exception() for future in waited.done):
-                    break
-        finally:
-            left.value = 0  # the others finish their trial and begin no other
-        for future in futures:
-            future.result()
+    errors = context.SimpleQueue()
+    processes = [context.Process(target=_in_process, args=(work, n, left, errors), daemon=True) for n in range(workers)]
+    for process in processes:
+        process.start()
+    try:
+        while any(process.is_alive() for process in processes) and errors.empty():
+            progress(count - left.value)
+            time.sleep(POLL_SECONDS)
+    finally:
+        left.value = 0  # the others finish their trial and begin no other
+    for process in processes:
+        process.join()
+    if not errors.empty():
+        raise errors.get()
+    if any(process.exitcode for process in processes):
+        raise RunError("A process of the sweep was ended from outside. Is there enough memory? Use fewer --workers.")
+
+
+def _in_process(work: Work, number: int, left: Any, errors: Any) -> None:
+    _share(left)
+    try:
+        _work(work, number)
+    except MisreadError as error:
+        errors.put(error)
 
 
 _left: Any = None  # in each process: the number of trials that nobody has begun
@@ -116,7 +128,10 @@ def _share(left: Any) -> None:
 
 
 def _take() -> bool:
-    """Whether a trial was left, which is now the caller's."""
+    """Whether a trial was left, which is now the caller's. None is left for a process whose parent was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        return False
     with _left.get_lock():
         if _left.value == 0:
             return False
