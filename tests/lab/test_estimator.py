@@ -161,11 +161,12 @@ def test_callbacks_are_called_and_a_random_state_draws_seeds() -> None:
     assert seeds[0] != seeds[1]
 
 
-def test_features_of_different_size_count_the_same() -> None:
+@pytest.mark.parametrize("image_shape", [None, (1, 2, 1)])
+def test_features_of_different_size_count_the_same(image_shape: Any) -> None:
     """The second feature decides, and the first is a million times as large."""
     X = np.random.default_rng(0).normal(size=(400, 2)) * [1e6, 1] + [5e6, 0]
     y = X[:, 1] > 0
-    classifier = MisreadClassifier().fit(X[:300], y[:300])
+    classifier = MisreadClassifier(image_shape=image_shape).fit(X[:300], y[:300])
     assert classifier.image_shape_ == (1, 2, 1)
     assert classifier.score(X[300:], y[300:]) > 0.9
 

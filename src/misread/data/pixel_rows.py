@@ -32,15 +32,15 @@ class PixelRows:
         """From training rows (N, D) of numbers.
 
         image_shape: (H, W) or (H, W, C). Without it, rows that look like square images are images; see `likely_shape`.
-                     Other rows are D features: images of one row of pixels.
+                     Other rows are D features: images of one row of pixels, (1, D, 1).
         uint8 stays as it is. Of other images, the smallest value of all pixels becomes 0 and the largest 255; of
         features, those of each feature.
         Raises ArrayError: the shape does not fit the rows.
         """
         count = rows.shape[1]
         shape = _full_shape(image_shape, count) if image_shape is not None else likely_shape(rows)
-        axis = 0 if shape is None else None
         shape = shape or (1, count, 1)
+        axis = 0 if shape[0] == 1 else None
         if rows.dtype == np.uint8:
             return cls(shape, np.array(0.0), np.array(255.0))
         return cls(shape, rows.min(axis=axis).astype(np.float64), rows.max(axis=axis).astype(np.float64))
