@@ -66,7 +66,7 @@ resolve: $(VENV)/dev
 	for versions in lowest-direct highest; do \
 	  $(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-$$versions && \
 	  $(BIN)/python -c 'import torch; print("torch==" + torch.__version__)' > .venv-$$versions/torch.txt && \
-	  $(BIN)/uv pip install --quiet --python .venv-$$versions --resolution $$versions \
+	  UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" $(BIN)/uv pip install --quiet --python .venv-$$versions --resolution $$versions \
 	    --constraint .venv-$$versions/torch.txt --editable . --group test && \
 	  .venv-$$versions/bin/python -m pytest tests/analysis tests/data tests/training tests/runs tests/cli || exit 1; \
 	done

@@ -109,3 +109,6 @@ def test_a_wheel_trains_in_a_fresh_environment_without_a_compiler(
     kit.run(fresh / "bin" / "misread", *train, env=environment, cwd=tmp_path)
     (record,) = (tmp_path / "runs").glob("*/run.json")
     assert json.loads(record.read_text())["engine"]["name"] == engine
+    found = json.loads(kit.run(fresh / "bin" / "misread", "doctor", "--no-speed", "--json", env=environment))
+    assert (found["kernels"]["build"] is not None) == (engine == "kernels")
+    assert any("train with PyTorch" in warning for warning in found["warnings"]) == (engine == "torch")
