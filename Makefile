@@ -61,14 +61,15 @@ mutants: $(VENV)/mutation
 	$(BIN)/python benchmarks/mutants.py
 
 # the lowest and the highest versions of direct dependencies, each in a fresh environment, with the quick tests.
-# torch stays the build that the first environment has: another one brings gigabytes
+# Old packages may warn of what is deprecated in new ones below them. torch stays the build that the first environment has: another one brings gigabytes
 resolve: $(VENV)/dev
 	for versions in lowest-direct highest; do \
 	  $(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-$$versions && \
 	  $(BIN)/python -c 'import torch; print("torch==" + torch.__version__)' > .venv-$$versions/torch.txt && \
 	  UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" $(BIN)/uv pip install --quiet --python .venv-$$versions --resolution $$versions \
 	    --constraint .venv-$$versions/torch.txt --editable . --group test && \
-	  .venv-$$versions/bin/python -m pytest tests/analysis tests/data tests/training tests/runs tests/cli || exit 1; \
+	  .venv-$$versions/bin/python -m pytest -W default::DeprecationWarning \
+	    tests/analysis tests/data tests/training tests/runs tests/cli || exit 1; \
 	done
 
 clean:
