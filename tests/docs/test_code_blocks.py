@@ -24,6 +24,7 @@ WITH_EXAMPLES = [
 ]
 TRANSLATIONS = [page for page in PAGES if page.stem.endswith(".ko")]
 REASONS = {
+    "it takes minutes",
     "needs the extras mlflow and tensorboard",
     "a program beside an exported file, with a test of its own",
     "needs Keras and a model of yours",
