@@ -19,6 +19,7 @@ PROGRAMS = {"misread", "make", "pip", "git", "python"}
 NOT_RUN = {
     r"^git clone ": "needs the repository's address",
     r"^pip install ": "needs a package index",
+    r"^misread (studio|serve)\b": "serves until Ctrl-C",
     r"timm:": "needs timm and downloads weights",
 }
 
