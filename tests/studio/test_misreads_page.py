@@ -89,7 +89,7 @@ def test_triage_by_keys_makes_a_patch_that_training_takes(room: Any, run: Run, p
     assert again.record.label_patch is not None
     assert again.record.label_patch.changed["test"] == 1
     page.click("#train-again")
-    until(page, "location.hash.includes('room=train') && location.hash.includes('patch=1')")
+    until(page, "location.hash.includes('room=train') && location.hash.includes('training=')")
 
 
 def test_undo_and_redo(room: Any, run: Run, patch: Path) -> None:

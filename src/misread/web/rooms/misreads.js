@@ -290,8 +290,17 @@ class MisreadsRoom {
   }
 
   async #trainAgain() {
-    await this.decisions.written();
-    this.studio.go("train", { patch: "1", recipe: this.run.recipe_name, data: this.run.data.name });
+    const { server, go, say } = this.studio;
+    this.train.disabled = true;
+    try {
+      await this.decisions.written();
+      const { id } = await server.post("/api/trainings", { again: this.run.id, patch: true });
+      go("train", { training: id });
+    } catch (error) {
+      say(error.message, { error: true });
+    } finally {
+      this.train.disabled = false;
+    }
   }
 }
 
