@@ -65,7 +65,8 @@ class DrawRoom {
     const { t } = this.studio;
     const intro = t(colours ? "draw.intro-colour" : "draw.intro");
     const left = make("div", { class: "draw-left" }, canvas, this.tools.element, make("p", { class: "quiet" }, t("draw.keys")));
-    const right = make("div", { class: "draw-right" }, this.reading, this.bars.list, this.given.element, make("p", {}, this.inside));
+    this.spoken = make("p", { class: "hidden", role: "status" });
+    const right = make("div", { class: "draw-right" }, this.reading, this.spoken, this.bars.list, this.given.element, make("p", {}, this.inside));
     root.replaceChildren(
       make("h1", {}, t("draw.title")),
       make("p", { class: "lead" }, intro),
@@ -74,7 +75,7 @@ class DrawRoom {
     );
   }
   #listen(root, canvas) {
-    const { keys, say, t } = this.studio;
+    const { keys } = this.studio;
     this.stops.push(watchPictures(root, this.tools.file, (file) => this.#take(readPicture(file))));
     const undo = (event) => {
       if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z" || event.target.matches("input, textarea")) return;
@@ -95,7 +96,7 @@ class DrawRoom {
       keys.add("i", "draw.look-inside", () => this.image && this.#lookInside(this.image)),
     );
     // what the bars show, for those who cannot see them, after a stroke and not during it
-    canvas.addEventListener("pointerup", () => requestAnimationFrame(() => this.image && say(this.reading.textContent || t("draw.empty"))));
+    canvas.addEventListener("pointerup", () => requestAnimationFrame(() => (this.spoken.textContent = this.image ? this.reading.textContent : "")));
   }
   #do(action) {
     action();
