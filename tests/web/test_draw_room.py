@@ -123,6 +123,7 @@ def test_undo_redo_and_clear(room: Open) -> None:
     page.evaluate("() => new Promise(requestAnimationFrame)")
     assert (given(page) == two).all()
     page.get_by_role("button", name="Clear").click()
+    page.evaluate("() => new Promise(requestAnimationFrame)")
     assert reading(page) == "Nothing is drawn yet."
     page.keyboard.press("Control+z")
     page.evaluate("() => new Promise(requestAnimationFrame)")

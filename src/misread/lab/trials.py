@@ -77,7 +77,10 @@ def open_study(journal: Path, seed: int = 0) -> optuna.Study:
 def repeat_killed_trials(study: optuna.Study) -> None:
     """Queue the trials that a killed process left unfinished again, with the same values."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
+        try:
+            study.tell(trial.number, state=TrialState.FAIL)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            continue  # a process of the killed sweep has just ended it
         if trial.params:
             study.enqueue_trial(trial.params)
 
