@@ -30,7 +30,6 @@ REASONS = {
     "needs Keras and a model of yours",
     "needs timm or an exported network, and large pictures",
     "a part of a recipe",
-    "it takes minutes",
     "a server runs until it is stopped",
 }
 
