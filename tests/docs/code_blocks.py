@@ -20,6 +20,7 @@ NOT_RUN = {
     r"^git clone ": "needs the repository's address",
     r"^pip install ": "needs a package index",
     r"^misread (studio|serve)\b": "serves until Ctrl-C",
+    r" --track (mlflow|tensorboard)": "needs an extra",
     r"timm:": "needs timm and downloads weights",
 }
 

@@ -85,6 +85,15 @@ def test_every_guide_is_in_the_contents(pages: dict[str, Page]) -> None:
         )
 
 
+@pytest.mark.parametrize("start", ["index.md", "index.ko.md"])
+def test_every_guide_has_a_row_on_the_start_page(start: str) -> None:
+    text = (DOCS / start).read_text()
+    for page in DOCS.glob("*.md"):
+        translated = (DOCS / f"{page.stem}.ko.md").exists() and start == "index.ko.md"
+        if not page.stem.startswith("index") and not page.stem.endswith(".ko") and not translated:
+            assert f"({page.name})" in text, page.name
+
+
 def test_the_reference_has_every_public_name(pages: dict[str, Page], site: Path) -> None:
     ids = pages["api.html"].ids
     for name in misread.__all__:
