@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -66,13 +66,29 @@ def compare(
 ) -> None:
     """Compare two runs on the same images: what B fixes, what it breaks, and whether the difference is chance."""
     from misread.runs.compare import compare as compare_runs
-    from misread.runs.run import Run
 
     check_picture_name(png)
     check_page_name(html)
     run_a, run_b = compared(a, b, data, split, scaling)
     found = compare_runs(run_a, run_b, split)
     failures = _failures(found, alpha if fail_if_worse else None, no_new_misreads_of or [])
+    written = _write(found, csv, png, grid, html)
+    if json:
+        print_json({**found.to_dict(), "failures": failures})
+        warn(*written)
+    else:
+        if _trained_on_different_data(run_a, run_b):
+            print_lines(f"Note: A and B were trained on different data; their {split} images are the same.")
+        _print_comparison(found, per_class)
+        if written:
+            print_lines("", *written)
+    if failures:
+        warn(*failures)
+        sys.exit(1)
+
+
+def _write(found: "Comparison", csv: Path | None, png: Path | None, grid: int, html: Path | None) -> list[str]:
+    """Write the files that are asked for; returns a line for each."""
     written = []
     if csv:
         write_file(csv, lambda path: found.changes.to_csv(path, index=False))
@@ -82,22 +98,14 @@ def compare(
         written.append(f"Picture: {png}")
     if html:
         written.append(f"Page: {found.report(html)}")
-    if json:
-        print_json({**found.to_dict(), "failures": failures})
-        warn(*written)
-    else:
-        if (
-            isinstance(run_a, Run)
-            and isinstance(run_b, Run)
-            and run_a.record.data.fingerprint != run_b.record.data.fingerprint
-        ):
-            print_lines(f"Note: A and B were trained on different data; their {split} images are the same.")
-        _print_comparison(found, per_class)
-        if written:
-            print_lines("", *written)
-    if failures:
-        warn(*failures)
-        sys.exit(1)
+    return written
+
+
+def _trained_on_different_data(a: Any, b: Any) -> bool:
+    """Whether both are runs, which know what they were trained on, and it differs."""
+    from misread.runs.run import Run
+
+    return isinstance(a, Run) and isinstance(b, Run) and a.record.data.fingerprint != b.record.data.fingerprint
 
 
 def _failures(found: "Comparison", alpha: float | None, classes: list[str]) -> list[str]:

@@ -49,18 +49,8 @@ def evaluate(
 ) -> None:
     """Loss, accuracy with its 95% interval, and the number of misread images; with options, classes and confidence."""
     from misread.runs.progress import accuracy_line
-    from misread.runs.run import open_run
 
-    opened: Run | KerasModel
-    if is_keras(run):
-        opened = model = open_model(run, data, scaling)
-        predictions, used = model.predict_on(str(data), split)
-        notes = model.notes()
-    else:
-        check_run_options(None, scaling)
-        opened = open_run(find_run(run), device=device)
-        predictions, used = opened.predict_on(data, split)
-        notes = _notes(opened, used, split)
+    opened, predictions, used, notes = _predict(run, data, split, scaling, device)
     result = opened.scores(predictions, used)
     if labels:
         result |= opened.fixed_scores(predictions, used, labels)
@@ -96,6 +86,21 @@ def evaluate(
         _print_calibration(calibrated, predictions.risk_coverage(), sets)
     if written:
         print_lines("", *written)
+
+
+def _predict(
+    run: Path, data: str | None, split: str, scaling: str | None, device: str
+) -> "tuple[Run | KerasModel, Predictions, ImageSet, list[str]]":
+    """The run or Keras model, its predictions, the data that they are of, and what to know before reading scores."""
+    from misread.runs.run import open_run
+
+    if is_keras(run):
+        model = open_model(run, data, scaling)
+        return model, *model.predict_on(str(data), split), model.notes()
+    check_run_options(None, scaling)
+    opened = open_run(find_run(run), device=device)
+    predictions, used = opened.predict_on(data, split)
+    return opened, predictions, used, _notes(opened, used, split)
 
 
 def _calibration_set(model: "Run | KerasModel", used: "ImageSet", split: str) -> "Predictions | None":

@@ -22,7 +22,6 @@ from misread.errors import DataError, RunError
 
 if TYPE_CHECKING:
     from misread.analysis.label_issues import LabelIssues
-    from misread.analysis.label_noise import LabelNoise
     from misread.data.image_set import ImageSet
     from misread.data.label_patch import Fix, LabelPatch
     from misread.runs.held_out import HeldOut
@@ -121,7 +120,15 @@ def find(
             progress=FoldProgress(console(json)) if not quiet else False,
         )  # fmt: skip
         found, source, noise = held_out.label_issues(method), _of_seeds(held_out), held_out.noise
-    _show_issues(found, noise, top, grid, csv, png, json, source)
+    shown = found.head(top)
+    lines = [f"The {len(shown):,} most doubtful of {len(found):,} labels ({found.title})", *source]
+    lines += _write_issues(found, shown, csv, png, grid)
+    if json:
+        print_json({"estimate": noise and noise.to_dict(), "labels": shown.to_dict("records")})
+        warn(*lines)
+    else:
+        _print_issues(found, shown)
+        print_lines("", *lines)
 
 
 def _is_run(data: str) -> bool:
@@ -162,24 +169,24 @@ def _of_run(run: str, split: str | None, method: str, device: str) -> tuple["Lab
     ]
 
 
-def _show_issues(
-    found: "LabelIssues", noise: "LabelNoise | None", top: int, grid: int, csv: Path | None, png: Path | None,
-    json: bool, source: list[str],
-) -> None:  # fmt: skip
-    lines = [f"The {min(top, len(found)):,} most doubtful of {len(found):,} labels ({found.title})", *source]
-    shown = found.head(top)
+def _write_issues(
+    found: "LabelIssues", shown: "LabelIssues", csv: Path | None, png: Path | None, grid: int
+) -> list[str]:
+    """Write the files that are asked for; returns a line for each."""
+    written = []
     if csv:
         reviewed = shown.copy()
         reviewed.insert([*shown.columns].index("suggested") + 1, "new", "")
         write_file(csv, lambda path: reviewed.to_csv(path, index=False))
-        lines.append(f"Table: {csv}. Fill in the column new, then run: misread labels apply PATCH DATA --from {csv}")
+        written.append(f"Table: {csv}. Fill in the column new, then run: misread labels apply PATCH DATA --from {csv}")
     if png:
         write_file(png, found.gallery(grid).save)
-        lines.append(f"Picture: {png}")
-    if json:
-        print_json({"estimate": noise and noise.to_dict(), "labels": shown.to_dict("records")})
-        warn(*lines)
-        return
+        written.append(f"Picture: {png}")
+    return written
+
+
+def _print_issues(found: "LabelIssues", shown: "LabelIssues") -> None:
+    """The table of those shown; columns that would say nothing about any label are left out."""
     columns = {
         "split": [*shown["split"]] if found["split"].nunique() > 1 else None,
         "index": [*shown["index"]],
@@ -194,7 +201,6 @@ def _show_issues(
     present = {name: values for name, values in columns.items() if values is not None}
     numbers = [i for i, name in enumerate(present) if name in ("index", "self_confidence", "margin")]
     print_table([*present], zip(*present.values(), strict=True), right=numbers)
-    print_lines("", *lines)
 
 
 @app.command()

@@ -63,13 +63,8 @@ def misreads(
     else:
         check_run_options(data, scaling)
         found = open_run(find_run(run)).predictions(split).misreads
-    others = [open_run(find_run(path)) for path in other or ()]
-    try:
-        found = found.explain(*others) if causes else found
-    except MisreadError as error:
-        if cause or neighbours or others:
-            raise
-        warn(f"Without causes: {error}")
+    if causes:
+        found = _explained(found, other or [], needed=bool(cause or neighbours or other))
     found = found.with_cause(cause) if cause else found
     written = []
     if csv:
@@ -88,6 +83,19 @@ def misreads(
         print_lines(*(f"{n:>7,}  {name}" for name, n in found.table["cause"].value_counts().items()))
         print_lines(*filter(None, [found.explanation().advice]))
     print_lines(*written)
+
+
+def _explained(found: "Misreads", others: list[Path], needed: bool) -> "Misreads":
+    """With causes. If they cannot be found and are not needed, the misreads as they are, and a warning."""
+    from misread.runs.run import open_run
+
+    try:
+        return found.explain(*(open_run(find_run(path)) for path in others))
+    except MisreadError as error:
+        if needed:
+            raise
+        warn(f"Without causes: {error}")
+        return found
 
 
 def _print_misreads(found: "Misreads") -> None:

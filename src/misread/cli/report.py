@@ -64,6 +64,9 @@ def report(
     """Write one offline HTML file about a run: numbers, every misread image with its cause, doubtful labels."""
     given = dict(zip(ARRAYS, (labels, probs, images, class_names), strict=True))
     check_page_name(out)
+    if run is not None and any(given.values()):
+        named = ", ".join(f"--{name.replace('_', '-')}" for name, file in given.items() if file)
+        raise RunError(f"A run has its own predictions: give RUN, or {named} without it.")
     if run is None:
         if out is None:
             raise RunError("Name a run; or give --labels, --probs and, for where to write, --out.")
@@ -73,16 +76,12 @@ def report(
             raise RunError("--compare and --other are about runs, and so need RUN.")
         predictions: Predictions = _read(given)
         path = predictions.report(out, language=lang)
+    elif is_keras(run):
+        if compare or other or playground:
+            raise RunError("--compare, --other and --playground need a run; this is a Keras model.")
+        predictions = keras_predictions(run, data, "test", scaling)
+        path = predictions.report(out or run.with_name(f"{run.stem}-report.html"), language=lang)
     else:
-        if any(given.values()):
-            named = ", ".join(f"--{name.replace('_', '-')}" for name, file in given.items() if file)
-            raise RunError(f"A run has its own predictions: give RUN, or {named} without it.")
-        if is_keras(run):
-            if compare or other or playground:
-                raise RunError("--compare, --other and --playground need a run; this is a Keras model.")
-            predictions = keras_predictions(run, data, "test", scaling)
-            path = predictions.report(out or run.with_name(f"{run.stem}-report.html"), language=lang)
-            return _print_result(path, json, misread=int(predictions.misread.sum()), n=len(predictions))
         check_run_options(data, scaling)
         path, predictions = _of_run(run, out, compare, other or [], causes, playground, lang, quiet)
     _print_result(path, json, misread=int(predictions.misread.sum()), n=len(predictions))

@@ -94,23 +94,39 @@ def predict_folds(
         return probs
 
     if looks_wrong:
-        # [f]: from networks that did not train on fold f
-        unseen = np.zeros((len(folds), len(pool), n_classes), np.float32)
-        of_itself: list[list[np.ndarray]] = [[] for _ in folds]
-        for pair in combinations(folds, 2):
-            held_out = np.flatnonzero(np.isin(folds_of, pair))
-            probs = predicted(held_out, may_train[0])
-            for fold, other in (pair, pair[::-1]):
-                unseen[fold, held_out[folds_of[held_out] == other]] = probs[folds_of[held_out] == other]
-                of_itself[fold].append(probs[folds_of[held_out] == fold])
-        for fold in folds:
-            others = np.flatnonzero(folds_of != fold)
-            may_train[fold, others] = ~looks_wrong(pool.labels[others], unseen[fold, others], of_itself[fold])
+        may_train = _without_wrong_labels(pool.labels, folds_of, n_classes, predicted, looks_wrong)
     all_probs = np.zeros((len(pool), n_classes), np.float32)
     for fold in folds:
         held_out = np.flatnonzero(folds_of == fold)
         all_probs[held_out] = predicted(held_out, may_train[fold])
     return all_probs
+
+
+def _without_wrong_labels(
+    labels: np.ndarray,
+    folds_of: np.ndarray,
+    n_classes: int,
+    predicted: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    looks_wrong: LooksWrong,
+) -> np.ndarray:
+    """(F, N) bool: for each fold, the images to train on, by networks that saw neither it nor the image's own fold.
+
+    predicted: (positions held out, (N,) bool allowed) -> probs (M, K); it trains a network.
+    """
+    folds = range(int(folds_of.max()) + 1)
+    may_train = np.ones((len(folds), len(labels)), bool)
+    unseen = np.zeros((len(folds), len(labels), n_classes), np.float32)  # [f]: from networks that did not train on f
+    of_itself: list[list[np.ndarray]] = [[] for _ in folds]
+    for pair in combinations(folds, 2):
+        held_out = np.flatnonzero(np.isin(folds_of, pair))
+        probs = predicted(held_out, np.ones(len(labels), bool))
+        for fold, other in (pair, pair[::-1]):
+            unseen[fold, held_out[folds_of[held_out] == other]] = probs[folds_of[held_out] == other]
+            of_itself[fold].append(probs[folds_of[held_out] == fold])
+    for fold in folds:
+        others = np.flatnonzero(folds_of != fold)
+        may_train[fold, others] = ~looks_wrong(labels[others], unseen[fold, others], of_itself[fold])
+    return may_train
 
 
 def _trained(
