@@ -11,7 +11,7 @@ from misread.models.network import Network
 
 ACTIVATIONS = {
     "relu": "nn.ReLU()",
-    "leaky_relu": "nn.LeakyReLU(0.2)",
+    "leaky_relu": f"nn.LeakyReLU({layers.LEAKY_SLOPE})",
     "tanh": "nn.Tanh()",
     "sigmoid": "nn.Sigmoid()",
     "softmax": "nn.Softmax(dim=1)",

@@ -15,7 +15,7 @@ from misread.lab.eject_network import network_text
 from misread.lab.source_parts import Part, parts_of, source_of
 from misread.models import layers
 from misread.models.network import Network, to_input
-from misread.models.views import MeanOverViews, views
+from misread.models.views import views, without_views
 from misread.runs.run import Run
 from misread.training import augment, batches, optimizers, randomness
 from misread.training.networks import WHITENED_IMAGES, members
@@ -92,7 +92,7 @@ def script_text(run: Run, data: DataText, name: str) -> str:
 
 def _member(run: Run) -> Network:
     network = run.network
-    first = members(network.network if isinstance(network, MeanOverViews) else network)[0]
+    first = members(without_views(network))[0]
     assert isinstance(first, Network)  # `eject` has checked it
     return first
 

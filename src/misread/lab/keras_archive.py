@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from misread.errors import RunError
-from misread.lab.keras_hdf5 import audited, string_attribute, string_is_there, strings_attribute
+from misread.lab.keras_hdf5 import audited, string_attribute, strings_attribute
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 MEMBERS = (METADATA, CONFIG, WEIGHTS)
@@ -55,8 +55,7 @@ def require_h5py() -> None:
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[KerasArchive]:
-    """Open a file by its contents, not by its name. Raises RunError: see the module, and h5py is missing."""
-    require_h5py()
+    """Open a file by its contents, not by its name. It needs h5py. Raises RunError: see the module."""
     if path.is_dir():
         raise RunError("it is a folder. Save the model as one file: model.save('model.keras')")
     try:
@@ -109,10 +108,10 @@ def _zip(members: zipfile.ZipFile, size: int) -> Iterator[KerasArchive]:
 def _legacy(source: Any) -> Iterator[KerasArchive]:
     """The contents of an `.h5` file by `model.save`."""
     with audited(source, "the file") as file:
-        if not string_is_there(file, "model_config"):
+        if "model_config" not in file.attrs:
             raise RunError("it has weights but no model_config. Save the whole model: model.save('model.keras')")
         text = string_attribute(file, "model_config", MAX_JSON)
-        version = string_attribute(file, "keras_version", 100) if string_is_there(file, "keras_version") else ""
+        version = string_attribute(file, "keras_version", 100) if "keras_version" in file.attrs else ""
 
         def read(path: tuple[str, ...], name: str, shapes: Sequence[Shape]) -> list[np.ndarray]:
             if len(path) > 2:

@@ -12,7 +12,7 @@ from misread.data.label_patch import read_patch
 from misread.data.load import load
 from misread.data.mapped_images import Images
 from misread.errors import DataError, RunError
-from misread.lab.keras_archive import open_archive
+from misread.lab.keras_archive import open_archive, require_h5py
 from misread.lab.keras_graph import read_graph
 from misread.lab.keras_network import KerasNetwork, build_keras_network
 from misread.lab.keras_scaling import Scaling, ScalingTrial, check_scaling, make_scaling, try_scalings
@@ -184,6 +184,7 @@ def open_keras(path: str | Path, *, scaling: str | None = None, class_names: Seq
     missing or of another shape; or contents that no saved model needs. The message names what was found.
     """
     path = Path(path)
+    require_h5py()
     if scaling is not None:
         check_scaling(scaling)
     if not path.exists():
@@ -192,8 +193,6 @@ def open_keras(path: str | Path, *, scaling: str | None = None, class_names: Seq
         with open_archive(path) as archive:
             network = build_keras_network(read_graph(archive.config), archive.read)
     except RunError as error:
-        if "pip install" in str(error):
-            raise
         raise RunError(f"{path} cannot be opened: {error}.") from None
     if archive.facts:  # written by misread, for pixels as they are
         scaling = scaling or "raw"

@@ -76,10 +76,6 @@ def _target(link: Any) -> str:
     return f"{getattr(link, 'filename', '')}:{link.path}" if hasattr(link, "path") else type(link).__name__
 
 
-def string_is_there(holder: Any, name: str) -> bool:
-    return name in holder.attrs
-
-
 def string_attribute(holder: Any, name: str, limit: int) -> str:
     """A text of at most `limit` characters. Raises RunError: another value."""
     import h5py

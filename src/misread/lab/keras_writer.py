@@ -20,9 +20,9 @@ from misread.errors import RunError
 from misread.lab.keras_archive import CONFIG, METADATA, WEIGHTS
 from misread.lab.keras_graph import snake_case
 from misread.models import layers
-from misread.models.ensemble import Ensemble
 from misread.models.network import Network
-from misread.models.views import MeanOverViews, views
+from misread.models.views import MeanOverViews, view_sources, without_views
+from misread.training.networks import members
 
 WRITTEN_FOR = "3.0.0"  # the version of Keras whose layers and arguments are used
 DATE = (1980, 1, 1, 0, 0, 0)  # of the members, so that a run always gives the same file
@@ -113,13 +113,11 @@ class _Model:
 
 
 def _classifier(model: _Model, network: nn.Module, image_shape: Shape) -> Tensor:
-    inner = network.network if isinstance(network, MeanOverViews) else network
-    members = list(inner.members) if isinstance(inner, Ensemble) else [inner]
     images = Tensor(model.layer("InputLayer", batch_shape=[None, *image_shape]).name, 0, image_shape)
     scaled = model.call(model.layer("Rescaling", scale=1 / 255, offset=0.0), images, shape=image_shape)
     every = list(_views(model, scaled, network)) if isinstance(network, MeanOverViews) else [scaled]
     probs = []
-    for member in members:
+    for member in members(without_views(network)):
         if not isinstance(member, Network):
             raise RunError(
                 "Keras has no layers for a pretrained backbone or a module from Python. Use --to onnx or --to torch."
@@ -132,10 +130,9 @@ def _classifier(model: _Model, network: nn.Module, image_shape: Shape) -> Tensor
 def _views(model: _Model, x: Tensor, network: MeanOverViews) -> Iterator[Tensor]:
     """The views, each by products with matrices of zeros and ones, which pick rows and columns."""
     height, width, channels = x.shape
-    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    for own_rows, own_columns in views(torch.stack([rows, columns]), network.shift, network.flip):
+    for rows, columns in view_sources(network, height, width):
         y = x
-        for axis, size, source in ((1, height, own_rows[:, 0]), (2, width, own_columns[0])):
+        for axis, size, source in ((1, height, rows), (2, width, columns)):
             if torch.equal(source, torch.arange(size)):
                 continue
             picks = np.zeros((size, size), np.float32)

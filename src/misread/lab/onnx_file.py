@@ -10,8 +10,6 @@ import numpy as np
 from misread.data.geometry import Geometry
 from misread.errors import RunError
 
-PACKAGES = ("onnx", "onnxruntime", "onnxscript")
-
 
 def require_onnx() -> None:
     """Raises RunError: a package of the extra is missing."""

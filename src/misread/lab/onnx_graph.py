@@ -14,21 +14,19 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from misread.models import layers
-from misread.models.ensemble import Ensemble
 from misread.models.network import Network
-from misread.models.views import MeanOverViews, views
+from misread.models.views import MeanOverViews, view_sources, without_views
+from misread.training.networks import members
 
 OPSET = 18  # of ONNX 1.13, 2022
 IR_VERSION = 8  # the same
-LEAKY_SLOPE = 0.2  # as in `layers.ACTIVATIONS`
 ONE_NODE = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
 INPUT, OUTPUT = "images", "probs"
 
 
 def is_writable(network: nn.Module) -> bool:
     """Whether `classifier_graph` can write this network: it is made of a recipe's layers alone."""
-    inner = network.network if isinstance(network, MeanOverViews) else network
-    return all(isinstance(member, Network) for member in (inner.members if isinstance(inner, Ensemble) else [inner]))
+    return all(isinstance(member, Network) for member in members(without_views(network)))
 
 
 def classifier_graph(network: nn.Module, image_shape: tuple[int, int, int], n_classes: int) -> onnx.ModelProto:
@@ -37,15 +35,15 @@ def classifier_graph(network: nn.Module, image_shape: tuple[int, int, int], n_cl
     network: `is_writable`. Views become one batch, so that the graph has each layer once.
     """
     graph = _Graph()
-    inner = network.network if isinstance(network, MeanOverViews) else network
     scaled = graph.node("Mul", graph.node("Cast", INPUT, to=TensorProto.FLOAT), graph.array("scale", 1 / 255))
     x = graph.node("Transpose", scaled, perm=[0, 3, 1, 2])
     n_views = 1
     if isinstance(network, MeanOverViews):
-        every = _views(graph, x, network, image_shape)
-        n_views, x = len(every), graph.node("Concat", *every, axis=0)
-    members = list(inner.members) if isinstance(inner, Ensemble) else [inner]
-    probs = [_member(graph, member, x, f"members.{k}." if len(members) > 1 else "") for k, member in enumerate(members)]
+        views = _views(graph, x, network, image_shape)
+        n_views, x = len(views), graph.node("Concat", *views, axis=0)
+    every_member = members(without_views(network))
+    scopes = [f"members.{k}." for k in range(len(every_member))] if len(every_member) > 1 else [""]
+    probs = [_member(graph, member, x, scope) for member, scope in zip(every_member, scopes, strict=True)]
     mean = graph.node("Mean", *probs) if len(probs) > 1 else probs[0]
     if n_views > 1:
         by_view = graph.node("Reshape", mean, graph.array("by_view", [n_views, -1, n_classes]))
@@ -86,14 +84,12 @@ class _Graph:
 
 
 def _views(graph: _Graph, x: str, network: MeanOverViews, image_shape: tuple[int, int, int]) -> list[str]:
-    """The views of (N, C, H, W): each takes rows and columns, which `views` gives for an image of their numbers."""
+    """The views of (N, C, H, W): each takes rows and columns of it."""
     height, width, _ = image_shape
-    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    numbers = torch.stack([rows, columns])  # two images, (2, H, W)
     every = []
-    for k, (own_rows, own_columns) in enumerate(views(numbers, network.shift, network.flip)):
-        y = graph.node("Gather", x, graph.array(f"view_{k}_rows", own_rows[:, 0]), axis=2)
-        every.append(graph.node("Gather", y, graph.array(f"view_{k}_columns", own_columns[0]), axis=3))
+    for k, (rows, columns) in enumerate(view_sources(network, height, width)):
+        y = graph.node("Gather", x, graph.array(f"view_{k}_rows", rows), axis=2)
+        every.append(graph.node("Gather", y, graph.array(f"view_{k}_columns", columns), axis=3))
     return every
 
 
@@ -173,7 +169,7 @@ def _activation(graph: _Graph, name: str, x: str) -> str:
         return graph.node(ONE_NODE[name], x)
     match name:
         case "leaky_relu":
-            return graph.node("LeakyRelu", x, alpha=LEAKY_SLOPE)
+            return graph.node("LeakyRelu", x, alpha=layers.LEAKY_SLOPE)
         case "softmax":
             return graph.node("Softmax", x, axis=1)
         case "gelu":  # x / 2 * (1 + erf(x / sqrt(2))); the opset has no node for it

@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+LEAKY_SLOPE = 0.2  # Keras's; torch's default is 0.01
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda x: x,
     "relu": F.relu,
-    "leaky_relu": lambda x: F.leaky_relu(x, 0.2),  # Keras's slope; torch's default is 0.01
+    "leaky_relu": lambda x: F.leaky_relu(x, LEAKY_SLOPE),
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
     "softmax": lambda x: F.softmax(x, dim=1),

@@ -24,6 +24,11 @@ class MeanOverViews(nn.Module):
         return mean_log_probs([self.network(view) for view in views(x, self.shift, self.flip)])
 
 
+def without_views(network: nn.Module) -> nn.Module:
+    """The network inside `MeanOverViews`; any other network itself."""
+    return network.network if isinstance(network, MeanOverViews) else network
+
+
 def views(images: Tensor, shift: int, flip: bool, height: int = -2, width: int = -1) -> Iterator[Tensor]:
     """The images; their shifts by `shift` pixels in four directions, if it is not 0; with `flip` all of these mirrored.
 
@@ -34,6 +39,13 @@ def views(images: Tensor, shift: int, flip: bool, height: int = -2, width: int =
         for pixels in (shift, -shift) if shift else ():
             yield moved(start, pixels, height)
             yield moved(start, pixels, width)
+
+
+def view_sources(network: MeanOverViews, height: int, width: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The row and the column that each row (H,) and column (W,) of each view shows, int64, in the order of `views`."""
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    for own_rows, own_columns in views(torch.stack([rows, columns]), network.shift, network.flip):
+        yield own_rows[:, 0], own_columns[0]
 
 
 def moved(images: Tensor, pixels: int, dim: int) -> Tensor:

@@ -18,10 +18,10 @@ from torch import nn
 
 from misread.errors import RunError
 from misread.models import layers
-from misread.models.ensemble import Ensemble
 from misread.models.layer_specs import LayerSpec, Residual
 from misread.models.network import Network, network_logits
-from misread.models.views import MeanOverViews
+from misread.models.views import MeanOverViews, without_views
+from misread.training.networks import members
 
 MAGIC = b"misreadN"
 VERSION = 1
@@ -63,8 +63,7 @@ def model_bytes(
     Raises RunError: the network is none of a recipe's layers alone.
     """
     views = {"shift": network.shift, "flip": network.flip} if isinstance(network, MeanOverViews) else None
-    inner = network.network if isinstance(network, MeanOverViews) else network
-    members = [_checked(member) for member in (inner.members if isinstance(inner, Ensemble) else [inner])]
+    checked = [_checked(member) for member in members(without_views(network))]
     store = _Tensors(precision)
     header = {
         "class_names": list(class_names),
@@ -72,8 +71,8 @@ def model_bytes(
         "geometry": dict(geometry) if geometry else None,
         "precision": precision,
         "views": views,
-        "layers": _layers(layer_list, members[0], tuple(image_shape), members[0].output_shapes),
-        "members": [{name: store.add(name, value) for name, value in _tensors(member)} for member in members],
+        "layers": _layers(layer_list, checked[0], tuple(image_shape), checked[0].output_shapes),
+        "members": [{name: store.add(name, value) for name, value in _tensors(member)} for member in checked],
         "error": None if images is None else asdict(rounding_error(network, images, precision)),
     }
     header["bytes"] = len(store.data)
