@@ -1,6 +1,7 @@
 """The learning-rate range test: planted curves, both backends, what it may not look at."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,3 +73,13 @@ def test_the_command_writes_a_picture_and_prints_json(cli: Callable[..., Result]
     with Image.open(found["picture"]) as picture:
         assert picture.width > 600
     assert cli("lr", idx_folder, "--out", "rates.txt").code == 2
+
+
+def test_the_command_to_try_has_the_given_settings(cli: Callable[..., Result], idx_folder: Path) -> None:
+    given = ["--recipe", "tutorial-mlp", "--set", "batch_size=16"]
+    done = cli("lr", idx_folder, *given, "--steps", 40, "--out", "rates.png")
+    (line,) = [line for line in done.out.splitlines() if line.startswith("Try it: ")]
+    command = shlex.split(line.removeprefix("Try it: "))
+    assert command[:7] == ["misread", "train", str(idx_folder), *given]
+    assert command[7] == "--set"
+    assert command[8].startswith("optimizer.learning_rate=")

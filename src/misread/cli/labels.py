@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from misread.cli import options
+from misread.cli.load_data import load_data
 from misread.cli.output import (
     check_picture_name,
     console,
@@ -111,7 +112,7 @@ def find(
         from misread.runs.held_out import cross_val_predict
         from misread.runs.progress import FoldProgress
 
-        image_set = _load(data, size, strict, quiet)
+        image_set = load_data(data, quiet, size, strict)
         if labels:
             image_set = _fixed(image_set, labels)
         held_out = cross_val_predict(
@@ -237,7 +238,7 @@ def apply(
         new_labels[image.strip().lower()] = new.strip()
     if not new_labels:
         raise DataError("There is nothing to add. Use --from FILE or --fix HASH=NEW.")
-    added = add_fixes(patch, _load(data, size, strict, quiet=True), new_labels, by=by, note=note)
+    added = add_fixes(patch, load_data(data, True, size, strict), new_labels, by=by, note=note)
     unchanged = len(new_labels) - len(added)
     lines = [f"{len(added):,} added to {patch}" + (f"; {unchanged:,} already had this label" if unchanged else "")]
     _print_fixes(added, json, [*lines, *read_patch(patch).cut_off])
@@ -317,7 +318,7 @@ def show(
     if data is None:
         _print_fixes(list(read.fixes.values()), json, [*lines, *read.cut_off])
         return
-    image_set = _load(data, size, strict, quiet=True)
+    image_set = load_data(data, True, size, strict)
     lines += read.fix(image_set).messages()
     rows, picture = _located(read, image_set)
     if png:
@@ -387,11 +388,3 @@ def _fixed(image_set: "ImageSet", label_patch: Path) -> "ImageSet":
     fixed = read_patch(label_patch).fix(image_set)
     warn(*fixed.messages())
     return fixed.data
-
-
-def _load(data: str, size: str | None, strict: bool, quiet: bool) -> "ImageSet":
-    from misread.data.load import load
-
-    image_set = load(data, size=options.parse_size(size), strict=strict, progress=None if quiet else warn)
-    warn(*(f"Skipped: {line}" for line in image_set.skipped))
-    return image_set

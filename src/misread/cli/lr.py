@@ -1,12 +1,14 @@
 """`misread lr`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from misread.cli import options
-from misread.cli.output import check_picture_name, print_json, print_lines, progress_bar, warn, write_file
+from misread.cli.load_data import load_data
+from misread.cli.output import check_picture_name, print_json, print_lines, progress_bar, write_file
 
 
 def lr(
@@ -26,7 +28,6 @@ def lr(
     json: options.Json = False,
 ) -> None:
     """Suggest a learning rate: train for some steps while the rate grows, and look at the training loss."""
-    from misread.data.load import load
     from misread.lab.learning_rate import find_learning_rate
     from misread.training.auto_recipe import named_recipe
     from misread.training.recipe import parse_settings
@@ -34,15 +35,16 @@ def lr(
     check_picture_name(out)
     settings = parse_settings(set or [])
     named = named_recipe(recipe, settings)
-    images = load(data, progress=None if quiet else warn)
+    images = load_data(data, quiet)
     with progress_bar("Range test", steps, quiet) as show:
         found = find_learning_rate(
             images, named, settings=settings, low=low, high=high, steps=steps, device=device, threads=threads,
             progress=show,
         )  # fmt: skip
-    write_file(out, lambda path: found.figure().savefig(path, dpi="figure"))
+    write_file(out, found.figure().save)
     if json:
         print_json({**found.to_dict(), "picture": str(out)})
         return
-    print_lines(str(found), f"Try it: misread train {data} --set optimizer.learning_rate={found.suggestion:.2g}"
-                + (f" --recipe {recipe}" if recipe else ""), f"Picture: {out}")  # fmt: skip
+    given = [*(["--recipe", recipe] if recipe else []), *(part for setting in set or [] for part in ("--set", setting))]
+    command = shlex.join(["misread", "train", data, *given, "--set", f"optimizer.learning_rate={found.suggestion:.2g}"])
+    print_lines(str(found), f"Try it: {command}", f"Picture: {out}")

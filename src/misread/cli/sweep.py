@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from misread.cli import options
+from misread.cli.load_data import load_data
 from misread.cli.output import print_json, print_lines, progress_bar, warn
 
 
@@ -31,14 +32,13 @@ def sweep(
     json: options.Json = False,
 ) -> None:  # fmt: skip
     """Try values of a recipe's settings, choose by the validation images, and score the best on the test split."""
-    from misread.data.load import load
     from misread.lab.search_space import read_search_space
     from misread.lab.sweep import PICTURE
     from misread.lab.sweep import sweep as run_sweep
     from misread.training.recipe import parse_settings
 
     space = read_search_space(recipe, parse_settings(set or []))
-    images = load(data, progress=None if quiet else warn)
+    images = load_data(data, quiet)
     with progress_bar("Trials", trials, quiet) as show:
         found = run_sweep(
             data if workers > 1 else images, space, trials=trials, seconds=seconds, workers=workers,

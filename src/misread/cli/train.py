@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from misread.cli import options
-from misread.cli.output import console, print_json, print_lines, print_table, warn
+from misread.cli.load_data import load_data
+from misread.cli.output import console, print_json, print_lines, print_table
 from misread.cli.runs import find_unfinished_run
 from misread.errors import DataError, RunError
 
@@ -100,7 +101,6 @@ def train(
         raise DataError(
             "DATA is missing. Add it, for example misread train mnist; or continue a training with --resume RUN."
         )
-    from misread.data.load import load
     from misread.runs.seeds import train_seeds
     from misread.runs.train import train as train_run
     from misread.training.auto_recipe import named_recipe
@@ -109,8 +109,7 @@ def train(
     settings = parse_settings(set or [], seed=seed, epochs=epochs, seconds=seconds, target_accuracy=target)
     settings |= backbone_settings(backbone, fine_tune)
     named: Any = named_recipe(recipe, settings)  # reports a bad recipe before the data is loaded
-    images = load(data, size=options.parse_size(size), strict=strict, progress=None if quiet else warn)
-    warn(*(f"Skipped: {line}" for line in images.skipped))
+    images = load_data(data, quiet, size, strict)
     common: dict[str, Any] = {
         "recipe": named, "settings": settings, "label_patch": labels, "out": out, "device": device,
         "threads": threads, "callbacks": _trackers(track), "progress": progress,

@@ -155,7 +155,7 @@ class _Process:
 @contextmanager
 def _decoders(prepare: Prepare, files: int) -> Iterator[list[Callable[[Sequence[str]], Batch]]]:
     """One decoder per core: processes for many files; threads for few files, or if no process can start."""
-    workers = min(_cores(), MAX_WORKERS)
+    workers = min(usable_cores(), MAX_WORKERS)
     with ExitStack() as stack:
         processes: list[Callable[[Sequence[str]], Batch]] = []
         if files >= PROCESSES_FROM and workers > 1 and _is_python():
@@ -199,7 +199,8 @@ def _is_python() -> bool:
     return bool(sys.executable) and not getattr(sys, "frozen", False)
 
 
-def _cores() -> int:
+def usable_cores() -> int:
+    """The cores that this process may use, by its affinity."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -14,6 +14,7 @@ from misread.data.geometry import place
 from misread.data.idx_folder import find_idx
 from misread.data.image_set import TEST_FRACTION as CARVED
 from misread.data.image_set import ImageSet
+from misread.data.load import EMBEDDED
 from misread.data.named import FILES, NAMED
 from misread.data.picture import EXTENSIONS, as_channels, grey_or_rgb, resize
 from misread.data.splits import carve
@@ -48,7 +49,7 @@ def data_text(run: Run) -> DataText:
     record = run.record
     if record.label_patch or not record.data.source:
         return _from_arrays()
-    if record.data.source == "digits":
+    if record.data.source == EMBEDDED:
         return _digits()
     if record.data.source in NAMED:
         return _named(record.data.source)

@@ -17,16 +17,13 @@ ACTIVATIONS = {
     "softmax": "nn.Softmax(dim=1)",
     "gelu": "nn.GELU()",
 }
-COPIED: dict[type[nn.Module], Part] = {  # torch has no module that computes the same numbers
-    kind: kind
-    for kind in (
-        layers.Flatten,
-        layers.GlobalAveragePooling2D,
-        layers.GlobalMaxPooling2D,
-        layers.BatchNormalization,
-        layers.AveragePooling2D,
-    )
-}
+COPIED = (  # torch has no module that computes the same numbers
+    layers.Flatten,
+    layers.GlobalAveragePooling2D,
+    layers.GlobalMaxPooling2D,
+    layers.BatchNormalization,
+    layers.AveragePooling2D,
+)
 
 
 @dataclass
@@ -66,8 +63,8 @@ def _entries(chain: nn.Sequential, shapes: Sequence[tuple[int, ...]], text: Netw
 def _modules(module: nn.Module, text: NetworkText) -> list[str]:
     """The modules that do what one layer does."""
     kind = type(module).__name__
-    if type(module) in COPIED and COPIED[type(module)] not in text.parts and not _is_plain(module):
-        text.parts.append(COPIED[type(module)])
+    if isinstance(module, COPIED) and type(module) not in text.parts and not _is_plain(module):
+        text.parts.append(type(module))
     match module:
         case layers.Dense():
             bias = "" if module.bias is not None else ", bias=False"
@@ -94,7 +91,7 @@ def _modules(module: nn.Module, text: NetworkText) -> list[str]:
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """Whether torch has the module: pooling without padded pixels."""
+    """Whether torch has the module: average pooling without padded pixels."""
     return isinstance(module, layers.AveragePooling2D) and module.inside is None
 
 

@@ -4,6 +4,7 @@ Functions that have to compute the same numbers as misread are copied from it.
 """
 
 import re
+import textwrap
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
@@ -54,12 +55,13 @@ def script_text(run: Run, data: DataText, name: str) -> str:
     recipe, lines = run.recipe, splitting(data, run)
     network = _member(run)
     layer_text = network_text(network)
+    dropout = any(isinstance(m, nn.Dropout) for m in network.modules())
     whitening = isinstance(network[0], layers.Whitening)
     moves_only = recipe.augmentation is not None and not _resamples(recipe.augmentation)
     constants, sources = _copied(
         data=[part for part in data.parts if any(f"{part.__name__}(" in line for line in lines)],
         network=[*layer_text.parts, to_input, *([layers.whitening_weights] if whitening else [])],
-        training=_training_parts(recipe, any(isinstance(m, nn.Dropout) for m in network.modules())),
+        training=_training_parts(recipe, dropout),
         evaluation=[views] if recipe.test_time_augmentation else [],
     )
     values = {
@@ -76,7 +78,7 @@ def script_text(run: Run, data: DataText, name: str) -> str:
         "residual": layer_text.residual,
         "whitening": whitening,
         "whitened_images": WHITENED_IMAGES,
-        "dropout": any(isinstance(m, nn.Dropout) for m in network.modules()),
+        "dropout": dropout,
         "augmentation": _augmentation(recipe.augmentation),
         "augment": "_moved_whole_pixels" if moves_only else "augment",
         "predicts": _predicts(recipe),
@@ -309,6 +311,4 @@ def _plain(text: str) -> str:
 
 
 def _wrapped(text: str) -> str:
-    import textwrap
-
     return "\n".join(textwrap.wrap(text, WIDTH - 4, break_long_words=False))

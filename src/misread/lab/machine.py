@@ -7,6 +7,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from misread.data.decode import usable_cores
+from misread.runs.record import cpu_name
+
 ARM_MACHINES = ("aarch64", "arm64")
 
 
@@ -40,11 +43,11 @@ def read_machine(root: Path = Path("/")) -> Machine:
     swap, swap_free = memory.get("SwapTotal"), memory.get("SwapFree")
     cpuinfo = _text(root / "proc/cpuinfo")
     return Machine(
-        processor=_field(cpuinfo, "model name") or platform.processor() or "unknown",
+        processor=cpu_name(root / "proc/cpuinfo"),
         architecture=platform.machine(),
         system=platform.platform(),
         cores=os.cpu_count() or 1,
-        usable_cores=_usable_cores(),
+        usable_cores=usable_cores(),
         core_limit=_core_limit(root),
         memory_bytes=memory.get("MemTotal"),
         free_bytes=memory.get("MemAvailable"),
@@ -76,10 +79,6 @@ def _translated_by_rosetta() -> bool:
         return False
     asked = subprocess.run(["sysctl", "-n", "sysctl.proc_translated"], capture_output=True, text=True, check=False)
     return asked.stdout.strip() == "1"
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _core_limit(root: Path) -> float | None:

@@ -2,12 +2,13 @@
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from misread import files
 from misread.data.image_set import ImageSet
@@ -15,6 +16,7 @@ from misread.errors import RecipeError, RunError, TrainingError
 from misread.figures.search import search_figure
 from misread.figures.style import Picture
 from misread.lab.search_space import Range, SearchSpace, read_search_space
+from misread.runs import run_folder
 from misread.runs.prepare import as_image_set
 from misread.runs.run import Run, open_run
 from misread.runs.train import train
@@ -105,7 +107,8 @@ def sweep(
     data:     as for `train`. space: a search space, or the TOML file of one.
     trials:   of the whole sweep. If the folder `out` has trials of the same sweep, only the others are carried out.
     seconds:  no trial begins after this many seconds of this call.
-    workers:  processes that carry out trials at the same time; `threads` is the number of threads of each.
+    workers:  processes that carry out trials at the same time; `threads` is the number of threads of each, by default
+              an equal share of torch's.
     progress: called with the number of trials that have begun in this call.
     Raises RecipeError: the space or a number cannot be used. RunError: Optuna is missing, or the folder has another
     sweep, or another process works in it. TrainingError: no trial was complete.
@@ -121,7 +124,7 @@ def sweep(
     images, folder = as_image_set(data, quiet=True), Path(out)
     _begin(folder, space, images)
     given = str(data) if isinstance(data, str | Path) else images
-    each = threads or max((os.cpu_count() or 1) // workers, 1)
+    each = threads or max(torch.get_num_threads() // workers, 1)
     with (folder / LOCK).open("wb") as lock, files.locked(lock, wait=False) as held:
         if not held:
             raise RunError(f"Another process works on the sweep in {folder}. Wait for it, or use another --out.")
@@ -157,10 +160,12 @@ def _begin(folder: Path, space: SearchSpace, images: ImageSet) -> None:
 
 def _rows(study: Any) -> list[TrialRow]:
     """The finished trials of a study."""
+    from misread.lab.trials import ERROR
+
     rows = []
     for trial in study.get_trials(deepcopy=False):
         state = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}.get(trial.state.name)
-        if state == "failed" and "error" not in trial.user_attrs:
+        if state == "failed" and ERROR not in trial.user_attrs:
             state = "killed"
         if state:
             extra = trial.user_attrs
@@ -209,4 +214,4 @@ def _earlier_runs(folder: Path) -> dict[str, str]:
         found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["scored"]
     except (ValueError, KeyError):
         raise RunError(f"{path} is damaged. Remove it; the best recipe is then trained again.") from None
-    return {number: name for number, name in found.items() if (folder / RUNS / name / "run.json").is_file()}
+    return {number: name for number, name in found.items() if (folder / RUNS / name / run_folder.RECORD).is_file()}

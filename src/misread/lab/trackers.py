@@ -98,8 +98,8 @@ class TensorBoardCallback(Callback):
 
     def on_start(self, state: TrainState) -> None:
         name = time.strftime("%Y%m%d-%H%M%S")
-        taken = sum(1 for _ in self.folder.glob(f"{name}*")) if self.folder.is_dir() else 0
-        self.writer = self._new_writer(str(self.folder / (f"{name}-{taken + 1}" if taken else name)))
+        new = next(path for path in run_folder.numbered(self.folder, name) if not path.exists())
+        self.writer = self._new_writer(str(new))
         for row in state.history:  # a resumed training
             self._log(row)
 

@@ -13,6 +13,7 @@ from misread.analysis.calibration import expected_calibration_error
 from misread.analysis.confusion import confused_pairs, confusion_counts
 from misread.analysis.per_class import per_class_table
 from misread.analysis.scored import Scored
+from misread.data.load import EMBEDDED
 from misread.data.named import NAMED
 from misread.files import write_text
 from misread.runs import run_folder
@@ -142,7 +143,7 @@ def _data(record: RunRecord) -> str:
     named = NAMED.get(data.source)
     if named:
         what = f"{_text(named.title)}. Licence: {_text(named.licence)}."
-    elif data.source == "digits":
+    elif data.source == EMBEDDED:
         what = "scikit-learn's copy of the UCI digits (Alpaydin and Kaynak 1998), made 28×28. Licence: CC BY 4.0 (UCI)."
     else:
         what = f"{_text(data.name)}. Its licence is not known to misread."

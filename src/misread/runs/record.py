@@ -196,16 +196,17 @@ def this_environment(threads: int, device: str) -> Environment:
         numpy=numpy.__version__,
         system=platform.platform(),
         machine=platform.machine(),
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         cores=os.cpu_count() or 1,
         threads=threads,
         device=device,
     )
 
 
-def _cpu_name() -> str:
+def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's model, or what Python calls it where the system has no such file."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:

@@ -1,6 +1,7 @@
 """The run that a user holds: the same after training and after opening its folder."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -247,7 +248,8 @@ class Run(StoredRun):
         )
         written = page_of(content, language).write(Path(path) if path else self.folder / run_folder.REPORT)
         if content.explanation:
-            self._write_card(content.explanation.reasons["cause"])
+            with suppress(RunError):  # the page is written, also of a run in a folder that is read-only
+                self._write_card(content.explanation.reasons["cause"])
         return written
 
     def card(self) -> str:

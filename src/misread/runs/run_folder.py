@@ -64,14 +64,14 @@ def new_run_folder(out: Path, name: str, model_bytes: int) -> Iterator[RunFolder
 
 
 def _make_partial(out: Path, name: str) -> Path:
-    for path in _numbered(out, name, PARTIAL):
+    for path in numbered(out, name, PARTIAL):
         with suppress(FileExistsError):
             path.mkdir()
             return path
     raise AssertionError("unreachable: the numbers never end")
 
 
-def _numbered(out: Path, name: str, suffix: str = "") -> Iterator[Path]:
+def numbered(out: Path, name: str, suffix: str = "") -> Iterator[Path]:
     """Numbered names, because two trainings may start or end in the same second."""
     for number in itertools.count(1):
         yield out / f"{name if number == 1 else f'{name}-{number}'}{suffix}"
@@ -142,7 +142,7 @@ def _remove_if_empty(partial: Path) -> bool:
 
 def _rename(partial: Path) -> Path:
     """Rename the folder to its final name, or to the next free one."""
-    for target in _numbered(partial.parent, partial.name.removesuffix(PARTIAL)):
+    for target in numbered(partial.parent, partial.name.removesuffix(PARTIAL)):
         try:
             return partial.rename(target)
         except OSError as error:

@@ -201,8 +201,8 @@ def orthogonalised(matrix: Tensor, bf16: bool) -> Tensor:
     Three Newton-Schulz iterations with coefficients chosen for a steep slope at 0: singular values end between 0.5 and
     1.5 or so, and very small ones below. That is exact enough for a step, and bf16 is too.
     Source: Jordan et al. 2024 (kellerjordan.github.io/posts/muon).
-    The iterations work on the small matrix of products between rows, (R, R), from which they also follow; the large one
-    is multiplied only twice.
+    The iterations need only the products between rows, an (R, R) matrix, so the matrix itself is multiplied just twice:
+    before them and after them.
     """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x = wide / (wide.norm() + 1e-7)
