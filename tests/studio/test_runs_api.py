@@ -241,6 +241,15 @@ def test_report_runs_its_own_script_and_no_other(api: AppClient, folder: Path) -
         assert "'unsafe-inline'" not in answer.headers["content-security-policy"].partition("style-src")[0]
 
 
+def test_a_report_with_a_playground_is_shown_and_stays_as_it_is(api: AppClient, folder: Path) -> None:
+    run = folders(folder)[0]
+    written = misread.open_run(run).report(causes=False, playground=True).read_text()
+    answer = api.get(f"/reports/{run_id(run)}")
+    assert answer.text == written == (run / "report.html").read_text()
+    (script,) = re.findall(r'<script type="module">(.*?)</script>', written, re.DOTALL)
+    assert b64encode(sha256(script.encode()).digest()).decode() in answer.headers["content-security-policy"]
+
+
 def test_data_that_is_gone_is_an_error_with_a_reason(api: AppClient, folder: Path, trained_runs: Path) -> None:
     run = folders(folder)[0]
     record = json.loads((run / "run.json").read_text())
@@ -267,9 +276,10 @@ def test_a_run_is_opened_once_until_it_changes_and_shares_its_data(folder: Path)
 def test_state_says_what_to_begin_with(fixed_api: AppClient, trained_runs: Path, tmp_path: Path) -> None:
     state = fixed_api.get("/api/state").json()
     assert state["selected"] == rows_of(fixed_api)[0]["id"]
-    assert "digits" in state["data_names"]
-    assert "tutorial-cnn" in state["recipes"]
     assert "runs" in state["rooms"]
+    choices = fixed_api.get("/api/trainings/choices").json()
+    assert "digits" in choices["data"]
+    assert "tutorial-cnn" in choices["recipes"]
     empty = client_of(tmp_path / "none").get("/api/state").json()
     assert empty["selected"] is None
 

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
+from misread.data.drawings import keep_drawing
+from misread.data.named import DIGIT_NAMES
 from misread.errors import RunError
 from misread.studio.runs import run_id
 from misread.studio.server import PORT, TOKEN_FILE, address_of, make_access, open_socket
@@ -76,6 +79,33 @@ def test_a_run_or_data_named_on_the_command_line_is_chosen(runs_folder: Path) ->
         assert state["data"] == data
         assert selected is None or state["selected"] == selected
         assert Path(state["runs_folder"]) == runs_folder.resolve()
+
+
+def test_a_folder_of_runs_is_opened_with_the_newest_selected(runs_folder: Path, tmp_path: Path) -> None:
+    studio = start_studio(runs_folder, runs_folder, "--out", tmp_path / "other", "--port", 0)
+    try:
+        with httpx.Client() as client:
+            client.get(studio.url)
+            state = client.get(f"{studio.origin}/api/state").json()
+            runs = client.get(f"{studio.origin}/api/runs").json()
+    finally:
+        studio.stop()
+    assert Path(state["runs_folder"]) == runs_folder.resolve()
+    assert state["data"] is None
+    assert len(runs) == 4
+    assert state["selected"] == runs[0]["id"]
+
+
+def test_drawings_of_ones_own_are_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MISREAD_DRAWINGS", str(tmp_path / "drawings"))
+    keep_drawing("my-digits", DIGIT_NAMES, np.zeros((28, 28, 1), np.uint8), 7)
+    studio = start_studio(tmp_path / "runs", "my-digits")
+    try:
+        with httpx.Client() as client:
+            client.get(studio.url)
+            assert client.get(f"{studio.origin}/api/trainings/choices").json()["chosen"] == "my-digits"
+    finally:
+        studio.stop()
 
 
 def test_the_network_is_only_opened_with_a_warning_and_a_new_token(

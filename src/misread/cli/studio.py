@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 def studio(
     what: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN|DATA]", help="A run folder or 'last', or data to train on.", show_default=False),
+        typer.Argument(
+            metavar="[RUN|DATA]",
+            help="A run folder, 'last', a folder of runs, or data to train on.",
+            show_default=False,
+        ),
     ] = None,
     out: options.Out = Path("runs"),
     port: Annotated[
@@ -40,8 +44,14 @@ def studio(
 
     if lang is not None and lang not in LANGUAGES:
         raise RunError(f"There is no language {lang!r}. Use one of {', '.join(LANGUAGES)}.")
-    run = _run_folder(what)
-    data = None if run or what is None else _data(what)
+    run, data, folder = None, None, out
+    if what is not None:
+        if run := _run_folder(what):
+            folder = run.parent
+        elif _has_runs(Path(what)):
+            folder = Path(what)
+        else:
+            data = _data(what)
 
     def ready(access: "Access", address: str) -> None:
         if not access.is_local:
@@ -50,26 +60,24 @@ def studio(
                 "images, train, change labels and delete runs. The connection is not encrypted.",
             )  # fmt: skip
         if json:
-            print_json({"url": address, "runs": str(run.parent if run else out)})
+            print_json({"url": address, "runs": str(folder)})
         else:
             print_lines(f"The studio is at {address}", "Stop it with Ctrl-C.")
         sys.stdout.flush()
 
     serve(
-        run.parent if run else out, host=host, port=port, selected=run_id(run) if run else None, data=data,
-        language=lang, browser=browser, ready=ready,
+        folder, host=host, port=port, selected=run_id(run) if run else None, data=data, language=lang, browser=browser,
+        ready=ready,
     )  # fmt: skip
 
 
-def _run_folder(what: str | None) -> Path | None:
-    """The run folder that the argument names, or None: it names data, or there is no argument.
+def _run_folder(what: str) -> Path | None:
+    """The run folder that the argument names, or None: it names something else.
 
     Raises RunError: the run is unfinished or damaged.
     """
     from misread.runs.run_folder import RECIPE, RECORD, read_record
 
-    if what is None:
-        return None
     found = find_run(Path(what))
     if not any((found / name).is_file() for name in (RECIPE, RECORD)):
         return None
@@ -77,18 +85,26 @@ def _run_folder(what: str | None) -> Path | None:
     return found.resolve()
 
 
+def _has_runs(folder: Path) -> bool:
+    """Whether it is a folder of runs, complete or unfinished."""
+    from misread.runs.run_folder import find_runs, find_unfinished
+
+    return bool(find_runs(folder) or find_unfinished(folder))
+
+
 def _data(what: str) -> str:
     """The data that the argument names; it is loaded when it is needed. Raises DataError: there is none."""
+    from misread.data.drawings import drawn_sets
     from misread.data.load import EMBEDDED
     from misread.data.named import NAMED
     from misread.names import nearest
 
-    names = (*NAMED, EMBEDDED)
+    names = (*NAMED, EMBEDDED, *drawn_sets())
     if what in names:
         return what
     if not Path(what).expanduser().exists():
         raise DataError(
             f"There is no run and no data {what!r}.{nearest(what, names)}\n"
-            f"Give a run folder, 'last', the path of data, or one of {', '.join(names)}."
+            f"Give a run folder, 'last', a folder of runs, the path of data, or one of {', '.join(names)}."
         )
     return str(Path(what).expanduser().resolve())

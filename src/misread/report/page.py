@@ -23,6 +23,7 @@ SECTIONS = (
 )  # fmt: skip
 STYLES = ("style/tokens.css", "style/components.css")
 PLAYGROUND_STYLES = ("style/room.css", "style/draw.css", "style/inside.css")
+SCRIPT, PLAYGROUND_SCRIPT = "components/page.js", "playground/report.js"
 SHARED_TEXTS = ("cause", "facts", "gallery", "report", "tile")  # keys of messages begin with these
 
 
@@ -67,7 +68,7 @@ class Page:
             made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             version=__version__,
             style=Markup("\n".join(map(source, styles))),
-            script=Markup(bundle("playground/report.js" if playground else "components/page.js")),
+            script=Markup(bundle(PLAYGROUND_SCRIPT if playground else SCRIPT)),
             data=Markup(as_json({**self.data, "texts": texts, "language": self.language})),
             **dict.fromkeys(SECTIONS) | self.sections,
         )
@@ -96,8 +97,7 @@ def _texts(language: str) -> dict[str, str]:
     """The texts of the page and of the components it shares with the studio. Raises RunError: not this language."""
     if language not in LANGUAGES:
         raise RunError(f"There is no page in the language {language!r}. Choose one of {', '.join(LANGUAGES)}.")
-    texts = catalogue(language)
-    return {key: text for key, text in texts.items() if key.partition(".")[0] in SHARED_TEXTS}
+    return catalogue(language, SHARED_TEXTS)
 
 
 def as_json(value: Any) -> str:

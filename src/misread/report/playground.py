@@ -34,7 +34,6 @@ class Playground:
 
     def data(self) -> dict[str, Any]:
         """For the page's script."""
-        texts = {language: _texts(language) for language in LANGUAGES}
         return {
             "model": _compressed(self.model),
             "pixels": _compressed(np.ascontiguousarray(self.pixels).tobytes()),
@@ -42,7 +41,7 @@ class Playground:
             "rows": self.rows.tolist(),
             "files": self.files,
             "run": self.run,
-            "texts": texts,
+            "texts": {language: catalogue(language, TEXTS) for language in LANGUAGES},
         }
 
     def note(self) -> str:
@@ -62,10 +61,6 @@ def smallest_model(model_file: Callable[[Precision], bytes]) -> bytes:
         if len(_compressed(file)) <= MODEL_CHARACTERS:
             break
     return file
-
-
-def _texts(language: str) -> dict[str, str]:
-    return {key: text for key, text in catalogue(language).items() if key.split(".")[0] in TEXTS}
 
 
 def _compressed(data: bytes) -> str:

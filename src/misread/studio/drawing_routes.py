@@ -2,6 +2,7 @@
 
 import base64
 
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -34,15 +35,16 @@ async def _keep(request: Request) -> Response:
     label = body.get("label")
     if not isinstance(label, int) or isinstance(label, bool):
         raise HTTPException(400, "label must be the number of a class.")
+    image = image_of(body, "pixels", data.image_shape)
     name = _name(data)
-    return _answer(name, keep_drawing(name, data.class_names, image_of(body, "pixels", data.image_shape), label))
+    return _answer(name, await run_in_threadpool(keep_drawing, name, data.class_names, image, label))
 
 
 async def _delete(request: Request) -> Response:
     body = await json_body(request)
     data = _data(request, text_of(body, "run", 100))
-    name = _name(data)
-    return _answer(name, delete_drawing(name, data.class_names, data.image_shape, request.path_params["id"]))
+    name, id = _name(data), request.path_params["id"]
+    return _answer(name, await run_in_threadpool(delete_drawing, name, data.class_names, data.image_shape, id))
 
 
 def _answer(name: str, found: Drawings) -> JSONResponse:

@@ -1,6 +1,7 @@
 """The API of the map: where each image of a split is placed, and what the network made of it."""
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from starlette.exceptions import HTTPException
@@ -13,7 +14,7 @@ from misread.studio.background import Jobs, Report, result_folder
 from misread.studio.feature_map import METHODS, place
 from misread.studio.features import split_features
 from misread.studio.image_routes import BINARY
-from misread.studio.runs import SPLITS
+from misread.studio.positions import split_of
 
 if TYPE_CHECKING:
     from misread.runs.run import Run
@@ -26,8 +27,7 @@ def routes() -> list[Route]:
 
     def state(request: Request) -> Response:
         """Whether the map is there: {splits: [{name, n}]}, or 202 with {progress, seconds} while it is computed."""
-        run, splits, method = _asked(request)
-        path = result_folder(run.folder) / f"map-{method}-{request.path_params['split']}.npy"
+        run, splits, method, path = _asked(request)
         waiting = jobs.ready(path, lambda report: _write(run, splits, method, path, report))
         if waiting:
             return JSONResponse(waiting, 202)
@@ -35,8 +35,7 @@ def routes() -> list[Route]:
 
     def points(request: Request) -> Response:
         """(N, 4) float32, little-endian: x, y, predicted class and its probability; the splits one after the other."""
-        run, splits, method = _asked(request)
-        path = result_folder(run.folder) / f"map-{method}-{request.path_params['split']}.npy"
+        run, splits, _, path = _asked(request)
         if not path.is_file():
             raise HTTPException(404, "This map is not computed yet.")
         read = [run.predictions(name) for name in splits]
@@ -52,20 +51,17 @@ def routes() -> list[Route]:
     ]
 
 
-def _asked(request: Request) -> tuple["Run", list[str], str]:
-    """The run, the splits on the map, and the method."""
-    run: Any = request.app.state.runs.open(request.path_params["id"])
-    split, method = request.path_params["split"], request.query_params.get("method", METHODS[0])
+def _asked(request: Request) -> tuple["Run", list[str], str, Path]:
+    """The run, the splits on the map, the method, and the file that the points are kept in."""
+    run: Run = request.app.state.runs.open(request.path_params["id"])
+    split, method = split_of(request, ALL), request.query_params.get("method", METHODS[0])
     if method not in METHODS:
         raise HTTPException(400, f"There is no method {method!r}; there are {', '.join(METHODS)}.")
-    if split == ALL:
-        return run, ["train", "test"], method
-    if split not in SPLITS:
-        raise HTTPException(404, f"There is no split {split!r}; there are {', '.join((*SPLITS, ALL))}.")
-    return run, [split], method
+    splits = ["train", "test"] if split == ALL else [split]
+    return run, splits, method, result_folder(run.folder) / f"map-{method}-{split}.npy"
 
 
-def _write(run: "Run", splits: list[str], method: str, path: Any, report: Report) -> None:
+def _write(run: "Run", splits: list[str], method: str, path: Path, report: Report) -> None:
     """Compute a map and keep it. Half of what is reported are the features, half the points."""
     parts = []
     for i, name in enumerate(splits):

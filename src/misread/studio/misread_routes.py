@@ -14,7 +14,7 @@ from starlette.routing import Route
 from misread.errors import RunError
 from misread.files import write_bytes
 from misread.studio.background import Jobs, result_folder
-from misread.studio.runs import SPLITS
+from misread.studio.positions import positions_in, split_of
 
 if TYPE_CHECKING:
     from misread.runs.run import Run
@@ -82,20 +82,13 @@ def _write_causes(run: "Run", split: str, path: Path) -> None:
 
 
 def _asked(request: Request) -> tuple["Run", str]:
-    split = request.path_params["split"]
-    if split not in SPLITS:
-        raise HTTPException(404, f"There is no split {split!r}; there are {', '.join(SPLITS)}.")
+    split = split_of(request)
     return request.app.state.runs.open(request.path_params["id"]), split
 
 
 def _positions(text: str, n: int) -> np.ndarray:
     """Distinct positions in a split of n images, in the order of the text."""
-    try:
-        positions = np.array(list(dict.fromkeys(int(part) for part in text.split(",") if part)), np.int64)
-    except (ValueError, OverflowError):
-        raise HTTPException(400, "rows must be whole numbers with commas between them.") from None
+    positions = np.array(list(dict.fromkeys(positions_in(text, n).tolist())), np.int64)
     if len(positions) > MOST:
         raise RunError(f"{len(positions):,} images are too many for one list. Choose at most {MOST:,}.")
-    if len(positions) and (positions.min() < 0 or positions.max() >= n):
-        raise HTTPException(404, f"There is no such image; the split has {n:,}.")
     return positions

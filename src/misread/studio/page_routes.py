@@ -49,19 +49,12 @@ def frame(request: Request) -> Response:
 
 
 def state(request: Request) -> Response:
-    """What the page needs first: what there is, and which run or data to begin with."""
-    from misread.data.drawings import drawn_sets
-    from misread.data.load import EMBEDDED
-    from misread.data.named import NAMED
-    from misread.training.recipe import recipe_names
-
+    """What the page needs first: its rooms, and the run or the data to begin with."""
     app = request.app.state
     return JSONResponse(
         {
             "version": __version__,
             "runs_folder": str(app.runs.folder),
-            "data_names": [*NAMED, EMBEDDED, *drawn_sets()],
-            "recipes": list(recipe_names()),
             "selected": app.selected or app.runs.newest(),
             "data": app.data,
             "rooms": rooms(),

@@ -27,13 +27,15 @@ def report(request: Request) -> Response:
 
     Its own script is allowed by its hash: a report that somebody else wrote shows, but no script of it runs here.
     """
+    from misread.report.page import PLAYGROUND_SCRIPT, SCRIPT
     from misread.web.modules import bundle
 
     run = request.app.state.runs.open(request.path_params["id"])
-    own = f"\n{bundle('components/page.js')}\n"  # as the page has it between its tags
+    own = [f"\n{bundle(name)}\n".encode() for name in (SCRIPT, PLAYGROUND_SCRIPT)]  # as between the page's tags
     with ONE_AT_A_TIME:
         html = _current(run.folder, own) or _made(run)
-    allowed = b64encode(sha256(own.encode()).digest()).decode()
+    script = next(script for script in own if _has(html, script))
+    allowed = b64encode(sha256(script).digest()).decode()
     policy = (
         f"default-src 'none'; script-src 'sha256-{allowed}'; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -41,13 +43,17 @@ def report(request: Request) -> Response:
     return HTMLResponse(html, headers={"content-security-policy": policy})
 
 
-def _current(folder: Path, script: str) -> bytes | None:
-    """The report in a run folder, if it is younger than the run and of this version."""
+def _current(folder: Path, scripts: list[bytes]) -> bytes | None:
+    """The report in a run folder, if it is younger than the run and has one of these scripts: it is of this version."""
     path = folder / REPORT
     if not path.is_file() or path.stat().st_mtime < (folder / RECORD).stat().st_mtime:
         return None
     html = path.read_bytes()
-    return html if script.encode() in html else None
+    return html if any(_has(html, script) for script in scripts) else None
+
+
+def _has(html: bytes, script: bytes) -> bool:
+    return b'<script type="module">' + script + b"</script>" in html
 
 
 def _made(run: "Run") -> bytes:

@@ -1,4 +1,4 @@
-"""What can be trained: the data sets and recipes that a page may name, the form of a recipe, and the check of a wish.
+"""What can be trained: the data sets and recipes that a page may name, the form of a recipe, and the check of settings.
 
 Names from a page are looked up in tables; none of them becomes a path.
 """
@@ -56,15 +56,19 @@ def check_settings(recipe: str, settings: dict[str, Any]) -> None:
     from misread.training.auto_recipe import AUTO
     from misread.training.recipe import load_recipe, recipe_names
 
+    _check_keys(settings)
+    names = (AUTO, *recipe_names())
+    if recipe not in names:
+        raise RecipeError(f"There is no recipe {recipe!r}.{nearest(recipe, names)} Known: {', '.join(names)}.")
+    load_recipe("fast" if recipe == AUTO else recipe, settings)
+
+
+def _check_keys(settings: dict[str, Any]) -> None:
     if len(settings) > MAX_SETTINGS:
         raise RecipeError(f"{len(settings):,} settings are too many; {MAX_SETTINGS} are allowed.")
     refused = sorted(key for key in settings if key.partition(".")[0] == "backbone")
     if refused:  # its name may be the path of a file
         raise RecipeError(f"{refused[0]}: a backbone is chosen in the terminal: misread train DATA --backbone NAME.")
-    names = (AUTO, *recipe_names())
-    if recipe not in names:
-        raise RecipeError(f"There is no recipe {recipe!r}.{nearest(recipe, names)} Known: {', '.join(names)}.")
-    load_recipe("fast" if recipe == AUTO else recipe, settings)
 
 
 def new_training(state: State, data: str, recipe: str, settings: dict[str, Any], paused: bool) -> Training:
@@ -80,7 +84,8 @@ def new_training(state: State, data: str, recipe: str, settings: dict[str, Any],
 def training_again(state: State, run: str, with_fixes: bool, settings: dict[str, Any], paused: bool) -> Training:
     """A training with the data and the recipe of a run. with_fixes: with the labels that were fixed since.
 
-    Raises RunError: no such run, it used arrays or a module from Python, or no label was fixed.
+    Raises RunError: no such run, it used arrays or a module from Python, or no label was fixed. RecipeError: the
+    settings are not valid.
     """
     from misread.training.recipe import load_recipe
 
@@ -88,8 +93,7 @@ def training_again(state: State, run: str, with_fixes: bool, settings: dict[str,
     record = run_folder.read_record(path)
     if not record.data.source or record.model.network != "recipe":
         raise RunError("This run used arrays or a module from Python. Train it again there.")
-    if any(key.partition(".")[0] == "backbone" for key in settings):
-        raise RecipeError("backbone: it cannot be changed here.")
+    _check_keys(settings)
     recipe = path / run_folder.RECIPE
     load_recipe(recipe, settings)
     old = path / run_folder.LABEL_PATCH
@@ -98,12 +102,12 @@ def training_again(state: State, run: str, with_fixes: bool, settings: dict[str,
     return Training(job, f"{record.recipe} · {record.data.name}", again=run)
 
 
-def training_resumed(state: State, run: str) -> Training:
+def training_resumed(state: State, run: str, paused: bool) -> Training:
     """A training that was interrupted. Raises RunError: there is nothing to resume."""
     path: Path = state.runs.path(run)
     if not run_folder.is_resumable(path):
         raise RunError("There is no checkpoint of this training, so it cannot be resumed. Train again.")
-    return Training(Job(resume=str(path)), path.name.removesuffix(run_folder.PARTIAL), again=None)
+    return Training(Job(resume=str(path), paused=paused), path.name.removesuffix(run_folder.PARTIAL))
 
 
 def _patch(runs: Path, record: Any) -> str:

@@ -111,7 +111,7 @@ async def start(request: Request) -> Response:
 def _training(state: Any, body: dict[str, Any]) -> Training:
     paused = body.get("paused") is True
     if "resume" in body:
-        return training_resumed(state, _text(body, "resume"))
+        return training_resumed(state, _text(body, "resume"), paused)
     if "again" in body:
         return training_again(state, _text(body, "again"), body.get("patch") is True, _settings(body), paused)
     return new_training(state, _text(body, "data"), _text(body, "recipe"), _settings(body), paused)

@@ -2,19 +2,24 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 
 LANGUAGES = ("en", "ko")
 
 
-def catalogue(language: str) -> dict[str, str]:
-    """Every text of a language by its key, from all files of `messages/<language>`. No two files have the same key."""
+def catalogue(language: str, subjects: Sequence[str] | None = None) -> dict[str, str]:
+    """The texts of a language by their keys, from all files of `messages/<language>`. No two files have the same key.
+
+    subjects: only keys that begin with one of these and a dot; by default all.
+    """
     texts: dict[str, str] = {}
     for file in (resources.files("misread.web") / "messages" / language).iterdir():
         if file.name.endswith(".json"):
             texts |= json.loads(file.read_text(encoding="utf-8"))
-    return texts
+    if subjects is None:
+        return texts
+    return {key: text for key, text in texts.items() if key.partition(".")[0] in subjects}
 
 
 def translator(texts: dict[str, str]) -> Callable[..., str]:
