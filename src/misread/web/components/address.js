@@ -6,18 +6,22 @@ export function readAddress() {
   return new URLSearchParams(text.includes("=") ? text : "");
 }
 
-/** Sets values in the address; an empty one removes its name. It makes no entry in the browser's history. */
-export function writeAddress(values) {
+/** Sets values in the address; an empty one removes its name. push: with an entry in the browser's history. */
+export function writeAddress(values, { push = false } = {}) {
   const state = readAddress();
-  const before = state.toString();
   for (const [name, value] of Object.entries(values)) {
-    if (value) state.set(name, value);
-    else state.delete(name);
+    if (value === null || value === undefined || value === "") state.delete(name);
+    else state.set(name, value);
   }
+  putAddress(state, push);
+}
+
+/** Makes a state the address. push: with an entry in the browser's history. */
+export function putAddress(state, push) {
   const after = state.toString();
-  if (after === before) return;
+  if (after === readAddress().toString()) return;
   try {
-    history.replaceState(history.state, "", after ? `#${after}` : location.href.split("#")[0]);
+    history[push ? "pushState" : "replaceState"](null, "", after ? `#${after}` : location.href.split("#")[0]);
   } catch {
     // some browsers refuse it to embedded pages, or when it is called very often
   }

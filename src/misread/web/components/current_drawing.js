@@ -1,9 +1,9 @@
 // The drawing that rooms hand to each other: its strokes, and the image that the network was given. It survives a reload
 // of the page, in the storage of the tab.
 
+import { fromBase64, toBase64 } from "./base64.js";
+
 const NAME = "misread-drawing";
-export const toBase64 = (bytes) => btoa(Array.from(bytes, (b) => String.fromCharCode(b)).join(""));
-export const fromBase64 = (encoded) => Uint8Array.from(atob(encoded), (c) => c.charCodeAt(0));
 const held = { shape: "", strokes: [], image: null };
 
 /** Keeps a drawing. strokes: vectors only; pictures are not kept, but their image is. */

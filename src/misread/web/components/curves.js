@@ -1,7 +1,7 @@
 // A chart of curves on a canvas: several series over a common x axis. It is drawn at most once a frame.
 
 import { make } from "./elements.js";
-import { colourOf } from "./pixels.js";
+import { colourOf, onTheme } from "./pixels.js";
 
 const MARGIN = { left: 46, right: 10, top: 8, bottom: 22 };
 const EASE = 0.25; // of the way to new limits of the axes, in each frame
@@ -21,14 +21,10 @@ export class Curves {
     this.still = matchMedia("(prefers-reduced-motion: reduce)");
     this.#watch = new ResizeObserver(() => this.#ask());
     this.#watch.observe(this.canvas);
-    this.dark = matchMedia("(prefers-color-scheme: dark)");
-    this.repaint = () => {
+    this.endTheme = onTheme(() => {
       this.#colours.clear();
       this.#ask();
-    };
-    this.dark.addEventListener("change", this.repaint);
-    this.theme = new MutationObserver(this.repaint);
-    this.theme.observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    });
   }
 
   /** series: [{points: [[x, y]], colour: a CSS custom property, dashed, thin, dots}]. */
@@ -40,8 +36,7 @@ export class Curves {
   close() {
     cancelAnimationFrame(this.#frame);
     this.#watch.disconnect();
-    this.theme.disconnect();
-    this.dark.removeEventListener("change", this.repaint);
+    this.endTheme();
   }
 
   #ask() {

@@ -3,7 +3,6 @@
 export const byId = (id) => document.getElementById(id);
 export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}%`;
 export const number = (n) => n.toLocaleString("en");
-export const counted = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : many}`;
 
 /** An element with attributes and children. Text is only ever set as text: names from files are not trusted. */
 export function make(tag, attributes = {}, ...children) {

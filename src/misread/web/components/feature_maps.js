@@ -15,7 +15,7 @@ const IMAGE_SIDE = 224;
 const scaleFor = (width, side) => Math.max(1, Math.round(side / width));
 
 export class FeatureMaps {
-  /** name: of the canvas, for screen readers. choose: called with the flat index that was chosen, and how. */
+  /** name: of the canvas, for screen readers. choose: called with the flat index that was chosen. */
   constructor(name, choose) {
     Object.assign(this, { choose, at: null, columns: 1 });
     this.canvas = make("canvas", { class: "pixels", tabindex: "0", role: "img", "aria-label": name });
@@ -71,7 +71,7 @@ export class FeatureMaps {
     }
     this.canvas.getContext("2d").putImageData(data, 0, 0);
   }
-  /** { left, top, width, height } on the page of rows and columns of a map; channel null: of the only picture. */
+  /** { left, top, width, height } in page pixels of a value, or of a box { y, x, height, width } of its map. */
   #boxOf(at, box = null) {
     const [row, column, channel] = position(this.stage.shape, at);
     const map = this.picture ? 0 : channel;

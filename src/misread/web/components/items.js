@@ -58,8 +58,8 @@ export class Items {
     }));
   }
   /** How an image is called: by its file, or by its row. */
-  name(place) {
-    return this.columns.file?.[place] || `index ${number(this.columns.index[place])}`;
+  name(place, t) {
+    return this.columns.file?.[place] || t("gallery.index", { name: this.columns.index[place] });
   }
   /** The place of the image with this row in the source, or -1. */
   find(index) {

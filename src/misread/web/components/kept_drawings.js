@@ -1,7 +1,7 @@
 // Drawings kept as labelled examples: keep, list, delete, and how many of them the network reads right.
 
 import { argmax } from "../network/argmax.js";
-import { fromBase64, toBase64 } from "./current_drawing.js";
+import { fromBase64, toBase64 } from "./base64.js";
 import { make, percent } from "./elements.js";
 import { button, field, panel, select } from "./form.js";
 import { drawImage } from "./pixels.js";

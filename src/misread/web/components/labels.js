@@ -63,7 +63,7 @@ export class Labels {
     note.addEventListener("change", () => made.has(hash) && this.decide(hash, { ...made.get(hash), note: note.value }));
     const group = make(
       "div",
-      { class: "decision", role: "group", "aria-label": t("report.labels.of", { name: items.name(place) }), "data-hash": hash },
+      { class: "decision", role: "group", "aria-label": t("report.labels.of", { name: items.name(place, t) }), "data-hash": hash },
       make(
         "div",
         { class: "choice" },
@@ -109,7 +109,7 @@ export function startDoubtful(labels, t, doubtful, open) {
     const question = t("report.labels.question", { label: items.className(items.columns.label[item]), suggested: items.className(suggested) });
     const group = labels.decision(item, suggested);
     group.prepend(make("p", {}, make("b", {}, question), make("span", { class: "quiet" }, ` ${t("report.labels.label", { share: percent(doubt, 2) })}`)));
-    return make("li", {}, tile(items, item, (place) => open(places, place, close), { t, more: items.name(item) }), group);
+    return make("li", {}, tile(items, item, (place) => open(places, place, close), { t, more: items.name(item, t) }), group);
   };
   const grow = () => {
     const first = list.children.length;

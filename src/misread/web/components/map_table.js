@@ -1,9 +1,9 @@
 // The chosen images of a map as a table: for reading with a screen reader, and for what the map cannot show.
 
 import { make, percent } from "./elements.js";
-import { pictureCanvas } from "./picture_canvas.js";
+import { pictureCanvas } from "./pixels.js";
 
-export const LISTED = 200; // images in the table
+const LISTED = 200; // images in the table
 
 /**
  * Fills `body` with the table of images. rows: {split, position, label, prediction, confidence, cause}, names as text.

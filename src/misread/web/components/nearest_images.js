@@ -1,6 +1,6 @@
 // The training images that are nearest to an image by the network's features. It needs a server.
 
-import { toBase64 } from "./current_drawing.js";
+import { toBase64 } from "./base64.js";
 import { make } from "./elements.js";
 import { panel } from "./form.js";
 import { drawImage } from "./pixels.js";

@@ -1,5 +1,7 @@
 // Pictures on canvases: images of bytes, maps of numbers in two colours, and the page's colours as numbers.
 
+import { make } from "./elements.js";
+
 /** The (r, g, b) that a CSS colour has for this element now, in the theme that is on. */
 export function colourOf(element, css) {
   const probe = document.createElement("span");
@@ -46,6 +48,13 @@ export function drawImage(canvas, image, [height, width, channels]) {
     data.data[4 * i + 3] = 255;
   }
   canvas.getContext("2d").putImageData(data, 0, 0);
+}
+
+/** A new canvas with an image; see drawImage. */
+export function pictureCanvas(image, shape) {
+  const canvas = make("canvas");
+  drawImage(canvas, image, shape);
+  return canvas;
 }
 
 /** Draws height*width numbers on a canvas. limit: the magnitude that has the full colour; else the largest there is. */

@@ -28,7 +28,7 @@ export class Latest {
   stop() {
     this.#controller.abort();
   }
-  /** Resolves like inSlices; make: called with the signal if it is a function, or a generator. */
+  /** As inSlices. */
   run(generator, progress) {
     this.stop();
     this.#controller = new AbortController();

@@ -26,7 +26,7 @@ function seen(element) {
 export function tile(items, place, open, { t, more: given }) {
   const item = items.at(place);
   const more = given ?? percent(item.confidence, 2);
-  const name = items.name(place);
+  const name = items.name(place, t);
   const [label, read] = [items.className(item.label), items.className(item.prediction)];
   const said = { label, read, more, name };
   const button = make(

@@ -5,11 +5,10 @@ import { make } from "./elements.js";
 import { OtherCurves } from "./other_curves.js";
 import { TrainingControls } from "./training_controls.js";
 import { changedImages, deadUnits, WeightPictures } from "./training_pictures.js";
-import { TrainingRecord } from "./training_record.js";
+import { ENDED, TrainingRecord } from "./training_record.js";
 import { TrainingResult } from "./training_result.js";
 
 const KINDS = ["broken", "mended", "misread"];
-const ENDED = ["finished", "interrupted", "failed", "cancelled"];
 
 export class TrainingLive {
   #frame = 0;

@@ -1,9 +1,8 @@
 // Pictures of a training: the weights of the first layer, dead units, and validation images that changed.
 
+import { fromBase64 } from "./base64.js";
 import { make } from "./elements.js";
 import { drawImage, drawNumbers, signedScale } from "./pixels.js";
-
-const bytes = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
 
 /** The weights of the first layer: one canvas a unit, negative and positive in two colours. */
 export class WeightPictures {
@@ -23,7 +22,7 @@ export class WeightPictures {
       this.root.replaceChildren(...this.#canvases);
     }
     this.root.setAttribute("aria-label", this.t("train.weights-label", { n: units, scale: weights.scale.toPrecision(2) }));
-    const all = bytes(weights.pixels);
+    const all = fromBase64(weights.pixels);
     const size = height * width * channels;
     const scale = channels === 1 ? signedScale(this.root) : null;
     this.#canvases.forEach((canvas, unit) => {
@@ -49,7 +48,7 @@ export function deadUnits(t, layers) {
 export function changedImages(t, pictures, classNames) {
   const items = pictures.map(({ label, before, now, shape, pixels }) => {
     const canvas = make("canvas", { class: "pixels", role: "img" });
-    drawImage(canvas, bytes(pixels), shape);
+    drawImage(canvas, fromBase64(pixels), shape);
     const names = { label: classNames[label], before: before === null ? "–" : classNames[before], now: classNames[now] };
     canvas.setAttribute("aria-label", t("train.image", names));
     const caption = before === null || before === now ? `${names.label}: ${names.now}` : `${names.before} → ${names.now}`;

@@ -1,5 +1,8 @@
 // What the page knows of a training: a snapshot of the server, and the events since.
 
+/** States that a training does not leave. */
+export const ENDED = ["finished", "interrupted", "failed", "cancelled"];
+
 const MAX_POINTS = 6000; // of a curve by steps; then every second one is left out
 
 export class TrainingRecord {

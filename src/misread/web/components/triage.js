@@ -77,7 +77,7 @@ export class Triage {
     const { t } = this;
     const { label } = items.at(place);
     this.facts.replaceChildren(facts(items, place, { t }));
-    this.place.textContent = t("misreads.place", { at: at + 1, n: count });
+    this.place.textContent = t("gallery.place", { at: at + 1, n: count });
     this.previous.disabled = at <= 0;
     this.next.disabled = at >= count - 1;
     this.showDecision(decision, items.className(label));

@@ -1,7 +1,7 @@
 // The large view of one image: a dialog that moves through a list of images.
 
 import { writeAddress } from "./address.js";
-import { byId, make, number } from "./elements.js";
+import { byId, make } from "./elements.js";
 import { facts } from "./facts.js";
 
 export class View {
@@ -48,7 +48,7 @@ export class View {
     const deciding =
       hash && this.decision ? [make("h3", {}, t("facts.the-label")), this.decision(places[at], prediction)] : [];
     byId("view-body").replaceChildren(facts(items, places[at], { t, names, titleId: "view-title", deciding }));
-    byId("view-place").textContent = `${number(at + 1)} of ${number(places.length)}`;
+    byId("view-place").textContent = t("gallery.place", { at: at + 1, n: places.length });
     byId("previous").disabled = at === 0;
     byId("next").disabled = at === places.length - 1;
     writeAddress({ image: String(index) });

@@ -1,11 +1,11 @@
 // What a page without a server has in itself: the network and some images, compressed.
 
+import { fromBase64 } from "../components/base64.js";
 import { readModel } from "../network/model.js";
 
 /** The bytes of a text in base64 that were compressed by gzip. */
 async function decompressed(text) {
-  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+  return new Response(new Blob([fromBase64(text)]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }
 
 /** `studio.model` and `studio.images` of the page's data; see rooms/index.js. Each is decompressed when first asked for. */
@@ -15,7 +15,6 @@ export class Embedded {
 
   constructor(data) {
     this.data = data;
-    this.split = "test";
   }
   model() {
     return (this.#model ??= decompressed(this.data.model).then(readModel));
@@ -33,9 +32,5 @@ export class Embedded {
       labels: [...rows].map((row) => labels[row]),
       files: files && [...rows].map((row) => files[row]),
     };
-  }
-  async labels() {
-    const { labels, files, rows } = this.data;
-    return { labels, files, rows };
   }
 }

@@ -6,6 +6,7 @@ import { inside } from "../rooms/inside.js";
 import { Address } from "../shell/address.js";
 import { Keys } from "../shell/keys.js";
 import { translator } from "../shell/messages.js";
+import { roomParts } from "../shell/room_parts.js";
 import { toasts } from "../shell/toasts.js";
 import { Embedded } from "./embedded.js";
 
@@ -59,24 +60,15 @@ class Playground {
   }
   /** What a room is given; see rooms/index.js. */
   #studio(ends) {
-    const add = (end) => {
-      ends.push(end);
-      return end;
-    };
-    const { lang, t, run, embedded, address, keys } = this;
+    const { lang, t, run, embedded, address } = this;
     return {
       lang, t, run, server: null, images: embedded, say: this.say,
       model: () => embedded.model(),
-      address: {
-        read: () => address.read(),
-        write: (values, options) => address.write(values, options),
-        onChange: (listener) => add(address.onChange((state) => state.get("room") === this.#shown?.id && listener(state))),
-      },
+      ...roomParts(this, (state) => state.get("room") === this.#shown?.id, ends),
       go: (room, values = {}) => {
         address.go({ room, ...values });
         this.#enter();
       },
-      keys: { add: (key, textKey, action) => add(keys.add(key, textKey, action)) },
     }; // prettier-ignore
   }
 }

@@ -13,6 +13,7 @@ import { NearestImages } from "../components/nearest_images.js";
 import { Paper } from "../components/paper.js";
 import { readPicture, takePicture, watchPictures } from "../components/picture_input.js";
 import { Probabilities } from "../components/probabilities.js";
+import { undoKeys } from "../components/undo_keys.js";
 import { withModel } from "../components/with_model.js";
 import { softmax } from "../network/activations.js";
 import { argmax } from "../network/argmax.js";
@@ -77,13 +78,7 @@ class DrawRoom {
   #listen(root, canvas) {
     const { keys } = this.studio;
     this.stops.push(watchPictures(root, this.tools.file, (file) => this.#take(readPicture(file))));
-    const undo = (event) => {
-      if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z" || event.target.matches("input, textarea")) return;
-      event.preventDefault();
-      this.#do(() => (event.shiftKey ? this.drawing.redo() : this.drawing.undo()));
-    };
-    document.addEventListener("keydown", undo);
-    this.stops.push(() => document.removeEventListener("keydown", undo));
+    this.stops.push(undoKeys(() => this.#do(() => this.drawing.undo()), () => this.#do(() => this.drawing.redo())));
     const tool = (mode) => () => {
       this.tools.set(mode);
       canvas.focus();

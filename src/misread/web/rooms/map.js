@@ -1,11 +1,12 @@
 // All images of a run as points: those that the network sees alike lie near each other.
 
+import { foundCauses } from "../components/causes.js";
 import { make, percent } from "../components/elements.js";
 import { causeName } from "../components/items.js";
 import { fillTable } from "../components/map_table.js";
 import { MapView } from "../components/map_view.js";
 import { classColours, css, shareColour } from "../components/palette.js";
-import { pictureCanvas } from "../components/picture_canvas.js";
+import { pictureCanvas } from "../components/pixels.js";
 import { packRows } from "../components/rows.js";
 
 const POLL = 700; // ms between questions while the map is computed
@@ -189,17 +190,13 @@ class MapRoom {
   async #loadCauses() {
     const asked = this.#asked;
     for (const split of this.splits.filter((name) => name !== "train" && !this.#causes.has(name))) {
-      for (;;) {
-        const data = await this.studio.server.get(`/api/runs/${this.run.id}/causes/${split}`);
-        if (asked !== this.#asked || this.#end.signal.aborted) return;
-        if (data.items) {
-          const of = new Map(data.positions.map((position, i) => [position, data.causes?.[data.items.cause[i]]]));
-          this.#causes.set(split, { names: data.causes ?? [], of });
-          break;
-        }
-        this.state.textContent = this.t("map.finding-causes", { seconds: Math.round(data.seconds) });
-        await new Promise((wait) => setTimeout(wait, POLL));
-      }
+      const found = await foundCauses(this.studio.server, this.run.id, split, {
+        wanted: () => asked === this.#asked && !this.#end.signal.aborted,
+        waiting: (seconds) => (this.state.textContent = this.t("misreads.finding-causes", { seconds })),
+      });
+      if (!found) return;
+      const of = new Map(found.positions.map((position, i) => [position, found.causes?.[found.items.cause[i]]]));
+      this.#causes.set(split, { names: found.causes ?? [], of });
     }
   }
   #cause(i) {

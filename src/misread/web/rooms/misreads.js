@@ -1,5 +1,6 @@
 // The misread images of a run, and others whose labels may be wrong: filters, causes, and decisions on labels by keyboard.
 
+import { foundCauses } from "../components/causes.js";
 import { Decisions } from "../components/decisions.js";
 import { byId, make } from "../components/elements.js";
 import { Gallery } from "../components/gallery.js";
@@ -7,8 +8,7 @@ import { galleryTools } from "../components/gallery_tools.js";
 import { Items } from "../components/items.js";
 import { unpackRows } from "../components/rows.js";
 import { KINDS, markOf, Triage } from "../components/triage.js";
-
-const POLL = 800; // ms between questions for causes
+import { undoKeys } from "../components/undo_keys.js";
 
 class MisreadsRoom {
   #end = new AbortController();
@@ -51,7 +51,8 @@ class MisreadsRoom {
     };
     this.undo = button("undo", t("misreads.undo"), () => this.#undo());
     this.redo = button("redo", t("misreads.redo"), () => this.#redo());
-    this.train = button("train-again", t("misreads.train"), () => this.#trainAgain());
+    this.train = button("train-again", t("misreads.train", { n: 0 }), () => this.#trainAgain());
+    for (const one of [this.undo, this.redo, this.train]) one.disabled = true; // until there are decisions
     this.progress = make("p", { id: "progress", role: "status" });
     this.note = make("p", { class: "quiet", id: "causes-state", role: "status" });
     this.body = make("div", { class: "misreads" });
@@ -84,13 +85,7 @@ class MisreadsRoom {
     const names = run.data.class_names;
     if (names.length > 10) add("l", "misreads.key.type", () => this.triage?.type());
     else names.forEach((name, k) => add(String(k), "misreads.key.label", () => this.#decide("fixed", name)));
-    const undo = (event) => {
-      if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z" || event.target.closest("input, textarea")) return;
-      event.preventDefault();
-      if (event.shiftKey) this.#redo();
-      else this.#undo();
-    };
-    addEventListener("keydown", undo, { signal: this.#end.signal });
+    this.#end.signal.addEventListener("abort", undoKeys(() => this.#undo(), () => this.#redo()));
   }
 
   #restore(state) {
@@ -102,7 +97,7 @@ class MisreadsRoom {
       return this.#load();
     }
     this.#gallery?.restore(state);
-    const place = state.has("image") ? this.items.find(Number(state.get("image"))) : -1;
+    const place = state.has("image") && this.items ? this.items.find(Number(state.get("image"))) : -1;
     if (place >= 0) this.#show(place);
   }
 
@@ -118,24 +113,18 @@ class MisreadsRoom {
       const data = await studio.server.get(`${path}/misreads/${split}?${query}`);
       if (!this.#current(list, split)) return;
       this.#fill(data);
-      if (list === "misread" && data.positions.length) await this.#loadCauses(path, list, split);
+      if (list === "misread" && data.positions.length) await this.#loadCauses(list, split);
     } catch (error) {
       if (this.#current(list, split)) this.#fail(error);
     }
   }
 
-  async #loadCauses(path, list, split) {
-    const { studio, t } = this;
-    for (;;) {
-      const data = await studio.server.get(`${path}/causes/${split}`);
-      if (!this.#current(list, split)) return;
-      if (data.items) {
-        this.note.textContent = "";
-        return this.#fill(data);
-      }
-      this.note.textContent = t("misreads.finding-causes", { seconds: Math.round(data.seconds) });
-      await new Promise((wait) => setTimeout(wait, POLL));
-    }
+  async #loadCauses(list, split) {
+    const found = await foundCauses(this.studio.server, this.run.id, split, {
+      wanted: () => this.#current(list, split),
+      waiting: (seconds) => (this.note.textContent = this.t("misreads.finding-causes", { seconds })),
+    });
+    if (found) this.#fill(found);
   }
 
   #current(list, split) {

@@ -1,11 +1,13 @@
 // All runs in a table: sort, filter, rename, note, delete and restore, open the report, compare two.
 
 import { make } from "../components/elements.js";
+import { noRun } from "../components/no_run.js";
 import { showComparison } from "../components/run_comparison.js";
 import { askText } from "../components/ask_text.js";
+import { runName } from "../components/run_name.js";
 
 const COLUMNS = [
-  { id: "name", value: (run) => nameOf(run).toLowerCase(), text: true },
+  { id: "name", value: (run) => runName(run).toLowerCase(), text: true },
   { id: "accuracy", value: (run) => run.accuracy },
   { id: "misread", value: (run) => run.misread },
   { id: "seconds", value: (run) => run.seconds },
@@ -29,8 +31,6 @@ export const runs = {
   },
 };
 
-const nameOf = (run) => run.title || (run.recipe ? `${run.recipe}, ${run.data}` : run.name);
-
 class Runs {
   #rows = null;
   #deleted = [];
@@ -44,7 +44,6 @@ class Runs {
     const { t } = studio;
     this.format = {
       percent: new Intl.NumberFormat(studio.lang, { style: "percent", minimumFractionDigits: 2, maximumFractionDigits: 2 }),
-      number: new Intl.NumberFormat(studio.lang),
       seconds: new Intl.NumberFormat(studio.lang, { maximumFractionDigits: 1 }),
       date: new Intl.DateTimeFormat(studio.lang, { dateStyle: "medium", timeStyle: "short" }),
     };
@@ -103,7 +102,7 @@ class Runs {
   #listed(state) {
     const words = (state.get("q") ?? "").toLowerCase().split(/\s+/).filter(Boolean);
     const found = this.#rows.filter((run) => {
-      const text = [nameOf(run), run.name, run.note, run.recipe, run.data].join(" ").toLowerCase();
+      const text = [runName(run), run.name, run.note, run.recipe, run.data].join(" ").toLowerCase();
       return words.every((word) => text.includes(word));
     });
     const sort = state.get("sort") || FIRST;
@@ -129,7 +128,7 @@ class Runs {
       : this.chosen.size === 2 || !this.chosen.size
         ? t("runs.count", { n: listed.length })
         : t("runs.choose-second");
-    if (!this.#rows.length) return this.#drawEmpty();
+    if (!this.#rows.length) return this.table.replaceChildren(noRun(t, () => this.studio.go("train")));
     const focus = document.activeElement?.closest?.("#room-runs table") && document.activeElement.dataset.focus;
     const body = make("tbody", {}, ...listed.map((run) => this.#row(run)));
     const table = make("table", { class: "numbers sortable", id: "runs-table" }, this.#head(sort), body);
@@ -157,7 +156,7 @@ class Runs {
     const known = run.accuracy !== null;
     const cell = (id, text, detail = "") =>
       make("td", { "data-label": t(`runs.column.${id}`), class: text ? null : "none" }, text, detail && make("small", { class: "quiet" }, ` ${detail}`));
-    const { percent, number, seconds, date } = this.format;
+    const { percent, seconds, date } = this.format;
     const details = [run.title ? `${run.recipe}, ${run.data}` : "", run.name].filter(Boolean).join(" · ");
     return make(
       "tr",
@@ -166,10 +165,9 @@ class Runs {
       make(
         "th",
         { scope: "row", class: "text" },
-        known ? this.#link(run) : make("strong", {}, nameOf(run)),
+        known ? this.#link(run) : make("strong", {}, runName(run)),
         make("small", { class: "quiet" }, details),
-        known ? null : make("span", { class: "chip" }, t(`runs.status.${run.status}`)),
-        run.status === "interrupted" ? make("span", { class: "chip" }, t("runs.status.interrupted")) : null,
+        run.status === "complete" ? null : make("span", { class: "chip" }, t(`runs.status.${run.status}`)),
         run.error ? make("small", { class: "wrong problem" }, run.error) : null,
         run.note ? make("p", { class: "run-note" }, run.note) : null,
       ),
@@ -183,7 +181,7 @@ class Runs {
 
   #check(run) {
     const { t } = this.studio;
-    const box = make("input", { type: "checkbox", "aria-label": t("runs.choose", { name: nameOf(run) }), "data-focus": `check-${run.id}` });
+    const box = make("input", { type: "checkbox", "aria-label": t("runs.choose", { name: runName(run) }), "data-focus": `check-${run.id}` });
     box.checked = this.chosen.has(run.id);
     box.addEventListener("change", () => {
       if (box.checked) this.chosen.add(run.id);
@@ -197,40 +195,30 @@ class Runs {
   #link(run) {
     const here = this.studio.run?.id === run.id;
     const values = new URLSearchParams({ room: "runs", run: run.id });
-    return make("a", { href: `#${values}`, "aria-current": here ? "true" : null, "data-focus": `name-${run.id}` }, nameOf(run));
+    return make("a", { href: `#${values}`, "aria-current": here ? "true" : null, "data-focus": `name-${run.id}` }, runName(run));
   }
 
   #actions(run, known) {
     const { t } = this.studio;
     const button = (key, action) => {
-      const found = make("button", { type: "button", class: "quiet", "data-focus": `${key}-${run.id}`, "aria-label": `${t(key)}: ${nameOf(run)}` }, t(key));
+      const found = make("button", { type: "button", class: "quiet", "data-focus": `${key}-${run.id}`, "aria-label": `${t(key)}: ${runName(run)}` }, t(key));
       found.addEventListener("click", action);
       return found;
     };
-    const report = make("a", { href: `/reports/${run.id}`, target: "_blank", rel: "noopener", "aria-label": `${t("runs.report")}: ${nameOf(run)}` }, t("runs.report"));
+    const report = make("a", { href: `/reports/${run.id}`, target: "_blank", rel: "noopener", "aria-label": `${t("runs.report")}: ${runName(run)}` }, t("runs.report"));
     return [
       ...(known ? [report, button("runs.rename", () => this.#rename(run)), button("runs.note", () => this.#note(run))] : []),
       ...(run.status === "running" ? [] : [button("runs.delete", () => this.#delete(run))]),
     ];
   }
 
-  #drawEmpty() {
-    const { t } = this.studio;
-    const train = make("button", { type: "button", class: "main" }, t("shell.to-train"));
-    train.addEventListener("click", () => this.studio.go("train"));
-    this.table.replaceChildren(
-      make("div", { class: "empty" }, make("p", {}, t("shell.no-run-help")), train,
-        make("p", { class: "quiet" }, t("shell.no-run-command"), " ", make("code", {}, "misread train mnist"))),
-    );
-  }
-
   #drawTrash() {
     const { t } = this.studio;
     this.trash.hidden = this.#deleted.length === 0;
     const lines = this.#deleted.map((run) => {
-      const restore = make("button", { type: "button", "aria-label": `${t("runs.restore")}: ${nameOf(run)}` }, t("runs.restore"));
+      const restore = make("button", { type: "button", "aria-label": `${t("runs.restore")}: ${runName(run)}` }, t("runs.restore"));
       restore.addEventListener("click", () => this.#restoreRun(run));
-      return make("li", {}, make("span", {}, `${nameOf(run)} `, make("small", { class: "quiet" }, run.name)), restore);
+      return make("li", {}, make("span", {}, `${runName(run)} `, make("small", { class: "quiet" }, run.name)), restore);
     });
     this.trash.replaceChildren(
       make("summary", {}, t("runs.deleted", { n: this.#deleted.length })),
@@ -247,7 +235,7 @@ class Runs {
 
   async #note(run) {
     const { t } = this.studio;
-    const note = await this.#ask({ title: t("runs.note"), label: nameOf(run), value: run.note, longest: 4000, lines: 6 });
+    const note = await this.#ask({ title: t("runs.note"), label: runName(run), value: run.note, longest: 4000, lines: 6 });
     if (note !== null) await this.#change(run, "note", { note });
   }
 
@@ -263,7 +251,7 @@ class Runs {
     const { t } = this.studio;
     if (!(await this.#change(run, "delete"))) return;
     const action = { label: t("runs.undo"), run: () => this.#restoreRun(run) };
-    this.studio.say(t("runs.was-deleted", { name: nameOf(run) }), { action });
+    this.studio.say(t("runs.was-deleted", { name: runName(run) }), { action });
     if (this.studio.run?.id === run.id && !this.#closed) this.studio.go("runs", { run: "" });
   }
 
@@ -300,6 +288,6 @@ class Runs {
     this.#compared = compared;
     if (!compared) return this.comparison.replaceChildren();
     const close = () => this.#write({ a: "", b: "" });
-    showComparison(this.comparison, this.studio, { ...a, shown: nameOf(a) }, { ...b, shown: nameOf(b) }, close);
+    showComparison(this.comparison, this.studio, { ...a, shown: runName(a) }, { ...b, shown: runName(b) }, close);
   }
 }

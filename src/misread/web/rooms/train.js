@@ -2,6 +2,7 @@
 
 import { make } from "../components/elements.js";
 import { TrainingLive } from "../components/training_live.js";
+import { ENDED } from "../components/training_record.js";
 import { TrainingStart } from "../components/training_start.js";
 
 const REFRESH = 3000; // ms between looks at the queue: another page may have changed it
@@ -46,7 +47,7 @@ class TrainRoom {
       if (this.#closed) return;
       this.start.replaceChildren(new TrainingStart(this.studio, choices, (training) => this.#begun(training)).root);
       const asked = address.read().get("training");
-      const running = trainings.find((one) => !["finished", "failed", "cancelled", "interrupted"].includes(one.state));
+      const running = trainings.find((one) => !ENDED.includes(one.state));
       this.#show(trainings.find((one) => one.id === asked)?.id ?? running?.id ?? trainings.at(-1)?.id);
     } catch (error) {
       this.start.replaceChildren(make("p", { class: "note", role: "alert" }, error.message));

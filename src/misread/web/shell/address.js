@@ -1,6 +1,6 @@
 // The state of the page, in the address after the "#": names and values, "room=draw&run=...".
 
-import { readAddress } from "../components/address.js";
+import { putAddress, readAddress, writeAddress } from "../components/address.js";
 
 /** Reads and writes the address, and tells who listens when the reader changes it (by a link, or back and forward). */
 export class Address {
@@ -15,21 +15,15 @@ export class Address {
   }
 
   /** Sets values; an empty one removes its name. push: with an entry in the browser's history. */
-  write(values, { push = false } = {}) {
-    const state = this.read();
-    const before = state.toString();
-    for (const [name, value] of Object.entries(values)) {
-      if (value === null || value === undefined || value === "") state.delete(name);
-      else state.set(name, value);
-    }
-    this.#put(state, before, push);
+  write(values, options) {
+    writeAddress(values, options);
   }
 
   /** Goes to another state, with an entry in the history, and tells who listens. */
   go(values) {
     const state = new URLSearchParams();
     for (const [name, value] of Object.entries(values)) if (value) state.set(name, value);
-    this.#put(state, this.read().toString(), true);
+    putAddress(state, true);
     this.#tell();
   }
 
@@ -37,16 +31,6 @@ export class Address {
   onChange(listener) {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
-  }
-
-  #put(state, before, push) {
-    const after = state.toString();
-    if (after === before) return;
-    try {
-      history[push ? "pushState" : "replaceState"](null, "", after ? `#${after}` : location.pathname + location.search);
-    } catch {
-      // browsers refuse it when it is called very often
-    }
   }
 
   #tell() {

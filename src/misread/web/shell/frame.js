@@ -1,13 +1,15 @@
 // The frame around the rooms: navigation, the selected run, keys, messages, and entering and leaving a room.
 
 import { byId, make } from "../components/elements.js";
+import { noRun } from "../components/no_run.js";
+import { runName } from "../components/run_name.js";
 import { loadRoom, ROOMS } from "../rooms/index.js";
 import { Address } from "./address.js";
 import { Images } from "./images.js";
 import { Keys } from "./keys.js";
+import { LANGUAGES } from "./messages.js";
+import { roomParts } from "./room_parts.js";
 import { toasts } from "./toasts.js";
-
-const LANGUAGES = { en: "English", ko: "한국어" };
 
 export class Frame {
   #leave = null; // of the room that is shown
@@ -138,26 +140,15 @@ export class Frame {
 
   /** What a room is given; see rooms/index.js. */
   #studio(run, added) {
-    const add = (end) => {
-      added.push(end);
-      return end;
-    };
     let model = null;
     return {
       lang: this.lang,
       t: this.t,
-      state: this.state,
       server: this.server,
       run,
       say: this.say,
-      address: {
-        read: () => this.address.read(),
-        write: (values, options) => this.address.write(values, options),
-        onChange: (listener) =>
-          add(this.address.onChange((state) => `${this.#place().room} ${this.#place().run}` === this.#shown && listener(state))),
-      },
+      ...roomParts(this, () => `${this.#place().room} ${this.#place().run}` === this.#shown, added),
       go: (room, values = {}) => this.address.go({ room, run: run?.id, ...values }),
-      keys: { add: (key, textKey, action) => add(this.keys.add(key, textKey, action)) },
       images: run && new Images(this.server, run),
       model: () => (model ??= this.#model(run)),
       runsChanged: () => this.loadRuns(),
@@ -183,7 +174,7 @@ export class Frame {
     const { run } = this.#place();
     const select = byId("run");
     const options = this.#runs.map((one) =>
-      make("option", { value: one.id }, `${one.title || `${one.recipe}, ${one.data}`} · ${this.#percent(one.accuracy)}`),
+      make("option", { value: one.id }, `${runName(one)} · ${this.#percent(one.accuracy)}`),
     );
     select.replaceChildren(...options);
     select.value = run ?? "";
@@ -197,12 +188,7 @@ export class Frame {
 
   #showEmpty(root) {
     const { t } = this;
-    const train = make("button", { type: "button", class: "main" }, t("shell.to-train"));
-    train.addEventListener("click", () => this.address.go({ room: "train" }));
-    root.replaceChildren(
-      make("div", { class: "empty" }, make("h1", {}, t("shell.no-run")), make("p", {}, t("shell.no-run-help")), train,
-        make("p", { class: "quiet" }, t("shell.no-run-command"), " ", make("code", {}, "misread train mnist"))),
-    );
+    root.replaceChildren(noRun(t, () => this.address.go({ room: "train" }), make("h1", {}, t("shell.no-run"))));
   }
 
   #showProblem(root, error) {

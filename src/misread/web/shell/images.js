@@ -7,10 +7,9 @@ export class Images {
   constructor(server, run) {
     this.server = server;
     this.run = run;
-    this.split = "test";
   }
 
-  async count(split = this.split) {
+  async count(split) {
     return this.run.data[`n_${split}`];
   }
 

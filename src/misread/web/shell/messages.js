@@ -1,5 +1,7 @@
 // The texts of the page in one language. A text may have places for values: "{n} images".
 
+export const LANGUAGES = { en: "English", ko: "한국어" };
+
 /**
  * A function (key, values) -> text. Numbers are written as the language writes them. If values.n is 1 and there is a
  * text `key.one`, that is taken.

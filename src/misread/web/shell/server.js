@@ -6,7 +6,6 @@ const WATCH = 5000; // ms between questions to one that does
 /** onChange: called with "down", "up", or "locked" (it was started again with another token). */
 export class Server {
   #state = "up";
-  #streams = new Set();
 
   constructor(t, onChange) {
     this.t = t;
@@ -27,17 +26,11 @@ export class Server {
     return (await this.#fetch(path)).arrayBuffer();
   }
 
-  /** Server-sent events of a path, each as parsed JSON. The browser connects again by itself. */
+  /** Server-sent events of a path, each as parsed JSON, until the stream is closed. The browser connects again by itself. */
   events(path, onEvent) {
     const stream = new EventSource(path);
     stream.onmessage = (event) => onEvent(JSON.parse(event.data));
-    this.#streams.add(stream);
-    return {
-      close: () => {
-        stream.close();
-        this.#streams.delete(stream);
-      },
-    };
+    return stream;
   }
 
   async #fetch(path, options) {

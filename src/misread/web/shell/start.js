@@ -3,10 +3,8 @@
 import { byId, storage } from "../components/elements.js";
 import { startTheme } from "../components/theme.js";
 import { Frame } from "./frame.js";
-import { translator } from "./messages.js";
+import { LANGUAGES, translator } from "./messages.js";
 import { Server } from "./server.js";
-
-const LANGUAGES = ["en", "ko"];
 
 const query = new URLSearchParams(location.search);
 if (query.has("token")) {
@@ -14,7 +12,7 @@ if (query.has("token")) {
   history.replaceState(null, "", `${location.pathname}${query.size ? `?${query}` : ""}${location.hash}`);
 }
 const lang = [query.get("lang"), storage.read("misread-language"), navigator.language.slice(0, 2), "en"].find((one) =>
-  LANGUAGES.includes(one),
+  Object.hasOwn(LANGUAGES, one),
 );
 storage.write("misread-language", lang);
 document.documentElement.lang = lang;
