@@ -1,8 +1,7 @@
 // Normalising: what dividing the pixels does to the sums of a layer with random weights.
 
 import { make } from "../components/elements.js";
-import { captioned, picture } from "./picture.js";
-import { imageStrip, results, slider } from "./stage.js";
+import { chosenPicture, imageStrip, results, slider } from "./stage.js";
 
 const UNITS = 1000;
 
@@ -20,11 +19,10 @@ export const normalisingPage = {
     const shown = make("div");
     const divisor = slider({ name: t("lesson.normalising.divisor"), min: 1, max: 255, step: 1, value: 255 }, draw);
     function draw() {
-      const sample = lesson.samples[lesson.chosen];
-      const x = Array.from(sample.pixels, (pixel) => pixel / divisor.value());
+      const x = Array.from(lesson.samples[lesson.chosen].pixels, (pixel) => pixel / divisor.value());
       // weights by Glorot's uniform rule have the variance 2 / (inputs + units); so has their sum, times the squares of x
       const typical = Math.sqrt((2 / (x.length + UNITS)) * x.reduce((sum, value) => sum + value * value, 0));
-      shown.replaceChildren(captioned(picture(lesson, sample, t("lesson.chosen-image")), t("lesson.label-is", { label: lesson.classNames[sample.label] })));
+      shown.replaceChildren(chosenPicture(lesson));
       found.set("largest", Math.max(...x).toFixed(3));
       found.set("mean", (x.reduce((a, b) => a + b, 0) / x.length).toFixed(3));
       found.set("sum", typical.toFixed(3));

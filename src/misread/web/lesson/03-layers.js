@@ -1,8 +1,8 @@
 // The layers of the learner's network: what each makes of an image.
 
 import { make } from "../components/elements.js";
-import { captioned, greyMap, picture } from "./picture.js";
-import { choice, imageStrip, results } from "./stage.js";
+import { captioned, greyMap } from "./picture.js";
+import { choice, chosenPicture, imageStrip, results } from "./stage.js";
 
 const LEARNED = ["kernel", "bias", "gamma", "beta"];
 
@@ -14,7 +14,7 @@ export const layersPage = {
     const layers = model.trace(lesson.samples[0].pixels).map(({ layer }) => layer);
     const found = results([
       ["shape", t("lesson.output-shape")],
-      ["numbers", t("lesson.layers.numbers")],
+      ["numbers", t("lesson.output-size")],
       ["parameters", t("lesson.parameters")],
       ["active", t("lesson.layers.active")],
     ]);
@@ -22,15 +22,14 @@ export const layersPage = {
     const names = layers.map((layer, i) => [i, `${i + 1}. ${layer.type}`]);
     const chosen = choice({ name: t("lesson.layer"), options: names, value: 0 }, draw);
     function draw() {
-      const sample = lesson.samples[lesson.chosen];
-      const { shape, values } = model.trace(sample.pixels)[chosen.value()];
+      const { shape, values } = model.trace(lesson.samples[lesson.chosen].pixels)[chosen.value()];
       const { weights } = layers[chosen.value()];
       found.set("shape", shape.join(" × "));
       found.set("numbers", String(values.length));
       found.set("parameters", String(LEARNED.reduce((sum, name) => sum + (weights[name]?.length ?? 0), 0)));
       found.set("active", String(values.filter((value) => value > 0).length));
       shown.replaceChildren(
-        captioned(picture(lesson, sample, t("lesson.chosen-image")), t("lesson.label-is", { label: lesson.classNames[sample.label] })),
+        chosenPicture(lesson),
         captioned(outputPicture(shape, values, t("lesson.layers.output")), t("lesson.layers.output")),
       );
     }

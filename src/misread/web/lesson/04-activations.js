@@ -1,8 +1,8 @@
 // Activation functions on one unit of the learner's network, and a unit that dies.
 
 import { make } from "../components/elements.js";
+import { ACTIVATIONS } from "../network/activations.js";
 import { lineChart } from "./chart.js";
-import { activations } from "./formulas.js";
 import { choice, results, slider } from "./stage.js";
 import { unitSums } from "./unit_sums.js";
 
@@ -24,7 +24,7 @@ export const activationsPage = {
     const kind = choice({ name: t("lesson.activations.function"), options: names, value: "relu" }, draw);
     const shift = slider({ name: t("lesson.activations.shift"), min: -2 * end, max: 0, step: end / 50, value: 0, show: (value) => value.toFixed(2) }, draw);
     function draw() {
-      const { value, slope } = activations[kind.value()];
+      const [value, slope] = ACTIVATIONS[kind.value()];
       const z = sums.map((sum) => sum + shift.value());
       const slopes = z.map(slope);
       found.set("taught", String(slopes.filter((one) => one > 0).length));

@@ -19,9 +19,8 @@ export const flattenPage = {
     ]);
     const shown = make("div");
     const strip = make("div", { class: "cells" });
-    const integer = (value) => String(value);
-    const row = slider({ name: t("lesson.row"), min: 0, max: height - 1, step: 1, value: Math.floor(height / 2), show: integer }, draw);
-    const column = slider({ name: t("lesson.column"), min: 0, max: width - 1, step: 1, value: Math.floor(width / 2), show: integer }, draw);
+    const row = slider({ name: t("lesson.row"), min: 0, max: height - 1, step: 1, value: Math.floor(height / 2) }, draw);
+    const column = slider({ name: t("lesson.column"), min: 0, max: width - 1, step: 1, value: Math.floor(width / 2) }, draw);
     function draw() {
       const sample = lesson.samples[lesson.chosen];
       const place = (row.value() * width + column.value()) * channels;

@@ -2,8 +2,8 @@
 
 import { make } from "../components/elements.js";
 import { denseTerms, firstDense } from "./dense_terms.js";
-import { captioned, picture, signedMap } from "./picture.js";
-import { imageStrip, results, slider } from "./stage.js";
+import { captioned, signedMap } from "./picture.js";
+import { chosenPicture, imageStrip, results, slider } from "./stage.js";
 
 export const densePage = {
   id: "dense",
@@ -23,8 +23,7 @@ export const densePage = {
     const shown = make("div", { class: "pictures" });
     const unit = slider({ name: t("lesson.dense.unit", { n: units }), min: 1, max: units, step: 1, value: 1 }, draw);
     function draw() {
-      const sample = lesson.samples[lesson.chosen];
-      const { terms, weights, bias } = denseTerms(model, dense, sample, unit.value() - 1);
+      const { terms, weights, bias } = denseTerms(model, dense, lesson.samples[lesson.chosen], unit.value() - 1);
       const sum = (keep) => terms.filter(keep).reduce((a, b) => a + b, 0);
       found.set("inputs", String(terms.length));
       found.set("up", sum((term) => term > 0).toFixed(4));
@@ -33,7 +32,7 @@ export const densePage = {
       found.set("sum", (sum(() => true) + bias).toFixed(4));
       const [height, width] = terms.length === shape[0] * shape[1] ? shape : folded(terms.length);
       shown.replaceChildren(
-        captioned(picture(lesson, sample, t("lesson.chosen-image")), t("lesson.label-is", { label: lesson.classNames[sample.label] })),
+        chosenPicture(lesson),
         captioned(signedMap(weights, height, width, t("lesson.weights")), t("lesson.weights")),
         captioned(signedMap(terms, height, width, t("lesson.dense.products")), t("lesson.dense.products")),
       );

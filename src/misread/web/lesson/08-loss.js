@@ -15,7 +15,7 @@ export const lossPage = {
     const { t, model, classNames } = lesson;
     const found = results([
       ["probability", t("lesson.loss.probability")],
-      ["loss", t("lesson.loss.loss")],
+      ["loss", t("lesson.loss-name")],
       ["slope", t("lesson.loss.slope")],
       ["guess", t("lesson.loss.guess", { n: classNames.length })],
     ]);
@@ -33,7 +33,7 @@ export const lossPage = {
         lineChart({
           name: t("lesson.loss.chart"),
           x: { from: 0, to: 1, name: t("lesson.loss.probability") },
-          y: { from: 0, to: 6, name: t("lesson.loss.loss") },
+          y: { from: 0, to: 6, name: t("lesson.loss-name") },
           lines: [{ points: curve.map((x) => [x, -Math.log(x)]), kind: "a" }],
           dots: [{ x: p, y: loss, kind: "b", r: 6 }],
         }),

@@ -2,8 +2,7 @@
 
 import { make } from "../components/elements.js";
 import { metricsOf } from "./formulas.js";
-import { readingsOf } from "./source.js";
-import { choice, results } from "./stage.js";
+import { afterReading, choice, results } from "./stage.js";
 
 export const metricsPage = {
   id: "metrics",
@@ -11,8 +10,6 @@ export const metricsPage = {
   formula: "precision = hits / read as it\nrecall = hits / labelled it",
   show(stage, lesson) {
     const { t, classNames } = lesson;
-    let stopped = false;
-    const waiting = make("p", { class: "quiet", role: "status" }, t("lesson.reading", { percent: 0 }));
     const found = results([
       ["n", t("lesson.metrics.n")],
       ["accuracy", t("lesson.accuracy")],
@@ -23,28 +20,16 @@ export const metricsPage = {
       ["recall", t("lesson.metrics.recall")],
       ["f1", "F1"],
     ]);
-    stage.append(waiting);
-    readingsOf(lesson, (share) => {
-      waiting.textContent = t("lesson.reading", { percent: Math.round(100 * share) });
-    }).then(
-      ({ labels, predictions }) => {
-        if (stopped) return;
-        const kind = choice({ name: t("lesson.class"), options: classNames.map((name, k) => [k, name]), value: 0 }, draw);
-        function draw() {
-          const all = metricsOf(labels, predictions, kind.value());
-          found.set("n", String(labels.length));
-          for (const key of ["labelled", "predicted", "both"]) found.set(key, String(all[key]));
-          for (const key of ["accuracy", "precision", "recall", "f1"]) found.set(key, Number.isFinite(all[key]) ? `${(100 * all[key]).toFixed(2)}%` : "–");
-        }
-        stage.replaceChildren(make("p", {}, t("lesson.metrics.choose")), kind.element, found.element);
-        draw();
-      },
-      (error) => {
-        waiting.textContent = error.message;
-      },
-    );
-    return () => {
-      stopped = true;
-    };
+    return afterReading(stage, lesson, ({ labels, predictions }) => {
+      const kind = choice({ name: t("lesson.class"), options: classNames.map((name, k) => [k, name]), value: 0 }, draw);
+      function draw() {
+        const all = metricsOf(labels, predictions, kind.value());
+        found.set("n", String(labels.length));
+        for (const key of ["labelled", "predicted", "both"]) found.set(key, String(all[key]));
+        for (const key of ["accuracy", "precision", "recall", "f1"]) found.set(key, Number.isFinite(all[key]) ? `${(100 * all[key]).toFixed(2)}%` : "–");
+      }
+      stage.replaceChildren(make("p", {}, t("lesson.metrics.choose")), kind.element, found.element);
+      draw();
+    });
   },
 };

@@ -1,10 +1,9 @@
 // Evaluation: the accuracy on test images, its interval, and the accuracy in training.
 
 import { make } from "../components/elements.js";
+import { wilson } from "../components/wilson.js";
 import { lineChart } from "./chart.js";
-import { wilson } from "./formulas.js";
-import { readingsOf } from "./source.js";
-import { results, slider } from "./stage.js";
+import { afterReading, results, slider } from "./stage.js";
 
 const percent = (share) => `${(100 * share).toFixed(2)}%`;
 
@@ -14,17 +13,8 @@ export const evaluatePage = {
   formula: "accuracy = right / n",
   show(stage, lesson) {
     const { t, run } = lesson;
-    let stopped = false;
-    const waiting = make("p", { class: "quiet", role: "status" }, t("lesson.reading", { percent: 0 }));
-    stage.append(waiting);
-    readingsOf(lesson, (share) => {
-      waiting.textContent = t("lesson.reading", { percent: Math.round(100 * share) });
-    }).then(
-      (readings) => !stopped && ready(readings),
-      (error) => {
-        waiting.textContent = error.message;
-      },
-    );
+    return afterReading(stage, lesson, ready);
+
     function ready({ labels, predictions }) {
       const found = results([
         ["right", t("lesson.evaluate.right")],
@@ -63,8 +53,5 @@ export const evaluatePage = {
       stage.replaceChildren(n.element, chart, found.element);
       draw();
     }
-    return () => {
-      stopped = true;
-    };
   },
 };

@@ -1,8 +1,9 @@
 // Argmax: the position of the largest probability is the prediction.
 
 import { make } from "../components/elements.js";
+import { argmax } from "../network/argmax.js";
 import { barChart } from "./chart.js";
-import { argmax, softmax } from "./formulas.js";
+import { softmax } from "./formulas.js";
 import { choice, imageStrip, results, slider } from "./stage.js";
 
 export const argmaxPage = {

@@ -2,8 +2,8 @@
 
 import { make } from "../components/elements.js";
 import { convolve } from "./formulas.js";
-import { captioned, greyValues, picture, signedMap } from "./picture.js";
-import { choice, imageStrip, results, slider } from "./stage.js";
+import { captioned, greyValues, signedMap } from "./picture.js";
+import { choice, chosenPicture, imageStrip, results, slider } from "./stage.js";
 
 const EDGES = [1, 1, 1, 0, 0, 0, -1, -1, -1];
 
@@ -19,14 +19,13 @@ export const stridePage = {
     const stride = slider({ name: t("lesson.stride.stride"), min: 1, max: 6, step: 1, value: 2 }, draw);
     const padding = choice({ name: t("lesson.padding.padding"), options: [["valid", "valid"], ["same", "same"]], value: "valid" }, draw);
     function draw() {
-      const sample = lesson.samples[lesson.chosen];
-      const map = convolve(greyValues(lesson, sample), height, width, EDGES, { stride: stride.value(), padding: padding.value() });
+      const map = convolve(greyValues(lesson, lesson.samples[lesson.chosen]), height, width, EDGES, { stride: stride.value(), padding: padding.value() });
       const middle = Math.floor(map.height / 2) * map.width + Math.floor(map.width / 2);
       found.set("size", `${height} × ${width} → ${map.height} × ${map.width}`);
       found.set("sums", String(map.height * map.width));
       found.set("first", map.values[middle].toFixed(4));
       shown.replaceChildren(
-        captioned(picture(lesson, sample, t("lesson.chosen-image")), t("lesson.label-is", { label: lesson.classNames[sample.label] })),
+        chosenPicture(lesson),
         captioned(signedMap(map.values, map.height, map.width, t("lesson.feature-map")), t("lesson.feature-map")),
       );
     }

@@ -1,11 +1,12 @@
 // Dropout: a mask on a layer of the learner's network, and what the rest of it then answers.
 
 import { make } from "../components/elements.js";
+import { argmax } from "../network/argmax.js";
+import { randomNumbers } from "../network/random_weights.js";
 import { barChart } from "./chart.js";
 import { softmax } from "./formulas.js";
 import { captioned, pixelCanvas } from "./picture.js";
 import { action, imageStrip, results, slider } from "./stage.js";
-import { randomNumbers } from "./tiny_network.js";
 
 export const dropoutPage = {
   id: "dropout",
@@ -31,7 +32,7 @@ export const dropoutPage = {
       const dropped = values.map((value, i) => (value * mask[i]) / (1 - rate.value()));
       const probs = softmax(model.logitsOf(model.traceFrom(layer.index, dropped)));
       const mean = (list) => list.reduce((a, b) => a + b, 0) / list.length;
-      const best = probs.indexOf(Math.max(...probs));
+      const best = argmax(probs);
       found.set("dropped", `${mask.filter((kept) => !kept).length} / ${mask.length}`);
       found.set("before", mean(values).toFixed(4));
       found.set("after", mean(dropped).toFixed(4));

@@ -1,10 +1,11 @@
 // Overfitting: a small network learns a few of the learner's images here; then dropout or more images mend it.
 
 import { make } from "../components/elements.js";
+import { randomNumbers } from "../network/random_weights.js";
 import { lineChart } from "./chart.js";
 import { action, results, slider } from "./stage.js";
 import { scaled } from "./source.js";
-import { glorot, measure, randomNumbers, trainStep } from "./tiny_network.js";
+import { glorot, measure, trainStep } from "./tiny_network.js";
 
 const [UNITS, EPOCHS, BATCH, RATE, HELD_OUT] = [24, 60, 10, 0.1, 60];
 

@@ -1,6 +1,7 @@
 // What the network learned: the images that excite a unit most, among the learner's.
 
 import { make } from "../components/elements.js";
+import { peaks } from "../network/unit_survey.js";
 import { captioned, picture } from "./picture.js";
 import { choice, results, slider } from "./stage.js";
 
@@ -36,21 +37,10 @@ export const featuresPage = {
       shown.replaceChildren(...order.slice(0, SHOWN).map((i) => captioned(picture(lesson, samples[i], t("lesson.image", { row: samples[i].row, label: classNames[samples[i].label] })), values[i].toFixed(2))));
     }
     function unitResponses(at) {
-      if (!responses.has(at)) responses.set(at, samples.map(({ pixels }) => strongest(model.trace(pixels)[at])));
+      if (!responses.has(at)) responses.set(at, samples.map(({ pixels }) => peaks(model.trace(pixels)[at])));
       return responses.get(at);
     }
     stage.append(layer.element, place, shown, found.element);
     draw(true);
   },
 };
-
-/** A unit's value; for a filter the largest of its feature map. */
-function strongest({ shape, values }) {
-  if (shape.length !== 3) return Float32Array.from(values);
-  const channels = shape[2];
-  const most = new Float32Array(channels).fill(-Infinity);
-  values.forEach((value, i) => {
-    most[i % channels] = Math.max(most[i % channels], value);
-  });
-  return most;
-}

@@ -2,8 +2,7 @@
 
 import { make } from "../components/elements.js";
 import { picture } from "./picture.js";
-import { readingsOf } from "./source.js";
-import { action, choice, results } from "./stage.js";
+import { action, afterReading, choice, results } from "./stage.js";
 
 const SHOWN = 48;
 
@@ -12,24 +11,15 @@ export const misreadPage = {
   needs: "model",
   show(stage, lesson) {
     const { t, studio, classNames } = lesson;
-    let stopped = false;
-    const waiting = make("p", { class: "quiet", role: "status" }, t("lesson.reading", { percent: 0 }));
-    stage.append(waiting);
-    readingsOf(lesson, (share) => {
-      waiting.textContent = t("lesson.reading", { percent: Math.round(100 * share) });
-    })
-      .then(async (readings) => {
-        const rows = readings.labels.map((_, row) => row).filter((row) => readings.labels[row] !== readings.predictions[row]);
-        rows.sort((a, b) => readings.confidences[b] - readings.confidences[a]);
-        const shown = rows.slice(0, SHOWN);
-        const { pixels } = shown.length ? await studio.images.get("test", shown) : { pixels: [] };
-        if (!stopped) ready(readings, rows, shown, pixels);
-      })
-      .catch((error) => {
-        waiting.textContent = error.message;
-      });
+    return afterReading(stage, lesson, ready, async (readings) => {
+      const rows = readings.labels.map((_, row) => row).filter((row) => readings.labels[row] !== readings.predictions[row]);
+      rows.sort((a, b) => readings.confidences[b] - readings.confidences[a]);
+      const shown = rows.slice(0, SHOWN);
+      const { pixels } = shown.length ? await studio.images.get("test", shown) : { pixels: [] };
+      return { ...readings, rows, shown, pixels };
+    });
 
-    function ready({ labels, predictions, confidences, n }, rows, shown, pixels) {
+    function ready({ labels, predictions, confidences, n, rows, shown, pixels }) {
       const found = results([["misread", t("lesson.misread.count")], ["opened", t("lesson.misread.opened")], ["agreed", t("lesson.misread.agreed")]]);
       const [opened, agreed] = [new Set(), new Set()];
       const wall = make("ul", { class: "wall" });
@@ -71,8 +61,5 @@ export const misreadPage = {
         make("div", { class: "choice" }, action(t("lesson.misread.draw"), () => studio.go("draw", {})), ...(studio.server ? [action(t("lesson.misread.room"), () => studio.go("misreads", {}))] : [])),
       );
     }
-    return () => {
-      stopped = true;
-    };
   },
 };

@@ -6,7 +6,7 @@ export const firstDense = ({ layers }) => layers.find(({ type }) => type === "De
 export function denseTerms(model, dense, { pixels }, unit) {
   const trace = model.trace(pixels);
   const at = trace.findIndex(({ layer }) => layer.index === dense.index);
-  const inputs = at > 0 ? trace[at - 1].values : Float32Array.from(pixels, (pixel) => pixel / 255);
+  const inputs = at > 0 ? trace[at - 1].values : model.input(pixels);
   const units = dense.outputShape.at(-1);
   const { kernel, bias } = dense.weights;
   const weights = Array.from(inputs, (_, i) => kernel[i * units + unit]);

@@ -15,23 +15,6 @@ export function crossEntropy(logits, label) {
   return largest + Math.log(sum) - logits[label];
 }
 
-/** The position of the largest value; of equal ones the first. */
-export function argmax(values) {
-  let best = 0;
-  for (let k = 1; k < values.length; k++) if (values[k] > values[best]) best = k;
-  return best;
-}
-
-const sigmoid = (z) => 1 / (1 + Math.exp(-z));
-
-/** Activation functions and their slopes. leaky_relu has the slope 0.2, as in recipes, where z is negative. */
-export const activations = {
-  relu: { value: (z) => Math.max(0, z), slope: (z) => (z > 0 ? 1 : 0) },
-  leaky_relu: { value: (z) => (z > 0 ? z : 0.2 * z), slope: (z) => (z > 0 ? 1 : 0.2) },
-  tanh: { value: Math.tanh, slope: (z) => 1 - Math.tanh(z) ** 2 },
-  sigmoid: { value: sigmoid, slope: (z) => sigmoid(z) * (1 - sigmoid(z)) },
-};
-
 /** Positions of a window of size k along n pixels, and the zeros before and after them. */
 export function positions(n, k, stride, padding) {
   if (padding === "valid") return { size: Math.max(0, Math.floor((n - k) / stride) + 1), before: 0, after: 0 };
@@ -76,16 +59,6 @@ export function maxPool(values, height, width, k) {
     }
   }
   return { height: rows, width: columns, values: out };
-}
-
-/** Wilson's 95% interval for a share: `right` of `n`. */
-export function wilson(right, n) {
-  const z = 1.959963984540054;
-  const p = right / n;
-  const half = z * Math.sqrt((p * (1 - p)) / n + (z * z) / (4 * n * n));
-  const middle = p + (z * z) / (2 * n);
-  const all = 1 + (z * z) / n;
-  return [(middle - half) / all, (middle + half) / all];
 }
 
 /** Precision, recall and F1 of class k, and the accuracy over all. */

@@ -30,7 +30,7 @@ export function signedMap(values, height, width, name) {
   return pixelCanvas(height, width, (i) => signedColour(values[i] / largest), name);
 }
 
-export function signedColour(share) {
+function signedColour(share) {
   const to = share > 0 ? [192, 85, 0] : [0, 114, 178];
   const amount = Math.min(1, Math.abs(share));
   return to.map((end) => Math.round(255 + (end - 255) * amount));

@@ -1,5 +1,7 @@
 // What the lesson computes with: the learner's network, images, history and readings.
 
+import { argmax } from "../network/argmax.js";
+
 const SAMPLES = 120; // images of the test split that the pages use
 const READ = 2000; // images that are read in the page where there is no server
 
@@ -72,8 +74,7 @@ async function readHere({ studio, model }, onProgress) {
 }
 
 function addReading({ predictions, confidences }, probs) {
-  let best = 0;
-  for (let k = 1; k < probs.length; k++) if (probs[k] > probs[best]) best = k;
+  const best = argmax(probs);
   predictions.push(best);
   confidences.push(probs[best]);
 }

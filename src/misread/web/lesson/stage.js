@@ -1,7 +1,9 @@
-// What the pages' stages are built from: a slider, a choice, results with names, and a strip of images to choose from.
+// What the pages' stages are built from: a slider, a choice, results with names, a strip of images to choose from, and
+// a text while the test images are read.
 
 import { make } from "../components/elements.js";
-import { picture } from "./picture.js";
+import { captioned, picture } from "./picture.js";
+import { readingsOf } from "./source.js";
 
 let count = 0; // for ids that join a label to its control
 
@@ -86,4 +88,35 @@ export function imageStrip(lesson, onChange, shown = 10) {
   }
   draw();
   return strip;
+}
+
+/** The chosen image with its label. */
+export function chosenPicture(lesson) {
+  const { t, samples, classNames } = lesson;
+  const sample = samples[lesson.chosen];
+  return captioned(picture(lesson, sample, t("lesson.chosen-image")), t("lesson.label-is", { label: classNames[sample.label] }));
+}
+
+/**
+ * Says how far the test images are read, then calls show(readings), or show of what `load` made of them.
+ * Returns a function for leaving the page: afterwards nothing is shown.
+ */
+export function afterReading(stage, lesson, show, load = (readings) => readings) {
+  let stopped = false;
+  const waiting = make("p", { class: "quiet", role: "status" });
+  const say = (share) => {
+    waiting.textContent = lesson.t("lesson.reading", { percent: Math.round(100 * share) });
+  };
+  say(0);
+  stage.append(waiting);
+  readingsOf(lesson, say)
+    .then(load)
+    .then((found) => stopped || show(found))
+    .catch((error) => {
+      waiting.textContent = error.message;
+      stage.replaceChildren(waiting);
+    });
+  return () => {
+    stopped = true;
+  };
 }

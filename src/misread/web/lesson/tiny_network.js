@@ -1,17 +1,7 @@
 // A network of one or two dense layers that is trained in the page, in double precision.
 
-import { argmax, crossEntropy, softmax } from "./formulas.js";
-
-/** Random numbers in [0, 1) from a seed (mulberry32). */
-export function randomNumbers(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let x = Math.imul(state ^ (state >>> 15), 1 | state);
-    x = (x + Math.imul(x ^ (x >>> 7), 61 | x)) ^ x;
-    return ((x ^ (x >>> 14)) >>> 0) / 4294967296;
-  };
-}
+import { argmax } from "../network/argmax.js";
+import { crossEntropy, softmax } from "./formulas.js";
 
 /** Weights (inputs, units) by Glorot's uniform rule, and biases of 0. */
 export function glorot(inputs, units, random) {
@@ -31,7 +21,7 @@ function sums({ inputs, units, kernel, bias }, x) {
 }
 
 /** The logits of one image; between the layers ReLU. */
-export function tinyLogits(layers, x) {
+function tinyLogits(layers, x) {
   const hidden = layers.length === 2 ? sums(layers[0], x).map((z) => Math.max(0, z)) : x;
   return sums(layers.at(-1), hidden);
 }

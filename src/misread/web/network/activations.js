@@ -16,8 +16,8 @@ const normal = (x) => 0.5 * (1 + erf(x / Math.SQRT2)); // the distribution funct
 const density = (x) => Math.exp(-0.5 * x * x) / Math.sqrt(2 * Math.PI);
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 
-/** By name: [the function, its derivative]. */
-const FUNCTIONS = {
+/** By name: [the function, its derivative]. Softmax is not among them: it mixes the values. */
+export const ACTIVATIONS = {
   linear: [(x) => x, () => 1],
   relu: [(x) => (x > 0 ? x : 0), (x) => (x > 0 ? 1 : 0)],
   leaky_relu: [(x) => (x > 0 ? x : LEAK * x), (x) => (x > 0 ? 1 : LEAK)],
@@ -43,7 +43,7 @@ export function softmax(values, channels = values.length) {
 export function activate(name, values, channels) {
   if (name === "linear") return values;
   if (name === "softmax") return softmax(values, channels);
-  const [f] = FUNCTIONS[name];
+  const [f] = ACTIVATIONS[name];
   const activated = new Float32Array(values.length);
   for (let i = 0; i < values.length; i++) activated[i] = f(values[i]);
   return activated;
@@ -61,9 +61,9 @@ export function activationGradient(name, input, output, gradient, channels) {
     }
     return result;
   }
-  const derivative = FUNCTIONS[name][1];
+  const derivative = ACTIVATIONS[name][1];
   for (let i = 0; i < input.length; i++) result[i] = gradient[i] && gradient[i] * derivative(input[i]);
   return result;
 }
 
-export const isActivation = (name) => name === "softmax" || name in FUNCTIONS;
+export const isActivation = (name) => name === "softmax" || name in ACTIVATIONS;

@@ -10,7 +10,7 @@ export function position(shape, at) {
 }
 
 /** The activation of a layer's own: linear if it has none. */
-export const activationOf = (layer) => layer?.spec.activation ?? "linear";
+const activationOf = (layer) => layer?.spec.activation ?? "linear";
 
 /** The window of a layer's input, as it lies over a position of the output. Cells outside the image are null. */
 function windowAt(w, row, column) {
@@ -25,38 +25,34 @@ function windowAt(w, row, column) {
   return { y, x, height: w.kernelHeight, width: w.kernelWidth, cells };
 }
 
-function explainConvolution({ layer, input, values, step }, at) {
+/** What all weighted sums show beside their products. unit: the unit or filter that the value is of. */
+function explainSum({ layer, values, step }, at, unit) {
+  const { bias } = layer.weights;
+  return { unit, bias: bias ? bias[unit] : 0, sum: step.preactivation[at], activation: activationOf(layer), output: values[at] };
+}
+
+function explainConvolution(stage, at) {
+  const { layer, input } = stage;
   const w = layer.windows;
   const [row, column, unit] = position(layer.outputShape, at);
   const window = windowAt(w, row, column);
   const filters = layer.outputShape.at(-1);
-  const { kernel, bias } = layer.weights;
+  const { kernel } = layer.weights;
   const channels = Array.from({ length: w.channels }, (_, c) => {
     const inputs = window.cells.map((cell) => (cell === null ? 0 : input[cell + c]));
     const weights = window.cells.map((_, tap) => kernel[(tap * w.channels + c) * filters + unit]);
     const products = inputs.map((value, i) => value * weights[i]);
     return { channel: c, inputs, weights, products, sum: products.reduce((a, b) => a + b, 0) };
   });
-  return {
-    kind: "convolution", window, channels, unit,
-    bias: bias ? bias[unit] : 0,
-    sum: step.preactivation[at],
-    activation: activationOf(layer),
-    output: values[at],
-  }; // prettier-ignore
+  return { kind: "convolution", window, channels, ...explainSum(stage, at, unit) };
 }
 
-function explainDense({ layer, input, values, step }, at) {
-  const { kernel, bias } = layer.weights;
+function explainDense(stage, at) {
+  const { layer, input } = stage;
+  const { kernel } = layer.weights;
   const units = layer.outputShape.at(-1);
   const parts = Array.from(input, (value, i) => ({ from: i, value, weight: kernel[i * units + at], product: value * kernel[i * units + at] }));
-  return {
-    kind: "dense", unit: at, parts,
-    bias: bias ? bias[at] : 0,
-    sum: step.preactivation[at],
-    activation: activationOf(layer),
-    output: values[at],
-  }; // prettier-ignore
+  return { kind: "dense", parts, ...explainSum(stage, at, at) };
 }
 
 function explainPooling({ layer, input, values, step }, at) {

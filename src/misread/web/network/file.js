@@ -5,7 +5,8 @@ const VERSION = 1;
 const START = 16; // of the header
 const BYTES = { float32: 4, float16: 2, int8: 1 };
 
-const damaged = (what) => new Error(`The network's file is damaged: ${what}. Load the page again.`);
+/** The error of a file that is not as it was written. */
+export const damaged = (what) => new Error(`The network's file is damaged: ${what}. Load the page again.`);
 
 /** The header of a file, and the tensors of each member: a Map from "layer/name" to Float32Array. */
 export function readFile(buffer) {

@@ -15,7 +15,8 @@ export class Layer {
 
 export const product = (shape) => shape.reduce((a, b) => a * b, 1);
 
-const pair = (value) => (Array.isArray(value) ? value : [value, value]);
+/** [height, width] of a setting that is a number or both. */
+export const pair = (value) => (Array.isArray(value) ? value : [value, value]);
 
 /** The windows of a layer: sizes, steps and zeros before the first row and column, as Keras lays them. */
 export function windowsOf({ inputShape, outputShape }, size, strides, padding) {

@@ -1,7 +1,8 @@
 // The layers of a network, made from the header of its file.
 
 import { isActivation } from "./activations.js";
-import { Layer, product } from "./layer.js";
+import { damaged } from "./file.js";
+import { Layer, pair, product } from "./layer.js";
 import { Activation, BatchNormalization, Unchanged } from "./pointwise.js";
 import { AveragePooling, GlobalAveragePooling, GlobalMaxPooling, MaxPooling } from "./pooling.js";
 import { Convolution, Dense } from "./sums.js";
@@ -58,14 +59,11 @@ export function makeLayers(headers, tensors, path = "") {
   });
 }
 
-const damaged = (what) => new Error(`The network's file is damaged: ${what}. Load the page again.`);
-
 function expectedSize(own, { type, spec, input_shape, output_shape }) {
   const channels = output_shape.at(-1);
   if (own !== "kernel") return channels;
   if (type === "Dense") return product(input_shape) * channels;
-  const size = Array.isArray(spec.kernel_size) ? product(spec.kernel_size) : spec.kernel_size ** 2;
-  return size * input_shape.at(-1) * channels;
+  return product(pair(spec.kernel_size)) * input_shape.at(-1) * channels;
 }
 
 /** What each layer gives for an input: [{ layer, shape, values, ... }]. */

@@ -1,7 +1,7 @@
 // A trained network in the page: predictions, what every layer gives, and gradients.
 
 import { softmax } from "./activations.js";
-import { readFile } from "./file.js";
+import { damaged, readFile } from "./file.js";
 import { product } from "./layer.js";
 import { makeLayers, steps, stepsBack } from "./layers.js";
 import { randomisedTensors } from "./random_weights.js";
@@ -29,7 +29,7 @@ export class Model {
     this.layers = this.members[0];
     const last = header.layers.at(-1);
     this.softmaxLast = ["Dense", "Activation"].includes(last?.type) && last.spec.activation === "softmax";
-    if (!last || product(last.output_shape) !== this.classNames.length) throw new Error("The network's file is damaged: its last layer does not fit its classes.");
+    if (!last || product(last.output_shape) !== this.classNames.length) throw damaged("its last layer does not fit its classes");
   }
   /** Probabilities of the classes. */
   predict(image) {

@@ -1,5 +1,7 @@
 // New random weights for some layers of a network.
 
+import { pair, product } from "./layer.js";
+
 /** Random numbers in [0, 1): mulberry32, by Tommy Ettinger. The same seed gives the same numbers. */
 export function randomNumbers(seed) {
   let state = seed >>> 0;
@@ -32,8 +34,7 @@ function learnt(layers, path = "") {
   return layers.flatMap(({ type, name, spec, input_shape, output_shape, layers: inner }) => {
     if (inner) return learnt(inner, `${path}${name}/`);
     if (type !== "Dense" && type !== "Conv2D") return [];
-    const size = type === "Dense" ? 1 : [spec.kernel_size].flat().reduce((a, b) => a * b, 1);
-    const area = Array.isArray(spec.kernel_size) || type === "Dense" ? size : size ** 2;
+    const area = type === "Dense" ? 1 : product(pair(spec.kernel_size));
     return [{ path: `${path}${name}`, inputs: area * input_shape.at(-1), outputs: area * output_shape.at(-1) }];
   });
 }

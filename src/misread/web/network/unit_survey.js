@@ -25,7 +25,7 @@ class UnitRecord {
 }
 
 /** The largest value of each unit: of a feature map over all its pixels. */
-function peaks({ shape, values }) {
+export function peaks({ shape, values }) {
   const units = shape.at(-1);
   const most = new Float32Array(units).fill(-Infinity);
   for (let i = 0, k = 0; i < values.length; i++, k = k + 1 === units ? 0 : k + 1) if (values[i] > most[k]) most[k] = values[i];

@@ -108,7 +108,7 @@ export const lesson = {
 function explanation(t, { id, formula }, at) {
   const paragraphs = t(`lesson.${id}.text`).split("\n");
   return [
-    make("p", { class: "quiet" }, t("lesson.place", { n: at + 1 })),
+    make("p", { class: "quiet" }, t("lesson.place", { n: at + 1, all: pages.length })),
     make("h1", { id: "lesson-title", tabindex: "-1" }, t(`lesson.${id}.title`)),
     ...paragraphs.map((text) => make("p", {}, ...marked(text))),
     ...(formula ? [make("p", { class: "formula", lang: "en" }, formula)] : []),
