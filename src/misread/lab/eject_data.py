@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from misread.data.digits import BOX, SIDE, TEST_FRACTION
+from misread.data.download import places
 from misread.data.geometry import place
 from misread.data.idx_folder import find_idx
 from misread.data.image_set import TEST_FRACTION as CARVED
@@ -117,13 +118,18 @@ def _digits() -> DataText:
 
 def _named(name: str) -> DataText:
     names = {split: [FILES[split, kind] for kind in ("images", "labels")] for split in ("train", "test")}
-    text = _idx(names, f"the folder of the four files of {name}", name, None)
+    files = [file for pair in names.values() for file in pair]
+    folders = (place.path for place in places(NAMED[name]) if all((place.path / file).is_file() for file in files))
+    text = _idx(names, f"the folder of the four files of {name}", str(next(folders, name)), None)
     mirror = NAMED[name].mirrors[0]
     text.lines[0:0] = [
         "DATA.mkdir(parents=True, exist_ok=True)",
-        f"for file in {quoted([file for pair in names.values() for file in pair])}:",
+        f"for file in {quoted(files)}:",
         "    if not (DATA / file).exists():",
-        f'        urllib.request.urlretrieve("{mirror}" + file, DATA / file)',
+        "        try:",
+        f'            urllib.request.urlretrieve("{mirror}" + file, DATA / file)',
+        "        except OSError as error:",
+        '            sys.exit(f"{DATA} has no {file}, and it cannot be downloaded: {error}")',
     ]
     return text
 
