@@ -55,6 +55,7 @@ def test_a_served_run_predicts_what_the_run_predicts_and_so_does_its_onnx_file(t
     picture = np.random.default_rng(1).integers(0, 256, (50, 40, 3), dtype=np.uint8)
     Image.fromarray(picture).save(tmp_path / "picture.png")
     expected = run.predict_file(tmp_path / "picture.png")
+    told = []
     for path in (run.folder, written.path):
         client = AppClient(make_app(open_model(path, threads=1), Access("127.0.0.1")), f"http://{HOST}")
         found = client.post("/predict", content=(tmp_path / "picture.png").read_bytes()).json()
@@ -63,6 +64,9 @@ def test_a_served_run_predicts_what_the_run_predicts_and_so_does_its_onnx_file(t
         metadata = client.get(f"/v2/models/{path.stem if path.is_file() else path.name}").json()["parameters"]
         assert metadata["fingerprint"] == data.fingerprint
         assert metadata["accuracy"]["n"] == 40
+        assert metadata["data"] == "blocks"
+        told.append(metadata)
+    assert told[0] == told[1]
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

@@ -1,1 +1,1 @@
-"""What every server of misread needs: a listening socket, limits of bodies, names of hosts, tokens."""
+"""What every server of misread needs: a listening socket, limits of bodies, headers of answers, hosts and tokens."""

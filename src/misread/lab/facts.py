@@ -1,13 +1,20 @@
 """What an exported file says about the run that it comes from."""
 
 import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from misread.runs.run import Run
+from misread.errors import RunError
 from misread.version import __version__
 
+if TYPE_CHECKING:
+    from misread.runs.run import Run
 
-def facts(run: Run) -> dict[str, str]:
-    """The metadata of an exported file: text by name. Values that are no text are JSON.
+JSON = ("class_names", "image_shape", "geometry", "accuracy", "seed")  # facts whose text is JSON; others are plain
+
+
+def facts(run: "Run") -> dict[str, str]:
+    """The metadata of an exported file: text by name. Values that are no text are JSON; see `facts_as_values`.
 
     misread:      the version that wrote the file.
     class_names:  K names, in the order of the probabilities. image_shape: [H, W, C].
@@ -35,3 +42,11 @@ def facts(run: Run) -> dict[str, str]:
         "created": record.created,
         "seed": str(record.seed),
     }
+
+
+def facts_as_values(facts: Mapping[str, str]) -> dict[str, Any]:
+    """The metadata of an exported file as values. Raises RunError: one that must be JSON is not."""
+    try:
+        return {name: json.loads(text) if name in JSON else text for name, text in facts.items()}
+    except ValueError as error:
+        raise RunError(f"The metadata of the file are damaged: {error}. Export the run again.") from None

@@ -13,6 +13,7 @@ from misread.lab.formats import EXACT, Format, Predict
 from misread.lab.onnx_file import open_onnx, require_onnx
 from misread.lab.predict_script import predict_script
 from misread.runs.run import Run
+from misread.version import __version__
 
 if TYPE_CHECKING:
     import onnx
@@ -28,7 +29,7 @@ def _serialise(run: Run, network: nn.Module) -> bytes:
         model = onnx_graph.classifier_graph(network, data.image_shape, len(data.class_names))
     else:
         model = _by_torch(network, data.image_shape)
-    model.producer_name, model.producer_version = "misread", facts(run)["misread"]
+    model.producer_name, model.producer_version = "misread", __version__
     onnx.helper.set_model_props(model, facts(run))
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())

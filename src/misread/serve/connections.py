@@ -22,7 +22,7 @@ class Connection(H11Protocol):
         if len(self.connections) > MAX_CONNECTIONS:
             self._refuse("503 Service Unavailable", "There are too many connections.", "retry-after: 1\r\n")
         else:
-            self._wait(HEADER_SECONDS, "408 Request Timeout", "The headers did not arrive in time.")
+            self._wait_for_headers()
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -31,7 +31,7 @@ class Connection(H11Protocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self._stop_waiting()
         elif self._deadline is None and not self.transport.is_closing():
-            self._wait(HEADER_SECONDS, "408 Request Timeout", "The headers did not arrive in time.")
+            self._wait_for_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
@@ -46,8 +46,10 @@ class Connection(H11Protocol):
         self._stop_waiting()
         super().resume_writing()
 
-    def _wait(self, seconds: float, status: str, message: str) -> None:
-        self._deadline = self.loop.call_later(seconds, self._refuse, status, message)
+    def _wait_for_headers(self) -> None:
+        self._deadline = self.loop.call_later(
+            HEADER_SECONDS, self._refuse, "408 Request Timeout", "The headers did not arrive in time."
+        )
 
     def _stop_waiting(self) -> None:
         if self._deadline is not None:

@@ -3,12 +3,13 @@
 import time
 from dataclasses import dataclass
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from misread.http.bodies import CLOSE, limited, stated_length
+from misread.http.headers import add_headers
 from misread.http.hosts import host_name, is_loopback, same_token
 from misread.serve.logs import LOGGER
 from misread.serve.metrics import Metrics
@@ -21,10 +22,6 @@ HEADERS = {
         "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     ),
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-origin",
-    "cache-control": "no-store",
 }
 NO_TOKEN = "This server needs its token, in the header `Authorization: Bearer TOKEN`."
 
@@ -80,9 +77,7 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                add_headers(message, HEADERS)
             await send(message)
 
         self.metrics.in_progress += 1

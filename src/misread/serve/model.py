@@ -1,8 +1,7 @@
 """The model that a server predicts with: a run, or an ONNX file that `misread export` wrote."""
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ class Model:
 
     name:     in the addresses.
     platform: as in the Open Inference Protocol.
-    facts:    what the model says about itself, as JSON values.
+    facts:    what the model says about itself; see `misread.lab.facts.facts_as_values`.
     probs:    (N, H, W, C) uint8 -> (N, K) float32, rows sum to 1. Several threads may call it.
     """
 
@@ -48,52 +47,33 @@ def open_model(path: Path, name: str | None = None, threads: int | None = None) 
     Raises RunError: there is no such model, it is damaged, or a package is missing.
     """
     opened = _onnx(path, threads) if path.suffix.lower() == ".onnx" else _run(path, threads)
-    if name is None:
-        return opened
-    return Model(**{**vars(opened), "name": name})
+    return opened if name is None else replace(opened, name=name)
 
 
 def _onnx(path: Path, threads: int | None) -> Model:
+    from misread.lab.facts import facts_as_values
     from misread.lab.onnx_file import open_onnx
 
     file = open_onnx(path, threads)
-    facts = {name: _value(text) for name, text in file.facts.items()}
+    facts = facts_as_values(file.facts)
     return Model(path.stem, "onnx_onnxv1", file.class_names, file.image_shape, file.geometry, facts, file.probs)
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _run(path: Path, threads: int | None) -> Model:
     import torch
 
+    from misread.lab.facts import facts, facts_as_values
     from misread.runs.run import open_run
 
     if threads is not None:
         torch.set_num_threads(threads)
     run = open_run(path, device="cpu")
-    record, test = run.record, run.metrics["test"]
-    facts = {
-        "data": record.data.name,
-        "fingerprint": record.data.fingerprint,
-        "accuracy": {
-            "accuracy": test["accuracy"],
-            "low": test["accuracy_low"],
-            "high": test["accuracy_high"],
-            "n": test["n"],
-        },
-        "recipe": record.recipe,
-        "created": record.created,
-        "seed": record.seed,
-    }
+    data = run.record.data
 
     def probs(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             return run.predict(images)
 
-    classes, shape = tuple(record.data.class_names), record.data.image_shape
-    return Model(path.resolve().name, "misread_run", classes, shape, Geometry(**record.data.geometry), facts, probs)
+    classes, geometry = tuple(data.class_names), Geometry(**data.geometry)
+    about = facts_as_values(facts(run))
+    return Model(path.resolve().name, "misread_run", classes, data.image_shape, geometry, about, probs)

@@ -15,7 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from misread.http.bodies import limited, stated_length
+from misread.http.bodies import CLOSE, limited, stated_length
+from misread.http.headers import add_headers
 from misread.http.hosts import host_name, is_loopback, is_number, same_token
 
 MAX_BODY_BYTES = 4 * 2**20  # the largest is one picture as base64
@@ -27,12 +28,8 @@ POLICY = (
 )
 HEADERS = {
     "content-security-policy": POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
     "x-frame-options": "DENY",
     "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "cache-control": "no-store",
 }
 NO_TOKEN = "This studio needs its token. Open the address that `misread studio` printed in the terminal."
 
@@ -89,7 +86,7 @@ class Access:
     def _is_own_name(self, name: str) -> bool:
         """A domain name can be made to lead to this machine by whoever owns it. A number or `localhost` cannot."""
         if self.is_local:
-            return name == "localhost" or is_loopback(name)
+            return is_loopback(name)
         return name in ("localhost", self.host.lower(), socket.gethostname().lower()) or is_number(name)
 
 
@@ -106,12 +103,11 @@ class Guard:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                add_headers(message, HEADERS)
                 if self.access.is_entrance(scope):
                     # no redirect: after a click on a link elsewhere, a strict cookie would not be sent with it
-                    headers.append("set-cookie", f"{self.access.cookie}={self.access.token}; {COOKIE}")
+                    cookie = f"{self.access.cookie}={self.access.token}; {COOKIE}"
+                    MutableHeaders(scope=message).append("set-cookie", cookie)
             await send(message)
 
         refusal = self.access.refusal(scope)
@@ -125,11 +121,9 @@ COOKIE = "Path=/; HttpOnly; SameSite=Strict"
 
 
 def _answer(scope: Scope, refusal: HTTPException) -> Response:
-    """`connection: close`, because the body of a refused request is not read."""
-    headers = {"connection": "close"}
     if scope["path"].startswith("/api/"):
-        return JSONResponse({"error": refusal.detail}, refusal.status_code, headers)
-    return PlainTextResponse(refusal.detail, refusal.status_code, headers)
+        return JSONResponse({"error": refusal.detail}, refusal.status_code, CLOSE)
+    return PlainTextResponse(refusal.detail, refusal.status_code, CLOSE)
 
 
 def _cookies(headers: Headers) -> dict[str, str]:
