@@ -1,4 +1,4 @@
-"""What the tests of the report's page share: predictions, names, and reading what a page shows."""
+"""What tests of pages share: predictions, names, what a page may not do, and reading what it shows."""
 
 import base64
 import io
@@ -45,3 +45,16 @@ def counts_of(page: Any, name: str) -> dict[str, int]:
 
 def pixels(src: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(src.partition(",")[2]))).convert("L"))
+
+
+def watch(page: Any, faults: list[str], own: tuple[str, ...] | None = None, *, console: bool = True) -> None:
+    """Keep what a page may not do in `faults`: errors, dialogs, what it says to the console, requests elsewhere.
+
+    own: how the addresses begin that it may ask; None does not look at requests. console: whether it must be silent.
+    """
+    if console:
+        page.on("console", lambda message: faults.append(message.text))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("dialog", lambda dialog: (faults.append(f"a dialog opened: {dialog.message}"), dialog.dismiss()))
+    if own is not None:
+        page.on("request", lambda request: request.url.startswith(own) or faults.append(request.url[:80]))

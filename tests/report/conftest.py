@@ -9,7 +9,7 @@ import pytest
 
 import misread
 from misread import Run
-from pages import NAMES, foreign
+from pages import NAMES, foreign, watch
 from samples import blocks
 
 Open = Callable[..., Any]
@@ -32,9 +32,7 @@ def visit(browser: Any) -> Iterator[Open]:
         page = context.new_page()
         if script:
             page.add_init_script(script)
-        page.on("console", lambda message: faults.append(message.text))
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("dialog", lambda dialog: (faults.append(f"a dialog opened: {dialog.message}"), dialog.dismiss()))
+        watch(page, faults)
         page.on("request", lambda request: request.url == path.as_uri() or faults.append(request.url[:80]))
         page.goto(path.as_uri())
         return page

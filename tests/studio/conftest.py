@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import misread
-from pages import NAMES
+from pages import NAMES, watch
 from samples import blocks
 from studio_process import Studio, start_studio
 
@@ -76,12 +76,7 @@ def pages(browser: Any) -> Iterator[Open]:
         contexts.append(context)
         context.set_default_timeout(60_000)
         page = context.new_page()
-        if quiet:
-            page.on("console", lambda message: faults.append(message.text))
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("dialog", lambda dialog: (faults.append(f"a dialog opened: {dialog.message}"), dialog.dismiss()))
-        own = (studio.origin + "/", "data:", "blob:")
-        page.on("request", lambda request: request.url.startswith(own) or faults.append(request.url[:80]))
+        watch(page, faults, (studio.origin + "/", "data:", "blob:"), console=quiet)
         page.goto(f"{studio.url}&lang={lang}#{state}")
         page.wait_for_selector("#main section")
         return page

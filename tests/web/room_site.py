@@ -1,38 +1,21 @@
 """A room on a page of its own, in real Chromium: the package's files, a run's network and its test images."""
 
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from misread import Run
 from misread.web.messages import catalogue
+from pages import watch
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SITE = "http://rooms.test/"
 HERE = Path(__file__).parent
 TYPES = {".js": "text/javascript", ".css": "text/css", ".json": "application/json", ".html": "text/html"}
 Api = Callable[[str, str, Any], tuple[int, Any]]  # method, path, body -> status, answer
-
-
-@contextmanager
-def chromium() -> Iterator[Any]:
-    if CHROMIUM is None:
-        message = "the rooms are tested in Chromium, and there is none: apt-get install chromium"
-        (pytest.fail if os.environ.get("MISREAD_CI") else pytest.skip)(message)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 class Site:
@@ -68,8 +51,7 @@ class Site:
         context.set_default_timeout(120_000)
         context.route("**/*", self.answer)
         page = context.new_page()
-        page.on("console", lambda message: self.faults.append(message.text))
-        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        watch(page, self.faults)
         page.goto(f"{SITE}#{address}")
         return page
 

@@ -2,12 +2,12 @@
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from room_site import Site, chromium
+from room_site import Site
 
 import misread
 from misread import Run
@@ -34,29 +34,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     )
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
-
-
 @pytest.fixture
-def room(browser: Any, run: Run) -> Iterator[Open]:
-    """Opens the room Draw. No test ends well if the page said something to the console or asked for anything else."""
-    sites, pages = [], []
+def room(open_site: Open, run: Run) -> Open:
+    """Opens the room Draw."""
 
     def open_room(lang: str = "en", api: Any = None, **more: Any) -> Any:
         test = run.split("test")
-        sites.append(Site(run, np.asarray(test.images[:40]), test.labels[:40], lang, api))
-        page = sites[-1].open(browser, "room=draw", **more)
-        pages.append(page)
+        site = Site(run, np.asarray(test.images[:40]), test.labels[:40], lang, api)
+        page = open_site(site, "room=draw", **more)
         page.wait_for_selector("canvas.paper")
         return page
 
-    yield open_room
-    for page in pages:
-        page.context.close()
-    assert [fault for site in sites for fault in site.faults] == []
+    return open_room
 
 
 def stroke(page: Any, *corners: tuple[float, float], steps: int = 8) -> None:

@@ -1,12 +1,12 @@
 """The room Look inside in real Chromium: what it says of a network is what PyTorch computes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from room_site import Site, chromium
+from room_site import Site
 from scipy.stats import spearmanr
 
 import misread
@@ -57,28 +57,17 @@ def outputs(run: Run, images: np.ndarray) -> dict[str, np.ndarray]:
     return found
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
-
-
 @pytest.fixture
-def room(browser: Any, run: Run, images: np.ndarray) -> Iterator[Open]:
-    """Opens the room. No test ends well if the page said something to the console or asked for anything else."""
-    sites, pages = [], []
+def room(open_site: Open, run: Run, images: np.ndarray) -> Open:
+    """Opens the room Look inside."""
 
     def open_room(address: str = "row=0", lang: str = "en", **more: Any) -> Any:
-        sites.append(Site(run, images, run.split("test").labels[:IMAGES], lang))
-        page = sites[-1].open(browser, f"room=inside&{address}", **more)
-        pages.append(page)
+        site = Site(run, images, run.split("test").labels[:IMAGES], lang)
+        page = open_site(site, f"room=inside&{address}", **more)
         page.wait_for_selector(".inside-top .best")
         return page
 
-    yield open_room
-    for page in pages:
-        page.context.close()
-    assert [fault for site in sites for fault in site.faults] == []
+    return open_room
 
 
 EXPLAIN = """async ([row, name, at]) => {

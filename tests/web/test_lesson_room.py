@@ -19,6 +19,7 @@ from misread import Run, load_recipe
 from misread.models.layer_specs import Dense, Flatten
 from misread.models.network import build_network
 from misread.web.modules import bundle
+from pages import watch
 
 Open = Callable[..., Any]
 IDS = [
@@ -62,9 +63,7 @@ def lesson(browser: Any, site: str) -> Iterator[Open]:
         contexts.append(context)
         context.set_default_timeout(60_000)
         page = context.new_page()
-        page.on("console", lambda message: faults.append(message.text))
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("request", lambda request: request.url.startswith((site, "data:")) or faults.append(request.url))
+        watch(page, faults, (site, "data:"))
         page.goto(f"{site}?lang={lang}&run={run}{'&server=1' if server else ''}#room=lesson&page={page_id}")
         page.wait_for_selector(".stage > :not([role=status])")
         return page

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from network_pages import NetworkPage
 
+from pages import watch
+
 
 @pytest.fixture
 def page(browser: Any) -> Iterator[NetworkPage]:
@@ -13,8 +15,7 @@ def page(browser: Any) -> Iterator[NetworkPage]:
     context.set_default_timeout(600_000)  # where other work holds the machine
     opened = context.new_page()
     faults: list[str] = []
-    opened.on("console", lambda message: faults.append(message.text))
-    opened.on("pageerror", lambda error: faults.append(str(error)))
+    watch(opened, faults)
     yield NetworkPage(opened)
     context.close()
     assert faults == []
