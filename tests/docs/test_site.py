@@ -118,9 +118,9 @@ def test_pages_of_both_languages_lead_to_each_other(pages: dict[str, Page]) -> N
         english = name.replace(".ko.html", ".html")
         assert english in pages[name].links
         assert name in pages[english].links
-    for notebook in {*DOCS.glob("*.ko.*")} - {DOCS / "index.ko.md"}:
-        assert f"{notebook.stem}.html" in pages["index.ko.html"].links, (
-            f"docs/index.ko.md has no link to {notebook.name}"
+    for translated in {*DOCS.glob("*.ko.*")} - {DOCS / "index.ko.md"}:
+        assert f"{translated.stem}.html" in pages["index.ko.html"].links, (
+            f"docs/index.ko.md has no link to {translated.name}"
         )
 
 

@@ -10,7 +10,12 @@ from misread.models.network import network_logits
 from misread.training.recipe import Recipe, load_recipe
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (2, 13, 11, 3), dtype=np.uint8)
-FINISHED = ON_IMAGES + 'const { finished, integratedGradients, occlusion } = await load("network/saliency.js");'
+FINISHED = (
+    ON_IMAGES
+    + """
+    const { integratedGradients, occlusion } = await load("network/saliency.js");
+    const finished = (steps) => { for (;;) { const { done, value } = steps.next(); if (done) return value; } };"""
+)
 
 
 def test_integrated_gradients_add_up_to_the_difference_of_the_logits(page: NetworkPage) -> None:

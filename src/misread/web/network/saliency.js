@@ -1,15 +1,7 @@
 // Which pixels a prediction depends on: occlusion and integrated gradients.
 //
 // Both are generators: they yield { done, total } after each pass through the network, so that a page can run them in
-// slices, and return the map. `finished` runs one to its end.
-
-/** The map of a generator, at once. */
-export function finished(generator) {
-  for (;;) {
-    const { done, value } = generator.next();
-    if (done) return value;
-  }
-}
+// slices, and return the map.
 
 /**
  * How much the probability of class k falls when a grey patch hides a pixel: Float32Array H*W, the mean over the patches
