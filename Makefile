@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-.PHONY: demo test lint docs sanitize wheel bench mutants resolve clean
+.PHONY: demo test slow lint docs sanitize wheel bench mutants resolve clean
 
 $(BIN)/python:
 	python3 -m venv $(VENV)
@@ -23,7 +23,11 @@ demo: $(VENV)/runtime
 
 # a file's tests stay in one process, since they share trainings, browsers and servers
 test: $(VENV)/dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+# the tests that take a minute or more each
+slow: $(VENV)/dev
+	$(BIN)/python -m pytest -m slow --ignore tests/builds/test_sanitizers.py
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
@@ -36,7 +40,7 @@ docs: $(VENV)/dev
 
 # the kernels under the address, undefined-behaviour and thread sanitizers: a fuzz of random networks, and the engine's tests
 sanitize: $(VENV)/dev
-	MISREAD_CI=1 MISREAD_SANITIZE=3000 $(BIN)/python -m pytest tests/builds/test_sanitizers.py
+	MISREAD_CI=1 MISREAD_SANITIZE=3000 $(BIN)/python -m pytest -m "slow or not slow" tests/builds/test_sanitizers.py
 
 # without build/, from which setuptools would take files that are gone from the sources
 wheel: $(BIN)/python

@@ -304,7 +304,8 @@ def live(out: str, data: str, settings: list[str], ready: Any) -> None:
 
 
 @pytest.mark.mnist
-def test_a_training_killed_at_thirty_random_moments_ends_with_the_same_bytes(mnist_root: Path) -> None:
+@pytest.mark.parametrize("most", [5, pytest.param(30, marks=pytest.mark.slow)])
+def test_a_training_killed_at_random_moments_ends_with_the_same_bytes(most: int, mnist_root: Path) -> None:
     """SIGKILL, which no process can catch: in a step, in a checkpoint, in the last files of the run."""
     settings = ["epochs=3", "augmentation.shift=0.05", "weight_averaging.last=0.5", "precision=mixed"]
     reference = contents(misread.train("mnist", "tutorial-mlp", settings=settings, threads=2, progress=False).folder)
@@ -312,12 +313,12 @@ def test_a_training_killed_at_thirty_random_moments_ends_with_the_same_bytes(mni
     context.set_forkserver_preload(["misread.runs.train"])
     out, kills, finished, draws = Path("killed"), 0, 0, random.Random(0)
     out.mkdir()
-    while kills < 30 or not finished:
+    while kills < most or not finished:
         ready = context.Event()
         process = context.Process(target=live, args=(str(out), "mnist", settings, ready))
         process.start()
         ready.wait()
-        process.join(draws.uniform(0.0, 2.0) if kills < 30 else None)
+        process.join(draws.uniform(0.0, 2.0) if kills < most else None)
         if process.exitcode is None:
             process.kill()
             kills += 1

@@ -131,7 +131,7 @@ def test_lists_of_images(client: Client) -> None:
         ("misreads/test?list=all", 400, "no list 'all'"),
         ("misreads/test?rows=x", 400, "whole numbers"),
         ("misreads/test?rows=120", 404, "the split has 120"),
-        (f"misreads/test?rows={','.join(map(str, range(2001)))}", 400, "Choose at most 2,000"),
+        (f"misreads/test?rows={','.join(['0'] * 2001)}", 400, "Choose at most 2,000"),
         ("misreads/train?list=doubtful", 400, "trained on its train images"),
         ("misreads/%2e%2e", 404, ""),
         ("map/nothing", 404, "There is no split 'nothing'"),

@@ -90,7 +90,7 @@ def test_names_and_notes_with_html_are_shown_as_text(room: Room, studio: Studio)
     page.fill("#ask-text", "")
     page.click("dialog button.main")
     page.wait_for_selector("dialog", state="detached")
-    page.wait_for_selector(f"tr[data-run='{id}'] th a >> text=tutorial-cnn, digits")
+    page.wait_for_selector(f"tr[data-run='{id}'] th a >> text={misread.open_run(path).record.recipe}, digits")
 
 
 def test_delete_and_undo_and_restore(room: Room, studio: Studio) -> None:

@@ -88,7 +88,7 @@ def _asked(request: Request) -> tuple["Run", str]:
 
 def _positions(text: str, n: int) -> np.ndarray:
     """Distinct positions in a split of n images, in the order of the text."""
-    positions = np.array(list(dict.fromkeys(positions_in(text, n).tolist())), np.int64)
+    positions = positions_in(text, n).tolist()
     if len(positions) > MOST:
         raise RunError(f"{len(positions):,} images are too many for one list. Choose at most {MOST:,}.")
-    return positions
+    return np.array(list(dict.fromkeys(positions)), np.int64)

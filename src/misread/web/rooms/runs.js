@@ -274,8 +274,7 @@ class Runs {
 
   #startComparison() {
     if (this.chosen.size !== 2) return this.studio.say(this.studio.t("runs.choose-two"));
-    const dates = Object.fromEntries(this.#rows.map((run) => [run.id, run.date]));
-    const [a, b] = [...this.chosen].sort((one, other) => (dates[one] < dates[other] ? -1 : 1)); // what the newer one changed
+    const [b, a] = this.#rows.map((run) => run.id).filter((id) => this.chosen.has(id)); // the newest is first: what b changed
     this.studio.address.write({ a, b }, { push: true });
     this.restore();
     this.comparison.scrollIntoView({ block: "start" });
