@@ -14,7 +14,7 @@ ROOMS = ["draw", "train", "inside", "misreads", "map", "lesson", "runs"]
 @pytest.mark.parametrize("room", ROOMS)
 def test_room_has_no_serious_violation(studio_page: Open, room: str, theme: str) -> None:
     page = studio_page(f"room={room}", theme=theme, width=390 if theme == "dark" else 1280)
-    page.wait_for_timeout(3000)  # rooms that stay connected are never idle
+    page.wait_for_timeout(1500)  # rooms that stay connected are never idle
     assert serious_violations(page) == []
 
 
