@@ -1,0 +1,167 @@
+"""Tasks on several local processes. A process that dies is replaced, and its task is done again."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from misread.errors import MisreadError
+
+ATTEMPTS = 3
+
+Report = Callable[[Any], None]  # a task calls it with whatever shows its progress
+TaskFunction = Callable[[Any, Report], Any]  # (task, report) -> result
+
+
+@dataclass(frozen=True)
+class TaskProgress:
+    """What a task reported. `worker` is 0..workers-1."""
+
+    index: int
+    worker: int
+    value: Any
+
+
+@dataclass(frozen=True)
+class TaskDone:
+    """A task that ended: with its result, or with the error of its last attempt."""
+
+    index: int
+    worker: int
+    result: Any
+    error: Exception | None
+    attempts: int
+    seconds: float
+
+
+class TaskFailed(MisreadError):
+    """A task whose process died or that raised what is no error of misread, each time that it was tried."""
+
+    exit_code = 1
+
+
+def run_tasks(
+    function: TaskFunction, tasks: Sequence[Any], workers: int, *, attempts: int = ATTEMPTS, pin: bool = True
+) -> Generator[TaskProgress | TaskDone, None, None]:
+    """Each task done by one of `workers` processes; yields what they report, and every end, as these come.
+
+    function, tasks: they are pickled, so the function belongs to a module. It is called with a task and `report`.
+    attempts:        how often a task is begun, at most, if its process dies or it raises anything but a MisreadError.
+                     A MisreadError is final, because the next attempt would raise it too.
+    pin:             each process has its own share of this process's cores, where the system can do that.
+    Tasks begin in their order. Close the generator (`contextlib.closing`) when you leave it early: that ends the
+    processes. Ctrl-C reaches this process only.
+    """
+    cores = _shares(workers) if pin else [None] * workers
+    waiting = deque((index, 1) for index in range(len(tasks)))
+    team = [_Worker(function, number, cores[number]) for number in range(min(workers, len(tasks)))]
+    try:
+        while True:
+            for worker in team:
+                if worker.index is None and waiting:
+                    worker.begin(*waiting.popleft(), tasks)
+            busy = [worker for worker in team if worker.index is not None]
+            if not busy:
+                return
+            ready = set(wait([worker.connection for worker in busy]))
+            for worker in busy:
+                if worker.connection in ready:
+                    event = worker.receive()
+                    if isinstance(event, TaskDone) and _may_succeed(event, attempts):
+                        waiting.appendleft((event.index, event.attempts + 1))
+                    else:
+                        yield event
+    finally:
+        for worker in team:
+            worker.end()
+
+
+def _may_succeed(done: TaskDone, attempts: int) -> bool:
+    return isinstance(done.error, TaskFailed) and done.attempts < attempts
+
+
+class _Worker:
+    """A process, the task that it does, and the connection to it."""
+
+    def __init__(self, function: TaskFunction, number: int, cores: set[int] | None) -> None:
+        self._function, self._number, self._cores = function, number, cores
+        self.index: int | None = None
+        self._start()
+
+    def _start(self) -> None:
+        # a fresh interpreter: threads of PyTorch and of the kernels do not survive a fork
+        context = multiprocessing.get_context("spawn")
+        self.connection, other = context.Pipe()
+        self._process: BaseProcess = context.Process(target=_work, args=(other, self._function, self._cores))
+        self._process.start()
+        other.close()  # so that its end is seen here
+
+    def begin(self, index: int, attempt: int, tasks: Sequence[Any]) -> None:
+        self.index, self._attempt, self._began = index, attempt, time.perf_counter()
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died idle: `receive` says so
+            self.connection.send(tasks[index])
+
+    def receive(self) -> TaskProgress | TaskDone:
+        assert self.index is not None
+        try:
+            kind, value = self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            kind, value = "error", self._died()
+        if kind == "progress":
+            return TaskProgress(self.index, self._number, value)
+        done = TaskDone(
+            self.index, self._number, value if kind == "result" else None, value if kind == "error" else None,
+            self._attempt, time.perf_counter() - self._began,
+        )  # fmt: skip
+        self.index = None
+        return done
+
+    def _died(self) -> TaskFailed:
+        """Replaces the process; why it ended."""
+        self._process.join()
+        code = self._process.exitcode or 0
+        how = f"was ended by the signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        self.connection.close()
+        self._start()
+        hint = " The system may have run out of memory: use fewer workers." if code == -9 else ""
+        return TaskFailed(f"A worker process {how}.{hint}")
+
+    def end(self) -> None:
+        self.connection.close()
+        if self.index is not None:
+            self._process.kill()  # what it writes has a temporary name until it is whole
+        self._process.join()
+
+
+def _work(connection: Connection, function: TaskFunction, cores: set[int] | None) -> None:
+    """The life of a process: tasks come until the connection closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+    try:
+        while True:
+            task = connection.recv()
+            try:
+                answer = "result", function(task, lambda value: connection.send(("progress", value)))
+            except MisreadError as error:
+                answer = "error", error
+            except Exception as error:
+                answer = "error", TaskFailed(f"{type(error).__name__}: {error}")
+            connection.send(answer)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the process that gave the tasks is gone, or needs no more
+
+
+def _shares(workers: int) -> list[set[int] | None]:
+    """The cores of this process, shared out evenly; more workers than cores share them in turn."""
+    if not hasattr(os, "sched_getaffinity"):
+        return [None] * workers
+    cores = sorted(os.sched_getaffinity(0))
+    return [set(cores[number::workers]) or {cores[number % len(cores)]} for number in range(workers)]
