@@ -30,7 +30,7 @@ def main() -> int:
     results = {
         "date": time.strftime("%Y-%m-%d"),
         "sizes": [measure(recipe, size) for recipe in args.recipes for size in args.sizes],
-        "limited": measure_limited(args.recipes[0], args.limit_mib),
+        "limited": measure_limited(args.recipes[0], args.limit_mib, args.limited_images),
     }
     write_json(args.out, results)
     text = markdown(results)
@@ -43,8 +43,11 @@ def main() -> int:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time and memory of misread for small and large sets of images.")
     parser.add_argument("recipes", nargs="*", default=RECIPES, metavar="RECIPE")
-    parser.add_argument("--sizes", nargs="+", type=int, default=SIZES, metavar="N")
+    parser.add_argument("--sizes", nargs="*", type=int, default=SIZES, metavar="N")
     parser.add_argument("--limit-mib", type=int, default=512, help="of the training on mapped images")
+    parser.add_argument(
+        "--limited-images", type=int, metavar="N", help="in that training; by default a few more than fit"
+    )
     parser.add_argument(
         "--out", type=Path, default=RESULTS / f"scaling-{time.strftime('%Y-%m-%d')}.json", metavar="FILE"
     )
@@ -58,12 +61,12 @@ def measure(recipe: str, size: int) -> dict[str, Any]:
     return {"recipe": recipe, "images": size, **measured}
 
 
-def measure_limited(recipe: str, limit_mib: int) -> dict[str, Any]:
-    """One epoch under a limit on the process's own memory, on a few more images than fit into it.
+def measure_limited(recipe: str, limit_mib: int, images: int | None = None) -> dict[str, Any]:
+    """One epoch under a limit on the process's own memory, on a few more images than fit into it, or on so many.
 
     Mapped from a file, which the limit leaves out, and, to see that the limit holds, in memory.
     """
-    count = limit_mib * MIB * 21 // 20 // 784
+    count = images or limit_mib * MIB * 21 // 20 // 784
     with tempfile.TemporaryDirectory() as folder:
         write_folder(Path(folder), count)
         before = resource.getrlimit(resource.RLIMIT_DATA)
