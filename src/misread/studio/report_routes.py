@@ -75,4 +75,3 @@ def _is_in(html: bytes, language: str) -> bool:
 
 def _has(html: bytes, script: bytes) -> bool:
     return b'<script type="module">' + script + b"</script>" in html
-
