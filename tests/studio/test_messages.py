@@ -9,7 +9,8 @@ import pytest
 
 import misread.messages
 import misread.web
-from misread.messages import LANGUAGES, catalogue
+from misread.messages import LANGUAGES, catalogue, recognised
+from misread.training.recipe import load_recipe, recipe_names
 
 WEB = Path(misread.web.__file__).parent
 MESSAGES = Path(misread.messages.__file__).parent
@@ -73,3 +74,8 @@ def test_every_text_that_a_script_asks_for_exists(path: Path) -> None:
 def test_a_planted_unknown_key_is_found() -> None:
     script = 'const { t } = studio; t("no.such-key", {n: 1}); studio.keys.add("x", "no.key", f); format("a.b")'
     assert list(asked(script)) == ["no.such-key", "no.key"]
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_is_described_in_the_catalogue_as_in_its_file(name: str) -> None:
+    assert recognised(load_recipe(name).description, "recipe").key == f"recipe.{name}"

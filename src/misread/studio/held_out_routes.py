@@ -1,5 +1,8 @@
 """The API of doubtful training labels: held-out predictions of a run's data, and the cross-validation for them."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +20,17 @@ if TYPE_CHECKING:
 FOLDER = "held-out"  # in the runs folder; that of `misread labels` is beside it
 SEEDS = 2  # the fewest that tell how many labels are wrong
 FOLDS = 5
+COMMAND = [sys.executable, "-P", "-m", "misread.studio.held_out_process"]  # -P: no module of the current folder
 
 
 def routes() -> list[Route]:
     jobs = Jobs()
 
     def doubtful(request: Request) -> Response:
-        """The training images with the most doubtful labels, as `image_list` gives them, with seeds and flagged.
+        """The training images for which another label is suggested, the most doubtful first; as `image_list` has them.
 
-        Without held-out predictions {command}, which makes them; 202 and {progress, seconds} while they are made.
+        flagged: how many labels look wrong. Without held-out predictions {command}, which makes them; while they are
+        made 202 and {progress, seconds}.
         """
         run = _run(request)
         if waiting := jobs.running(_key(request, run)):
@@ -68,25 +73,26 @@ def _doubtful(request: Request, run: "Run") -> dict[str, object] | None:
     found = training_label_issues(run, _folders(request))
     if found is None:
         return None
-    return {"flagged": int(found["flagged"].sum()), **image_list(found.scored, found.order[:DOUBTFUL])}
+    doubted = found.order[(found["suggested"] != found["label"]).to_numpy()]
+    return {"flagged": int(found["flagged"].sum()), **image_list(found.scored, doubted[:DOUBTFUL])}
 
 
 def _cross_validate(run: "Run", out: Path, report: Report) -> None:
-    """Predict every training image by networks that did not train on it, and keep the predictions in `out`."""
-    from rich.console import Console
+    """Predict every training image by networks that did not train on it, and keep the predictions in `out`.
 
-    from misread.runs.held_out import cross_val_predict
-    from misread.runs.progress import FoldProgress
-    from misread.training.cross_validation import FoldDone
-
-    class Share(FoldProgress):
-        """The share of trainings that are done."""
-
-        done = 0
-
-        def on_fold_end(self, fold: FoldDone) -> None:
-            super().on_fold_end(fold)
-            self.done += 1
-            report(self.done / (SEEDS * self.trainings))
-
-    cross_val_predict(run.data, folds=FOLDS, seeds=SEEDS, out=out, progress=Share(Console(quiet=True)))
+    A process of its own does it, so that the page stays quick and a crash does not reach the studio.
+    """
+    record = run.record.data
+    job = {"data": record.source, "size": record.size, "folds": FOLDS, "seeds": SEEDS, "out": str(out)}
+    failed = ""
+    with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+        for line in process.stdout:
+            event = json.loads(line)
+            failed = event.get("failed", "")
+            report(event.get("done", 1.0))
+    if failed or process.returncode:
+        raise RunError(failed or f"The cross-validation ended with exit code {process.returncode}. See the terminal.")
