@@ -105,6 +105,15 @@ def test_no_english_is_left_and_all_numbers_are_the_same(
     assert numbers_in(korean) == numbers_in(english)
 
 
+def test_compare_writes_its_page_in_korean(cli: Callable[..., Any], runs: tuple[Run, Run], folder: Path) -> None:
+    path = folder / "compare.html"
+    assert cli("compare", runs[0].folder, runs[1].folder, "--html", path, "--lang", "ko").code == 0
+    assert '<html lang="ko">' in path.read_text(encoding="utf-8")
+    failed = cli("compare", runs[0].folder, runs[1].folder, "--html", path, "--lang", "xx")
+    assert failed.code == 2
+    assert "Choose one of en, ko." in failed.err
+
+
 def test_a_message_is_english_text_and_can_be_said_in_korean() -> None:
     read = Message("evidence.read", readings=[Message("evidence.reading", name="a", share="60%"), "b"])
     first, second = cause_name("ambiguous"), cause_name("model error")

@@ -29,7 +29,7 @@ def routes() -> list[Route]:
     def doubtful(request: Request) -> Response:
         """The training images for which another label is suggested, the most doubtful first; as `image_list` has them.
 
-        flagged: how many labels look wrong. Without held-out predictions {command}, which makes them; while they are
+        doubted: how many these are in all. Without held-out predictions {command}, which makes them; while they are
         made 202 and {progress, seconds}.
         """
         run = _run(request)
@@ -74,7 +74,7 @@ def _doubtful(request: Request, run: "Run") -> dict[str, object] | None:
     if found is None:
         return None
     doubted = found.order[(found["suggested"] != found["label"]).to_numpy()]
-    return {"flagged": int(found["flagged"].sum()), **image_list(found.scored, doubted[:DOUBTFUL])}
+    return {"doubted": len(doubted), **image_list(found.scored, doubted[:DOUBTFUL])}
 
 
 def _cross_validate(run: "Run", out: Path, report: Report) -> None:

@@ -134,7 +134,7 @@ class MisreadsRoom {
     });
     if (!found) return;
     this.#fill(found);
-    this.note.textContent = t("misreads.held-out", { n: found.flagged });
+    this.note.textContent = t("misreads.held-out", { n: found.doubted });
   }
 
   /** Shows something instead of a list. */
