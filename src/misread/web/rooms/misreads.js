@@ -295,7 +295,7 @@ class MisreadsRoom {
     const { t, items, decisions } = this;
     const hashes = items?.columns.hash ?? [];
     const looked = hashes.filter((hash) => decisions.of(hash).kind).length;
-    this.progress.textContent = t("misreads.progress", { looked, n: hashes.length });
+    this.progress.textContent = hashes.length ? t("misreads.progress", { looked, n: hashes.length }) : "";
     const fixed = [...decisions.made.values()].filter(({ kind }) => kind === "fixed").length;
     this.train.textContent = t("misreads.train", { n: fixed });
     this.train.disabled = fixed === 0;

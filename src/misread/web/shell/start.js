@@ -28,7 +28,7 @@ try {
 } catch (error) {
   const [title, ask, again] = PROBLEM[lang];
   const button = make("button", { type: "button", class: "main", id: "try-again" }, again);
-  document.querySelector(".bar-tools").hidden = true; // its controls have no texts
+  document.querySelector(".bar-tools").replaceChildren(); // its controls have no texts
   button.addEventListener("click", () => location.reload());
   byId("main").replaceChildren(
     make("div", { class: "empty", role: "alert" }, make("h1", {}, title), make("p", {}, error.message), make("p", {}, ask), button),
