@@ -137,6 +137,10 @@ def test_a_text_that_a_run_has_kept_is_recognised() -> None:
     assert say(found, KOREAN).startswith(
         "a, b.jsonl(으)로 고친 레이블: 학습 1,200개, 테스트 2개. 패치의 수정 4개 중 3개"
     )
+    for key, text in catalogue("en", ["engine"]).items():
+        why = Message(key, **dict.fromkeys(re.findall(r"\{(\w+)\}", text), "some"))
+        note = Message("engine.not-kernels", why=why)
+        assert say(recognised(str.__str__(note), "engine"), KOREAN) == say(note, KOREAN)
     own = recognised("the data's own validation split", "validation")
     assert isinstance(own, Message)
     assert own.key == "validation.own"

@@ -89,8 +89,9 @@ def recognised(text: str, *subjects: str) -> str:
 
 
 def _parts(text: str, subjects: tuple[str, ...]) -> Any:
+    """The text as a list of messages, as one message, or as it is."""
     parts = [recognised(part, *subjects) for part in text.split(", ")]
-    return parts if all(isinstance(part, Message) for part in parts) else text
+    return parts if all(isinstance(part, Message) for part in parts) else recognised(text, *subjects)
 
 
 @cache
@@ -100,6 +101,10 @@ def _english() -> Translate:
 
 @cache
 def _patterns(subjects: tuple[str, ...]) -> list[tuple[str, re.Pattern[str]]]:
-    """The texts of subjects as patterns, those with most words of their own first."""
-    texts = sorted(catalogue("en", subjects).items(), key=lambda pair: -len(re.sub(r"\{\w+\}", "", pair[1])))
+    """The texts of subjects as patterns: those that begin with words first, and of these the longest."""
+
+    def order(pair: tuple[str, str]) -> tuple[bool, int]:
+        return pair[1].startswith("{"), -len(re.sub(r"\{\w+\}", "", pair[1]))
+
+    texts = sorted(catalogue("en", subjects).items(), key=order)
     return [(key, re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+?)", re.escape(text)))) for key, text in texts]
