@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from misread.analysis.label_issues import METHODS, LabelIssues, label_issue_table
-from misread.analysis.label_noise import estimate_noise
 from misread.analysis.probabilities import geometric_mean
 from misread.runs.held_out_folder import training_probs
 from misread.runs.predictions import Predictions
@@ -31,5 +30,4 @@ def training_label_issues(run: Run, folders: Sequence[Path]) -> LabelIssues | No
         train.labels, geometric_mean(probs), run.record.data.class_names, train.rows, train.files, "train",
         images=train.images,
     )  # fmt: skip
-    noise = estimate_noise(train.labels, probs) if len(probs) > 1 else None
-    return label_issue_table(predictions, METHODS[0], ["train"] * len(train), noise.flagged if noise else None)
+    return label_issue_table(predictions, METHODS[0], ["train"] * len(train))

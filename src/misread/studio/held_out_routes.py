@@ -1,10 +1,11 @@
 """The API of doubtful training labels: held-out predictions of a run's data, and the cross-validation for them."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from misread.runs.run import Run
 
 FOLDER = "held-out"  # in the runs folder; that of `misread labels` is beside it
-SEEDS = 2  # the fewest that tell how many labels are wrong
+SEEDS = 2  # as many as `misread labels` trains at least
 FOLDS = 5
 COMMAND = [sys.executable, "-P", "-m", "misread.studio.held_out_process"]  # -P: no module of the current folder
 
@@ -36,13 +37,11 @@ def routes() -> list[Route]:
         if waiting := jobs.running(_key(request, run)):
             return JSONResponse(waiting, 202)
         found = _doubtful(request, run)
-        return JSONResponse(found or {"command": f"misread labels {run.record.data.source}"})
+        return JSONResponse(found or {"command": f"misread labels {shlex.quote(run.record.data.source)}"})
 
     def start(request: Request) -> Response:
         """Starts the cross-validation. 202 and {progress, seconds}; 200 if the predictions are there."""
         run = _run(request)
-        if not run.record.data.source:
-            raise RunError(f"{run.record.data.name} was given as arrays in memory, so it cannot be loaded again here.")
         if _doubtful(request, run):
             return JSONResponse({})
         out = _folders(request)[0]
@@ -54,6 +53,8 @@ def routes() -> list[Route]:
 
 def _run(request: Request) -> "Run":
     run: Run = request.app.state.runs.open(request.path_params["id"])
+    if not run.record.data.source:
+        raise RunError(f"{run.record.data.name} was given as arrays in memory, so it cannot be loaded again here.")
     return run
 
 
@@ -85,7 +86,9 @@ def _cross_validate(run: "Run", out: Path, report: Report) -> None:
     record = run.record.data
     job = {"data": record.source, "size": record.size, "folds": FOLDS, "seeds": SEEDS, "out": str(out)}
     failed = ""
-    with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    # a session of its own: Ctrl-C in the terminal reaches the studio alone, and its end ends the process
+    with subprocess.Popen(COMMAND, start_new_session=True, **pipes) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(json.dumps(job) + "\n")
