@@ -19,7 +19,9 @@ def runnable() -> list[str]:
     return [] if library is None else list(BUILDS[library.engine_first_build() :])
 
 
-@pytest.mark.parametrize(("compiler", "package"), [("g++", "g++"), pytest.param("clang++", "clang", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("compiler", "package"), [("g++", "g++"), pytest.param("clang++", "clang", marks=pytest.mark.slow)]
+)
 def test_every_build_compiles_without_a_warning_and_computes_what_the_reference_does(
     compiler: str, package: str, kit: SimpleNamespace, needs: Callable[[str, str], None], tmp_path: Path
 ) -> None:

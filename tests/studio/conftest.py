@@ -69,9 +69,10 @@ def pages(browser: Any) -> Iterator[Open]:
         theme: str = "light",
         lang: str = "en",
         quiet: bool = True,
+        **more: Any,
     ) -> Any:
         context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce"
+            viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce", **more
         )
         contexts.append(context)
         context.set_default_timeout(60_000)

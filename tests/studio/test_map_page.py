@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import misread
 from misread import Run
 from misread.studio.runs import run_id
+from pointers import Pointers
 from studios import until
 
 Open = Callable[..., Any]
@@ -36,14 +38,22 @@ def room(studio_page: Open, run: Run) -> Callable[..., Any]:
     return enter
 
 
-def places_on(page: Any, run: Run) -> np.ndarray:
-    """Where each test image should be on the canvas, in shares of it: the whole map, fitted and centred."""
+def points_of(page: Any, run: Run) -> np.ndarray:
     script = """async id => [...new Float32Array(
         await (await fetch(`/api/runs/${id}/map/test/points?method=pca`)).arrayBuffer())]"""
-    points = np.array(page.evaluate(script, run_id(run.folder))).reshape(-1, 4)[:, :2]
-    box = page.locator(".map-over").bounding_box()
-    scale = 0.93 * min(box["width"] / 2 / np.abs(points[:, 0]).max(), box["height"] / 2 / np.abs(points[:, 1]).max())
-    return np.stack([0.5 + points[:, 0] * scale / box["width"], 0.5 - points[:, 1] * scale / box["height"]], axis=1)
+    return np.array(page.evaluate(script, run_id(run.folder))).reshape(-1, 4)[:, :2]
+
+
+def pixels_of_a_unit(page: Any, run: Run) -> float:
+    """The scale of the whole map, fitted and centred."""
+    box, largest = page.locator(".map-over").bounding_box(), np.abs(points_of(page, run)).max(axis=0)
+    return float(0.93 * min(box["width"] / 2 / largest[0], box["height"] / 2 / largest[1]))
+
+
+def places_on(page: Any, run: Run) -> np.ndarray:
+    """Where each test image should be on the canvas, in shares of it, while the whole map is shown."""
+    box, scale = page.locator(".map-over").bounding_box(), pixels_of_a_unit(page, run)
+    return 0.5 + points_of(page, run) * scale * [1, -1] / [box["width"], box["height"]]
 
 
 def inside(points: np.ndarray, shape: list[tuple[float, float]]) -> np.ndarray:
@@ -164,3 +174,45 @@ def test_nothing_is_wider_than_the_window(room: Any, lang: str, width: int, them
     page.keyboard.press("v")
     page.wait_for_selector(".map-list tbody tr")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_two_fingers_move_and_zoom_about_the_place_between_them(room: Any, run: Run) -> None:
+    page = room(has_touch=True)
+    page.keyboard.press("l")  # also with the lasso in hand, which then chooses nothing
+    box = page.locator(".map-over").bounding_box()
+    scale = pixels_of_a_unit(page, run)
+    x, y = box["x"] + 0.3 * box["width"], box["y"] + 0.4 * box["height"]
+    Pointers(page).pinch(((x - 40, y), (x + 40, y)), ((x - 50, y), (x + 110, y)))  # the middle goes 30 to the right
+    until(page, "location.hash.includes('view=')")
+    assert chosen(page) == []
+    view = [float(part) for part in unquote(page.url).partition("view=")[2].partition("&")[0].split(",")]
+    dx, dy = -0.2 * box["width"], -0.1 * box["height"]  # from the centre of the map to the fingers
+    assert view == pytest.approx([(dx - (dx + 30) / 2) / scale, -(dy - dy / 2) / scale, 2], abs=0.01)
+
+
+def test_a_finger_that_taps_an_image_shows_it_and_one_that_moves_does_not(room: Any, run: Run) -> None:
+    page = room(has_touch=True)
+    places = places_on(page, run)
+    apart = np.linalg.norm(places[:, None] - places, axis=2) + np.eye(len(places))
+    i = int(apart.min(axis=1).argmax())
+    box = page.locator(".map-over").bounding_box()
+    x, y = box["x"] + places[i, 0] * box["width"], box["y"] + places[i, 1] * box["height"]
+    fingers = Pointers(page)
+    fingers.down((x, y))
+    fingers.up()
+    page.wait_for_selector(".map-tip canvas")
+    assert f"test {i}" in page.inner_text(".map-tip")
+    fingers.down((x, y))
+    fingers.move((x + 60, y))
+    fingers.up()
+    assert page.is_hidden(".map-tip")
+    until(page, "location.hash.includes('room=map')")
+
+
+def test_a_pen_draws_a_lasso(room: Any, run: Run) -> None:
+    page = room()
+    page.keyboard.press("l")
+    box = page.locator(".map-over").bounding_box()
+    corners = [(box["x"] + round(x * box["width"]), box["y"] + round(y * box["height"])) for x, y in SHAPE]
+    Pointers(page).pen(*corners)
+    assert chosen(page) == np.flatnonzero(inside(places_on(page, run), rounded(page, SHAPE))).tolist()

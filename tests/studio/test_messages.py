@@ -7,17 +7,20 @@ from pathlib import Path
 
 import pytest
 
+import misread.messages
 import misread.web
-from misread.web.messages import LANGUAGES, catalogue
+from misread.messages import LANGUAGES, catalogue, recognised
+from misread.training.recipe import load_recipe, recipe_names
 
 WEB = Path(misread.web.__file__).parent
-FILES = sorted(path.name for path in (WEB / "messages" / "en").glob("*.json"))
+MESSAGES = Path(misread.messages.__file__).parent
+FILES = sorted(path.name for path in (MESSAGES / "en").glob("*.json"))
 SCRIPTS = sorted(WEB.rglob("*.js"))
 
 
 def texts_in(language: str, name: str) -> dict[str, str]:
     pairs: list[tuple[str, str]] = json.loads(
-        (WEB / "messages" / language / name).read_text(encoding="utf-8"), object_pairs_hook=list
+        (MESSAGES / language / name).read_text(encoding="utf-8"), object_pairs_hook=list
     )
     assert len(dict(pairs)) == len(pairs), f"{name} has a key twice"
     return dict(pairs)
@@ -30,7 +33,7 @@ def places(text: str) -> set[str]:
 def test_languages_have_the_same_files() -> None:
     assert FILES
     for language in LANGUAGES:
-        assert sorted(path.name for path in (WEB / "messages" / language).glob("*.json")) == FILES
+        assert sorted(path.name for path in (MESSAGES / language).glob("*.json")) == FILES
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -71,3 +74,8 @@ def test_every_text_that_a_script_asks_for_exists(path: Path) -> None:
 def test_a_planted_unknown_key_is_found() -> None:
     script = 'const { t } = studio; t("no.such-key", {n: 1}); studio.keys.add("x", "no.key", f); format("a.b")'
     assert list(asked(script)) == ["no.such-key", "no.key"]
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_is_described_in_the_catalogue_as_in_its_file(name: str) -> None:
+    assert recognised(load_recipe(name).description, "recipe").key == f"recipe.{name}"

@@ -250,6 +250,20 @@ def test_a_report_with_a_playground_is_shown_and_stays_as_it_is(api: AppClient, 
     assert b64encode(sha256(script.encode()).digest()).decode() in answer.headers["content-security-policy"]
 
 
+def test_a_report_is_shown_in_the_language_asked_for(api: AppClient, folder: Path) -> None:
+    run = folders(folder)[0]
+    written = misread.open_run(run).report(causes=False).read_text()
+    korean = api.get(f"/reports/{run_id(run)}?lang=ko").text
+    assert '<html lang="ko">' in korean
+    assert api.get(f"/reports/{run_id(run)}?lang=ko").text == korean  # it was kept
+    assert api.get(f"/reports/{run_id(run)}").text == written == (run / "report.html").read_text()
+    (run / "report.html").unlink()
+    assert '<html lang="en">' in api.get(f"/reports/{run_id(run)}").text
+    answer = api.get(f"/reports/{run_id(run)}?lang=xx")
+    assert answer.status_code == 400
+    assert "there are en, ko" in answer.json()["error"]
+
+
 def test_data_that_is_gone_is_an_error_with_a_reason(api: AppClient, folder: Path, trained_runs: Path) -> None:
     run = folders(folder)[0]
     record = json.loads((run / "run.json").read_text())

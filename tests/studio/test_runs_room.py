@@ -170,8 +170,9 @@ def test_runs_of_different_data_cannot_be_compared_and_it_says_why(room: Room, s
     assert "Two models are compared on the same images" in page.inner_text("#runs-comparison .note")
 
 
-def test_report_opens_in_a_tab_of_its_own(room: Room, studio: Studio) -> None:
-    page = room()
+@pytest.mark.parametrize("lang", ["en", "ko"])
+def test_report_opens_in_a_tab_of_its_own(room: Room, studio: Studio, lang: str) -> None:
+    page = room(lang=lang)
     id = run_id(folders(studio)[0])
     with page.context.expect_page(timeout=120_000) as opened:
         page.click(f"tr[data-run='{id}'] .actions a")
@@ -179,7 +180,8 @@ def test_report_opens_in_a_tab_of_its_own(room: Room, studio: Studio) -> None:
     faults: list[str] = []
     report.on("console", lambda message: faults.append(message.text))
     report.wait_for_selector("#gallery #tiles img", timeout=120_000)
-    assert report.url == f"{studio.origin}/reports/{id}"
+    assert report.url == f"{studio.origin}/reports/{id}?lang={lang}"
+    assert report.get_attribute("html", "lang") == lang
     report.select_option("#sort", "index")
     assert faults == []
 

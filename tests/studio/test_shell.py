@@ -162,3 +162,23 @@ def test_watching_the_server_keeps_no_connection(studio_page: Open) -> None:
     alive = [url for url in answered if url.endswith("/api/alive")]
     assert alive
     assert len([url for url in asked if url.endswith("/api/alive")]) - len(alive) <= 1
+
+
+@pytest.mark.parametrize(("lang", "again"), [("en", "Try again"), ("ko", "다시 시도")])
+def test_a_page_that_cannot_start_says_why_and_tries_again(browser: Any, studio: Studio, lang: str, again: str) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 800})
+    page = context.new_page()
+    page.route("**/api/state", lambda route: route.fulfill(status=500, json={"error": "The disk is full."}))
+    page.goto(f"{studio.url}&lang={lang}#room=runs")
+    page.wait_for_selector("#try-again")
+    assert page.inner_text("#try-again") == again
+    assert "The disk is full." in page.inner_text("[role=alert] h1 + p")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.unroute("**/api/state")
+    page.route("**/messages/*", lambda route: route.abort())
+    page.click("#try-again")
+    page.wait_for_selector("#try-again")
+    page.unroute("**/messages/*")
+    page.click("#try-again")
+    page.wait_for_selector("#runs-table")
+    context.close()

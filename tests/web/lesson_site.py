@@ -50,13 +50,13 @@ def write_run(folder: Path, run: Run, recipe: Recipe) -> None:
 
 @contextmanager
 def serve(folder: Path) -> Iterator[str]:
-    """Serves a folder, the package's modules at /web and the page at /; gives the address."""
+    """Serves a folder, the package's modules at /web, its texts at /messages and the page at /; gives the address."""
     styles = b"\n".join((WEB / "style" / name).read_bytes() for name in STYLES)
 
     class Handler(SimpleHTTPRequestHandler):
         def translate_path(self, path: str) -> str:
             name = path.split("?")[0].lstrip("/")
-            if name.startswith("web/"):
+            if name.startswith(("web/", "messages/")):
                 return str(WEB.parent / name)
             return str(Path(__file__).with_name("lesson_page.html") if not name else folder / name)
 

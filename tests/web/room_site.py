@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from misread import Run
-from misread.web.messages import catalogue
+from misread.messages import catalogue
 from pages import watch
 
 SITE = "http://rooms.test/"

@@ -12,6 +12,7 @@ from room_site import Site
 import misread
 from misread import Run
 from misread.data.geometry import Geometry, fit_picture
+from pointers import Pointers
 
 LAYERS = """layers=[
     {type="Conv2D", filters=8, kernel_size=5, padding="same", activation="relu"}, {type="MaxPooling2D"},
@@ -152,6 +153,61 @@ def test_what_was_drawn_is_dragged_in_the_mode_move(room: Open) -> None:
     stroke(page, (0.5, 0.5), (0.6, 0.4))
     after = page.evaluate(POINTS)["points"]
     np.testing.assert_allclose(np.array(after)[:, :2] - np.array(before)[:, :2], [[0.1, -0.1]] * len(after), atol=0.004)
+
+
+def place(page: Any, x: float, y: float) -> tuple[float, float]:
+    """A place on the paper, whose side is 1, in the window."""
+    box = page.locator("canvas.paper").bounding_box()
+    return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+
+def strokes(page: Any) -> list[dict[str, Any]]:
+    page.evaluate("() => new Promise(requestAnimationFrame)")
+    return page.evaluate("() => JSON.parse(sessionStorage.getItem('misread-drawing')).strokes")
+
+
+def test_a_finger_draws_and_two_move_turn_and_scale(room: Open) -> None:
+    page = room(has_touch=True)
+    fingers = Pointers(page)
+    fingers.down(place(page, 0.3, 0.5))
+    for x in (0.4, 0.5, 0.6, 0.7):
+        fingers.move(place(page, x, 0.5))
+    fingers.up()
+    (before,) = strokes(page)
+    ends = np.array([before["points"][0][:2], before["points"][-1][:2]])
+    np.testing.assert_allclose(ends, [[0.3, 0.5], [0.7, 0.5]], atol=0.01)
+    # from the ends of the stroke to half as far apart, a quarter turn, and 0.1 further down
+    start = (place(page, 0.3, 0.5), place(page, 0.7, 0.5))
+    fingers.pinch(start, (place(page, 0.5, 0.5), place(page, 0.5, 0.7)))
+    (after,) = strokes(page)  # the first finger drew nothing
+    ends = np.array([after["points"][0][:2], after["points"][-1][:2]])
+    np.testing.assert_allclose(ends, [[0.5, 0.5], [0.5, 0.7]], atol=0.01)
+    assert after["width"] == pytest.approx(before["width"] / 2, rel=0.02)
+    page.keyboard.press("Control+z")
+    np.testing.assert_allclose(np.array(strokes(page)[0]["points"]), np.array(before["points"]), atol=1e-6)
+
+
+def test_a_pen_draws_thicker_where_it_is_pressed_and_a_hand_on_the_paper_does_not_matter(room: Open) -> None:
+    page = room(has_touch=True)
+    pointers = Pointers(page)
+    line = [(0.2, 0.3), (0.4, 0.3), (0.6, 0.3)]
+    pointers.pen(*(place(page, x, y) for x, y in line), force=0.2)
+    pointers.pen(*(place(page, x, y + 0.3) for x, y in line), force=0.9)
+    light, strong = strokes(page)
+    assert [point[2] for point in light["points"]] == pytest.approx([0.2] * len(light["points"]), abs=0.01)
+    assert [point[2] for point in strong["points"]] == pytest.approx([0.9] * len(strong["points"]), abs=0.01)
+    ink = given(page)[..., 0]
+    rows = np.flatnonzero(ink.any(axis=1))
+    middle = (rows[0] + rows[-1]) // 2
+    assert ink[middle:].astype(int).sum() > 1.5 * ink[:middle].astype(int).sum()
+    pointers.pen(*(place(page, x, 0.8) for x, _ in line[:2]), lift=False)
+    pointers.down(place(page, 0.9, 0.9))
+    pointers.pen_to(place(page, *(0.6, 0.8)))
+    pointers.lift_pen(place(page, 0.6, 0.8))
+    pointers.up()
+    third = strokes(page)[2]
+    assert len(strokes(page)) == 3
+    np.testing.assert_allclose([third["points"][0][:2], third["points"][-1][:2]], [[0.2, 0.8], [0.6, 0.8]], atol=0.01)
 
 
 def test_a_dropped_picture_is_read_as_python_reads_it(room: Open, run: Run) -> None:

@@ -98,7 +98,7 @@ def logits_of(run: Run, n: int) -> torch.Tensor:
 @pytest.mark.parametrize("lang", ["en", "ko"])
 @pytest.mark.parametrize("run", ["mlp", "cnn"])
 def test_every_page_shows_its_words_and_something_to_touch(lesson: Open, lang: str, run: str) -> None:
-    texts = json.loads((Path(misread.__file__).parent / "web" / "messages" / lang / "lesson.json").read_text())
+    texts = json.loads((Path(misread.__file__).parent / "messages" / lang / "lesson.json").read_text())
     page = lesson(IDS[0], lang=lang, run=run, width=1280 if lang == "en" else 390)
     for place, page_id in enumerate(IDS):
         page.wait_for_function(

@@ -13,6 +13,7 @@ from misread.analysis.evidence import Evidence
 from misread.analysis.image_kinds import ImageKinds
 from misread.analysis.mistakes import MistakeModel
 from misread.errors import DataError
+from misread.messages import Message
 from misread.names import nearest
 
 SURE = 0.7  # a cause is named if its probability is at least this
@@ -131,7 +132,7 @@ def describe_evidence(
     probabilities: np.ndarray,
     class_names: Sequence[str],
     training_names: np.ndarray,
-) -> list[str]:
+) -> list[Message]:
     """For each image, in a few words, the evidence for its cause. training_names: (N,) names of the training images."""
     causes, _ = name_causes(probabilities)
     return [
@@ -148,40 +149,62 @@ def _describe(
     possible: np.ndarray,
     names: Sequence[str],
     training_names: np.ndarray,
-) -> str:
+) -> Message:
     label = int(images.labels[row])
     first, second = (int(k) for k in np.argsort(-images.probs[row], kind="stable")[:2])
 
-    def read_as(k: int) -> str:
-        others = "" if images.others is None else f" (other runs {images.others[:, row, k].mean():.1%})"
-        return f"{names[k]} {images.probs[row, k]:.1%}{others}"
+    def read_as(k: int) -> Message:
+        share = f"{images.probs[row, k]:.1%}"
+        if images.others is None:
+            return Message("evidence.reading", name=names[k], share=share)
+        others = f"{images.others[:, row, k].mean():.1%}"
+        return Message("evidence.reading-others", name=names[k], share=share, others=others)
 
     near = images.nearest
     if near is None:
-        return _undecided(cause, possible) + f"read as {read_as(first)}, {read_as(label)}"
+        read = Message("evidence.read", readings=[read_as(first), read_as(label)])
+        return _undecided(cause, possible, read)
     classes, counts = np.unique(near.classes[row], return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    listed = ", ".join(f"{names[classes[i]]} ({counts[i]} of {counts.sum()})" for i in order)
+    listed = [Message("evidence.class", name=names[classes[i]], k=int(counts[i]), all=int(counts.sum())) for i in order]
     match cause:
         case Cause.DUPLICATE:
             at = int(np.argmax(images.conflicting[row]))
-            return (
-                f"training image {training_names[near.by_thumbnails.positions[row, at]]}, "
-                f"labelled {names[near.look_alike[row, at]]}, correlates {near.correlations[row, at]:.4f}"
+            return Message(
+                "evidence.duplicate",
+                name=str(training_names[near.by_thumbnails.positions[row, at]]),
+                label=names[near.look_alike[row, at]],
+                correlation=f"{near.correlations[row, at]:.4f}",
             )
         case Cause.UNLIKE if background.kinds is not None:
             kinds, distances = background.kinds, near.distances[row]
             by = int(np.argmax((distances - kinds.middle) / (kinds.high - kinds.middle)))
-            usually = f"{distances[by]:.3g}, usually {kinds.middle[by]:.3g}"
-            return f"distance to the nearest training image by {('features', 'pixels')[by]} {usually}"
+            key = ("evidence.features", "evidence.pixels")[by]
+            return Message(key, distance=f"{distances[by]:.3g}", usual=f"{kinds.middle[by]:.3g}")
         case Cause.AMBIGUOUS:
-            return f"read as {read_as(first)}, {read_as(second)}; nearest training images {listed}"
-    return _undecided(cause, possible) + f"read as {read_as(first)}, {read_as(label)}; nearest training images {listed}"
+            return Message("evidence.read-near", readings=[read_as(first), read_as(second)], classes=listed)
+    read = Message("evidence.read-near", readings=[read_as(first), read_as(label)], classes=listed)
+    return _undecided(cause, possible, read)
 
 
-def _undecided(cause: Cause, possible: np.ndarray) -> str:
-    """The two most probable causes, if none is named. possible: (5,) how probable each cause is at most."""
+def _undecided(cause: Cause, possible: np.ndarray, evidence: Message) -> Message:
+    """The evidence; if no cause is named, after the two most probable ones.
+
+    possible: (5,) how probable each cause is at most.
+    """
     if cause is not Cause.UNDETERMINED:
-        return ""
+        return evidence
     first, second = np.argsort(-possible, kind="stable")[:2]
-    return f"{CAUSES[first]} (at most {possible[first]:.0%}) or {CAUSES[second]} (at most {possible[second]:.0%}); "
+    return Message(
+        "evidence.undecided",
+        first=cause_name(CAUSES[first]),
+        first_share=f"{possible[first]:.0%}",
+        second=cause_name(CAUSES[second]),
+        second_share=f"{possible[second]:.0%}",
+        rest=evidence,
+    )
+
+
+def cause_name(cause: str) -> Message:
+    """The name of a cause, in words that a page can say in its language."""
+    return Message(f"cause.{cause.replace(' ', '-')}")

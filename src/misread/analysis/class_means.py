@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from misread.analysis.intervals import wilson_interval
+from misread.messages import Message
 
 CLEARLY_LOWER = 0.02  # of the balanced accuracy, in addition to lying outside the interval of the accuracy
 WIDE = 0.1  # an interval of the accuracy from which little can be concluded
@@ -44,20 +45,12 @@ def accuracy_warnings(labels: np.ndarray, predicted: np.ndarray, class_names: Se
     counts = np.bincount(labels, minlength=len(class_names))
     most = int(counts.argmax())
     share = float(counts[most] / n)
-    warnings = []
+    warnings: list[str] = []
     if share >= low:
-        warnings.append(
-            f"The accuracy of {accuracy:.2%} is not clearly better than a constant answer: {share:.2%} of the images "
-            f"are of class {class_names[most]!r}."
-        )
+        name, values = repr(class_names[most]), {"accuracy": f"{accuracy:.2%}", "share": f"{share:.2%}"}
+        warnings.append(Message("warning.constant", name=name, **values))
     elif balanced < min(low, accuracy - CLEARLY_LOWER):
-        warnings.append(
-            f"The accuracy of {accuracy:.2%} hides that rare classes are misread more often: the mean of the classes' "
-            f"accuracies (balanced accuracy) is {balanced:.2%}."
-        )
+        warnings.append(Message("warning.rare", accuracy=f"{accuracy:.2%}", balanced=f"{balanced:.2%}"))
     if high - low > WIDE:
-        warnings.append(
-            f"{n:,} image{'s' if n > 1 else ''} prove{'' if n > 1 else 's'} little: the accuracy on new images may be "
-            f"anywhere between {low:.0%} and {high:.0%}."
-        )
+        warnings.append(Message("warning.few", n=n, low=f"{low:.0%}", high=f"{high:.0%}"))
     return warnings

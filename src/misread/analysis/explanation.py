@@ -8,6 +8,7 @@ import pandas as pd
 
 from misread.analysis.neighbours import Neighbours
 from misread.data.image_set import Split
+from misread.messages import Message
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,14 @@ class Explanation:
                 named, the most probable one), evidence (in a few words).
     neighbours: one line for each of the nearest training images by the network's features; see `neighbour_table`.
     training_images_of: (n,) int64 rows of the training split -> images (n, H, W, C) uint8.
+    evidence:   the last column of `reasons`, as messages.
     advice:     what to try if most images were misread by the network's own mistakes; else empty.
     """
 
     reasons: pd.DataFrame
     neighbours: pd.DataFrame
     training_images_of: Callable[[np.ndarray], np.ndarray]
+    evidence: Sequence[Message] = ()
     advice: str = ""
 
 

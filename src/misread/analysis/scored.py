@@ -15,6 +15,7 @@ from misread.data.image_set import checked_images
 from misread.data.mapped_images import Images
 from misread.data.splits import carve
 from misread.errors import DataError
+from misread.messages import Message, recognised
 from misread.names import nearest
 
 
@@ -153,7 +154,11 @@ class Scored:
     def split_halves(self, seed: int = 0) -> tuple[Self, Self]:
         """Two halves without a common image. Each has half of every class, drawn by the seed."""
         first, second = carve(self.labels, 0.5, seed)
-        return self.take(first, f"one half of {self.split}"), self.take(second, f"the other half of {self.split}")
+        split = recognised(self.split, "split")
+        return (
+            self.take(first, Message("split.one-half", split=split)),
+            self.take(second, Message("split.other-half", split=split)),
+        )
 
     def with_labels(self, labels: Any) -> Self:
         """The same probabilities with other labels (N,)."""

@@ -48,6 +48,7 @@ def compare(
     html: Annotated[
         Path | None, typer.Option(help="Write a page with every changed image.", show_default=False)
     ] = None,
+    lang: Annotated[str, typer.Option(help="Language of the page: en or ko.")] = "en",
     fail_if_worse: Annotated[
         bool, typer.Option("--fail-if-worse", help="Exit with 1 if B is less accurate and p is at most --alpha.")
     ] = False,
@@ -72,7 +73,7 @@ def compare(
     run_a, run_b = compared(a, b, data, split, scaling)
     found = compare_runs(run_a, run_b, split)
     failures = _failures(found, alpha if fail_if_worse else None, no_new_misreads_of or [])
-    written = _write(found, csv, png, grid, html)
+    written = _write(found, csv, png, grid, html, lang)
     if json:
         print_json({**found.to_dict(), "failures": failures})
         warn(*written)
@@ -87,7 +88,9 @@ def compare(
         sys.exit(1)
 
 
-def _write(found: "Comparison", csv: Path | None, png: Path | None, grid: int, html: Path | None) -> list[str]:
+def _write(
+    found: "Comparison", csv: Path | None, png: Path | None, grid: int, html: Path | None, lang: str
+) -> list[str]:
     """Write the files that are asked for; returns a line for each."""
     written = []
     if csv:
@@ -97,7 +100,7 @@ def _write(found: "Comparison", csv: Path | None, png: Path | None, grid: int, h
         write_file(png, lambda path: found.figure(grid).save(path))
         written.append(f"Picture: {png}")
     if html:
-        written.append(f"Page: {found.report(html)}")
+        written.append(f"Page: {found.report(html, language=lang)}")
     return written
 
 

@@ -38,9 +38,9 @@ def studio(
     json: options.Json = False,
 ) -> None:
     """Open the studio in the browser: draw, train, look inside the network, and mend labels."""
+    from misread.messages import LANGUAGES
     from misread.studio.runs import run_id
     from misread.studio.server import serve
-    from misread.web.messages import LANGUAGES
 
     if lang is not None and lang not in LANGUAGES:
         raise RunError(f"There is no language {lang!r}. Use one of {', '.join(LANGUAGES)}.")

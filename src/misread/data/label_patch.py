@@ -26,6 +26,7 @@ from misread.data.image_hash import image_hashes
 from misread.data.image_set import ImageSet
 from misread.errors import DataError
 from misread.files import locked, write_text
+from misread.messages import Message
 from misread.names import nearest
 
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -138,20 +139,21 @@ class FixedLabels:
 
     def messages(self) -> list[str]:
         """What a user should know about it, one line each."""
-        fixes, where = len(self.patch.fixes), self.patch.where
-        changed = ", ".join(f"{n:,} of {split}" for split, n in self.changed.items() if n) or "none"
-        lines = [
-            f"Labels fixed by {where}: {changed}; {self.found:,} of its {_counted(fixes, 'fix', 'fixes')} "
-            f"{'is' if self.found == 1 else 'are'} for images of {self.data.name}."
+        changed = [Message("patch.changed", k=n, split=split) for split, n in self.changed.items() if n]
+        lines: list[str] = [
+            Message(
+                "patch.fixed-one" if self.found == 1 else "patch.fixed",
+                where=self.patch.where,
+                changed=changed or Message("patch.none"),
+                found=self.found,
+                fixes=Message("patch.fixes", n=len(self.patch.fixes)),
+                data=self.data.name,
+            )
         ]
         if self.copies:
-            copies = _counted(self.copies, "exact copy", "exact copies")
-            lines.append(f"These images have {copies}; the fixes apply to these too.")
+            lines.append(Message("patch.copies", n=self.copies))
         if self.unexpected:
-            were = _counted(self.unexpected, "image had", "images had")
-            lines.append(
-                f"Note: {were} a label that was neither the old nor the new one of the fix. It was fixed anyway."
-            )
+            lines.append(Message("patch.unexpected", n=self.unexpected))
         return [*lines, *self.patch.cut_off]
 
 

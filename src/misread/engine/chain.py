@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from misread.engine.kernel_specs import UnknownNetwork, read_network
 from misread.engine.library import Hyper, LayerSpec, build_name, load_library, why_unavailable
 from misread.errors import MisreadError
+from misread.messages import Message
 
 __all__ = ["FIRST_MOMENTS", "SECOND_MOMENTS", "Chain", "UnknownNetwork"]
 
@@ -51,10 +52,10 @@ class Chain:
         if library is None:
             raise UnknownNetwork(why_unavailable())
         if training is not None and not all(p.requires_grad for p in network.parameters()):
-            raise UnknownNetwork("they train all weights of a network, and some of these are frozen")
+            raise UnknownNetwork(Message("engine.frozen"))
         specs, self._modules = read_network(network, image_shape)
         if batch_size > MAX_BATCH:
-            raise UnknownNetwork(f"batches of {batch_size:,} images are more than the {MAX_BATCH:,} that they take")
+            raise UnknownNetwork(Message("engine.batch", size=batch_size, most=MAX_BATCH))
         self._network = network
         self._names = {module: name for name, module in network.named_modules()}
         self._library, self.image_shape, self.build = library, image_shape, build_name() or ""

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from misread.engine.library import LayerSpec
+from misread.messages import Message
 from misread.models import layers
 from misread.models.network import Network
 
@@ -28,9 +29,9 @@ def read_network(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple
     Raises UnknownNetwork: there is a layer, or an order of layers, that the kernels do not know.
     """
     if not isinstance(network, Network):
-        raise UnknownNetwork(f"{type(network).__name__} is a module from Python")
+        raise UnknownNetwork(Message("engine.module", name=type(network).__name__))
     if any(p.device.type != "cpu" or p.dtype != torch.float32 for p in network.parameters()):
-        raise UnknownNetwork("they know float32 weights on the CPU")
+        raise UnknownNetwork(Message("engine.float32"))
     specs: list[LayerSpec] = []
     weighted: list[Weighted] = []
     height, width, channels = image_shape
@@ -43,7 +44,7 @@ def read_network(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple
             spec = _conv(module, (height, width, channels))
             weighted.append((module, _finish(spec, module, todo)))
             if not spec.relu:
-                raise UnknownNetwork("they know convolutions with ReLU")
+                raise UnknownNetwork(Message("engine.convolution"))
             specs.append(spec)
             height, width, channels = spec.out_h // spec.pool, spec.out_w // spec.pool, spec.units
         elif isinstance(module, layers.Dense):
@@ -55,7 +56,7 @@ def read_network(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple
         elif isinstance(module, nn.Dropout) and _may_drop(specs, todo):
             specs[-1].dropout = _rate(module)
         else:
-            raise UnknownNetwork(f"they have no {type(module).__name__} at this place")
+            raise UnknownNetwork(Message("engine.layer", name=type(module).__name__))
     _check_ends(specs)
     return specs, weighted
 
@@ -76,7 +77,7 @@ def _spec(**sizes: int) -> LayerSpec:
     """ctypes would wrap a larger number around without a word."""
     for name, size in sizes.items():
         if size > LARGEST:
-            raise UnknownNetwork(f"{size:,} for {name} is more than the {LARGEST:,} that they count to")
+            raise UnknownNetwork(Message("engine.size", size=size, name=name, most=LARGEST))
     return LayerSpec(**sizes)
 
 
@@ -87,7 +88,7 @@ def _may_drop(specs: list[LayerSpec], todo: _Reader) -> bool:
 
 def _rate(dropout: nn.Dropout) -> float:
     if np.float32(dropout.p) >= 1:
-        raise UnknownNetwork(f"they know dropout in float32, which rounds {dropout.p!r} to 1")
+        raise UnknownNetwork(Message("engine.dropout", rate=repr(dropout.p)))
     return dropout.p
 
 
@@ -97,7 +98,7 @@ def _conv(module: layers.Conv2D, shape: tuple[int, int, int]) -> LayerSpec:
     left, right, top, bottom = module.pad
     kernel_h, kernel_w = module.kernel_size
     if tuple(module.stride) != (1, 1):
-        raise UnknownNetwork(f"they know convolutions with strides of 1, not {tuple(module.stride)}")
+        raise UnknownNetwork(Message("engine.strides", strides=str(tuple(module.stride))))
     return _spec(
         kind=CONV, in_h=height, in_w=width, in_c=channels, kernel_h=kernel_h, kernel_w=kernel_w, top=top, left=left,
         out_h=height + top + bottom - kernel_h + 1, out_w=width + left + right - kernel_w + 1,
@@ -108,7 +109,7 @@ def _conv(module: layers.Conv2D, shape: tuple[int, int, int]) -> LayerSpec:
 def _check_inputs(module: nn.Module, takes: int, given: int) -> None:
     """Otherwise the kernels would read beyond the weights; PyTorch refuses such images with a message."""
     if takes != given:
-        raise UnknownNetwork(f"{type(module).__name__} takes {takes:,} inputs, but gets {given:,} from these images")
+        raise UnknownNetwork(Message("engine.inputs", name=type(module).__name__, takes=takes, given=given))
 
 
 def _finish(spec: LayerSpec, module: Any, todo: _Reader) -> layers.BatchNormalization | None:
@@ -118,7 +119,7 @@ def _finish(spec: LayerSpec, module: Any, todo: _Reader) -> layers.BatchNormaliz
     activation, norm = module.activation, None
     if spec.kind == CONV and isinstance(pooling := todo.next, layers.MaxPooling2D):
         if (pooling.pool, pooling.strides, any(pooling.pad)) != ((2, 2), (2, 2), False):
-            raise UnknownNetwork("they know max-pooling of 2x2 without padding")
+            raise UnknownNetwork(Message("engine.pooling"))
         todo.take()
         spec.pool = 2
     if activation == "linear" and isinstance(following := todo.next, layers.BatchNormalization):
@@ -129,17 +130,17 @@ def _finish(spec: LayerSpec, module: Any, todo: _Reader) -> layers.BatchNormaliz
         todo.take()
         activation = after.activation
     if activation not in ("linear", "relu"):
-        raise UnknownNetwork(f"they know ReLU, not {activation}")
+        raise UnknownNetwork(Message("engine.activation", name=str(activation)))
     if (module.bias is None) != (norm is not None):
-        raise UnknownNetwork("they know layers with either a bias or a normalisation")
+        raise UnknownNetwork(Message("engine.bias"))
     spec.relu = activation == "relu"
     if norm is not None and not spec.relu:
-        raise UnknownNetwork("they know normalisation with ReLU")
+        raise UnknownNetwork(Message("engine.normalisation"))
     return norm
 
 
 def _check_ends(specs: list[LayerSpec]) -> None:
     if not specs or specs[-1].kind != DENSE or specs[-1].relu or specs[-1].dropout:
-        raise UnknownNetwork("they know networks that end in a dense layer and a softmax")
+        raise UnknownNetwork(Message("engine.end"))
     if any(spec.kind == DENSE and not spec.relu for spec in specs[:-1]):
-        raise UnknownNetwork("they know dense layers with ReLU")
+        raise UnknownNetwork(Message("engine.dense"))

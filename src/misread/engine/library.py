@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from misread.errors import MisreadError
+from misread.messages import Message
 
 ABI = 2  # `ABI` in kernels/abi.h
 BUILDS = ("avx512bf16", "avx512", "avx2", "plain")  # the best first; setup.py compiles them where there is a compiler
@@ -46,12 +47,9 @@ def why_unavailable() -> str:
     numbers = [_abi(c.CDLL(str(path))) for build in BUILDS if (path := _path(build))]
     if all(number == ABI for number in numbers):
         if os.environ.get("MISREAD_KERNELS"):
-            return f"the folder that MISREAD_KERNELS names, {_folder()}, has no kernels for this processor"
-        return "misread was installed without a C++ compiler, so without its kernels"
-    return (
-        f"the compiled kernels are of another version of misread (interface {numbers[0]}, not {ABI}). "
-        "Reinstall misread to compile them again"
-    )
+            return Message("engine.folder", folder=str(_folder()))
+        return Message("engine.no-compiler")
+    return Message("engine.version", found=str(numbers[0]), wanted=str(ABI))
 
 
 def builds_not_used() -> dict[str, str]:

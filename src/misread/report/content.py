@@ -11,6 +11,7 @@ from misread.analysis.explanation import Explanation
 from misread.analysis.scored import Scored
 from misread.data.mapped_images import Images
 from misread.errors import MisreadError
+from misread.messages import Message
 from misread.report.playground import Playground
 
 
@@ -48,7 +49,7 @@ class TrainingCurves:
 
 @dataclass(frozen=True)
 class Content:
-    """What a page shows. A section whose content is None is left out.
+    """What a page shows. A section whose content is None is left out. Texts that are messages are said in its language.
 
     scored:      the images, their labels and the model's probabilities.
     images:      (N, H, W, C) uint8 of `scored`, or None if the page has no pictures.
@@ -76,8 +77,8 @@ class Content:
 def images_or_note(scored: Scored) -> tuple[Images | None, list[str]]:
     """The images, or None and a note for the page that says why there are none."""
     if not scored.has_images:
-        return None, ["These predictions came without images, so the page has no pictures."]
+        return None, [Message("note.no-images")]
     try:
         return scored.images, []
     except MisreadError as error:
-        return None, [f"Without pictures: {error}"]
+        return None, [Message("note.no-pictures", error=str(error))]

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from misread.analysis.calibration import Calibration
 from misread.analysis.records import records
 from misread.figures.style import percent
+from misread.messages import Translate
 
 WIDTH, HEIGHT = 440, 280
 LEFT, RIGHT, TOP, BOTTOM = 58, 20, 12, 46
@@ -147,12 +148,12 @@ def _title(tooltip: str) -> Markup:
     return Markup("<title>{}</title>").format(tooltip) if tooltip else Markup("")
 
 
-def history_diagrams(history: pd.DataFrame) -> list[Markup]:
-    """Loss and accuracy against epochs; training in style a, validation in style b."""
-    return [_history_diagram(history, metric) for metric in ("loss", "accuracy")]
+def history_diagrams(history: pd.DataFrame, t: Translate) -> list[Markup]:
+    """Loss and accuracy against epochs; training in style a, validation in style b. t: texts of the page."""
+    return [_history_diagram(history, metric, t) for metric in ("loss", "accuracy")]
 
 
-def _history_diagram(history: pd.DataFrame, metric: str) -> Markup:
+def _history_diagram(history: pd.DataFrame, metric: str, t: Translate) -> Markup:
     rows = records(history)
     curves = {
         style: [(float(row["epoch"]), float(row[name])) for row in rows if row.get(name) is not None]
@@ -160,30 +161,35 @@ def _history_diagram(history: pd.DataFrame, metric: str) -> Markup:
     }
     values = [value for curve in curves.values() for _, value in curve if math.isfinite(value)]
     low, high = (min([*values, 0.99]), 1.0) if metric == "accuracy" else (0.0, max([*values, 1e-6]))
-    first, last = float(rows[0]["epoch"]), float(rows[-1]["epoch"])
-    whole = [(value, f"{value:.0f}") for value in ticks(first, last, 8) if value == round(value)]
-    last_values = ", ".join(
-        f"{name} {curve[-1][1]:.4g}"
+    epochs = float(rows[0]["epoch"]), float(rows[-1]["epoch"])
+    whole = [(value, f"{value:.0f}") for value in ticks(*epochs, 8) if value == round(value)]
+    last = [
+        t(f"diagram.{name}", value=f"{curve[-1][1]:.4g}")
         for name, curve in zip(("training", "validation"), curves.values(), strict=True)
         if curve
-    )
+    ]
     diagram = Diagram(
-        Axis("epoch", first, last, whole),
-        Axis.of(metric, low, high, as_percent=metric == "accuracy"),
-        f"{metric.capitalize()} over {len(history)} epochs; in the last {last_values}",
+        Axis(t("diagram.epoch"), *epochs, whole),
+        Axis.of(t(f"diagram.{metric}"), low, high, as_percent=metric == "accuracy"),
+        t(f"diagram.history-{metric}", n=len(history), values=last),
     )
     for style, curve in curves.items():
         diagram.line([point for point in curve if math.isfinite(point[1])], style, dots=len(curve) <= DOTS)
     return diagram.svg()
 
 
-def reliability_diagram(calibration: Calibration) -> Markup:
+def reliability_diagram(calibration: Calibration, t: Translate) -> Markup:
     """Accuracy against confidence in bins, as predicted in style a, after temperature scaling in style b."""
     unit = [(v / 5, percent(v / 5)) for v in range(6)]
     scaling = calibration.scaling
-    errors = f"As predicted the calibration error is {calibration.ece:.2%}"
-    errors += f", after temperature scaling {scaling.ece_after:.2%}" if scaling else ""
-    diagram = Diagram(Axis("confidence", 0, 1, unit), Axis("read right", 0, 1, unit), f"Reliability diagram. {errors}.")
+    ece = f"{calibration.ece:.2%}"
+    diagram = Diagram(
+        Axis(t("diagram.confidence"), 0, 1, unit),
+        Axis(t("diagram.right"), 0, 1, unit),
+        t("diagram.reliability-scaled", ece=ece, after=f"{scaling.ece_after:.2%}")
+        if scaling
+        else t("diagram.reliability", ece=ece),
+    )
     diagram.line([(0, 0), (1, 1)], "ideal")
     for style, table in [("a", calibration.table), *([("b", scaling.table)] if scaling else [])]:
         bins = [line for line in records(table) if line["n"]]
@@ -191,13 +197,14 @@ def reliability_diagram(calibration: Calibration) -> Markup:
             diagram.whisker(line["confidence"], line["accuracy_low"], line["accuracy_high"], style)
         diagram.line([(line["confidence"], line["accuracy"]) for line in bins], f"{style} thin")
         for line in bins:
-            tooltip = f"{line['n']:,} images: mean confidence {line['confidence']:.1%}, {line['accuracy']:.1%} right"
+            shares = {name: f"{line[name]:.1%}" for name in ("confidence", "accuracy")}
+            tooltip = t("diagram.bin", images=line["n"], **shares)
             diagram.dot(line["confidence"], line["accuracy"], style, tooltip)
     return diagram.svg()
 
 
 def risk_coverage_diagram(
-    curve: pd.DataFrame, steps: pd.DataFrame, limit: float
+    curve: pd.DataFrame, steps: pd.DataFrame, limit: float, t: Translate
 ) -> tuple[Markup, list[dict[str, float]]]:
     """Error against the share of images left to a person, up to `limit`; and the place of each of `steps` in it.
 
@@ -207,10 +214,14 @@ def risk_coverage_diagram(
     shown = shown.iloc[:: -max(1, len(shown) // CURVE)]
     highest = max(float(shown["error_high"].max()), 1e-6)
     diagram = Diagram(
-        Axis.of("left to a person", 0, limit, as_percent=True),
-        Axis.of("misread of the rest", 0, highest, as_percent=True),
-        f"Error of the remaining images, from {curve['error'].iloc[-1]:.2%} with all images "
-        f"to {shown['error'].iloc[-1]:.2%} when {1 - shown['coverage'].iloc[-1]:.1%} are left to a person.",
+        Axis.of(t("diagram.left"), 0, limit, as_percent=True),
+        Axis.of(t("diagram.rest"), 0, highest, as_percent=True),
+        t(
+            "diagram.coverage",
+            all=f"{curve['error'].iloc[-1]:.2%}",
+            least=f"{shown['error'].iloc[-1]:.2%}",
+            left=f"{1 - shown['coverage'].iloc[-1]:.1%}",
+        ),
     )
     left = (1 - shown["coverage"]).tolist()
     lower, upper, error = (
@@ -223,24 +234,23 @@ def risk_coverage_diagram(
     return diagram.svg(), [{"x": x, "y": y} for x, y in places]
 
 
-def heat_map(counts: Sequence[Sequence[int]], names: Sequence[str]) -> Markup:
+def heat_map(counts: Sequence[Sequence[int]], names: Sequence[str], t: Translate) -> Markup:
     """A confusion matrix of many classes: a square for every pair of which the first was read as the second."""
     side = len(names)
     most = max((n for i, row in enumerate(counts) for j, n in enumerate(row) if i != j), default=1) or 1
     cells = [
         Markup(
             '<rect class="cell" data-label="{}" data-prediction="{}" x="{}" y="{}" width="1" height="1" '
-            'style="--heat:{}"><title>{} read as {}: {:,}</title></rect>'
-        ).format(i, j, j, i, heat(n, most), names[i], names[j], n)
+            'style="--heat:{}"><title>{}</title></rect>'
+        ).format(i, j, j, i, heat(n, most), t("diagram.pair", label=names[i], read=names[j], images=n))
         for i, row in enumerate(counts)
         for j, n in enumerate(row)
         if n and i != j
     ]
     return Markup(
-        '<svg class="heat-map" viewBox="-0.5 -0.5 {0} {0}" role="img" aria-label="Confusion matrix of {1} classes, '
-        'true classes down, predicted across; the table beside it lists the most confused pairs">'
+        '<svg class="heat-map" viewBox="-0.5 -0.5 {0} {0}" role="img" aria-label="{3}">'
         '<rect class="frame" width="{1}" height="{1}"/><line class="diagonal" x2="{1}" y2="{1}"/>{2}</svg>'
-    ).format(side + 1, side, Markup("").join(cells))
+    ).format(side + 1, side, Markup("").join(cells), t("diagram.heat-map", classes=side))
 
 
 def heat(n: int, most: int) -> int:

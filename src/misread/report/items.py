@@ -9,6 +9,7 @@ from misread.analysis.explanation import Explanation
 from misread.analysis.scored import Scored
 from misread.data.image_hash import image_hashes
 from misread.data.mapped_images import Images
+from misread.messages import plain
 from misread.report.pictures import MISREAD, TRAINING, encoded_pictures
 
 TOP = 3  # classes whose probabilities are shown
@@ -44,10 +45,10 @@ class Items:
         items:    a value an image: index (row in the source), label, margin, loss; file if there are files; top and
                   shares, the most probable classes and their probabilities, a fixed number of values an image; hash if
                   there are images; b (margin, top, shares) if there is another model. If there is an explanation: cause
-                  (place in `causes`, or -1), cause_probability, evidence, and near (lines of `training`, the nearest
-                  first).
+                  (place in `causes`, or -1), cause_probability, evidence (a `plain` message), and near (lines of
+                  `training`, the nearest first).
         training: the nearest training images: label, and file or index.
-        pictures: `encoded_pictures` of items and of training.
+        pictures: `encoded_pictures` of items and of training, with a `plain` message.
         """
         positions = np.array(list(self._places), dtype=np.int64)
         few = self._scored.take(positions)
@@ -68,6 +69,8 @@ class Items:
             rows = self._explanation.neighbours["training_index"].drop_duplicates().to_numpy(dtype=np.int64)
             if len(rows):
                 data["pictures"]["training"] = encoded_pictures(self._explanation.training_images_of, rows, TRAINING)
+        for pictures in filter(None, data["pictures"].values()):
+            pictures["changed"] = plain(pictures["changed"])
         return data
 
 
@@ -87,6 +90,7 @@ def _explained(items: dict[str, Any], places: list[int], explanation: Explanatio
     """
     reasons = explanation.reasons.set_index(pd.Index(places)).reindex(range(len(items["index"])))
     causes, names = pd.factorize(reasons["cause"])
+    evidence = dict(zip(places, explanation.evidence, strict=True))
     near = explanation.neighbours
     once = near.drop_duplicates("training_index")
     lines = dict(zip(once["training_index"].tolist(), range(len(once)), strict=True))
@@ -96,7 +100,7 @@ def _explained(items: dict[str, Any], places: list[int], explanation: Explanatio
     items |= {
         "cause": causes.tolist(),
         "cause_probability": _short(reasons["cause_probability"].fillna(0).to_numpy()),
-        "evidence": reasons["evidence"].fillna("").tolist(),
+        "evidence": [plain(evidence.get(place, "")) for place in range(len(items["index"]))],
         "near": [nearest.get(row, []) for row in items["index"]],
     }
     classes = {name: k for k, name in enumerate(scored.class_names)}

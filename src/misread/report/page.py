@@ -12,9 +12,9 @@ from markupsafe import Markup, escape
 
 from misread.errors import RunError
 from misread.files import write_bytes
+from misread.messages import LANGUAGES, Translate, catalogue, recognised, say, translator
 from misread.report.diagrams import heat
 from misread.version import __version__
-from misread.web.messages import LANGUAGES, catalogue, translator
 from misread.web.modules import bundle, source
 
 SECTIONS = (
@@ -24,7 +24,15 @@ SECTIONS = (
 STYLES = ("style/tokens.css", "style/components.css")
 PLAYGROUND_STYLES = ("style/room.css", "style/draw.css", "style/inside.css")
 SCRIPT, PLAYGROUND_SCRIPT = "components/page.js", "playground/report.js"
-SHARED_TEXTS = ("cause", "facts", "gallery", "report", "tile")  # keys of messages begin with these
+SHARED_TEXTS = (
+    "cause",
+    "evidence",
+    "facts",
+    "gallery",
+    "picture",
+    "report",
+    "tile",
+)  # keys of messages begin with these
 
 
 @dataclass
@@ -32,7 +40,7 @@ class Page:
     """A page. Sections that are missing or None are not on it.
 
     data:     read by the page's script. sections: read by the template, by name.
-    language: of the page's own words, one of `LANGUAGES`.
+    language: one of `LANGUAGES`. Texts that are messages are said in it.
     """
 
     title: str
@@ -46,15 +54,21 @@ class Page:
         from jinja2 import Environment, StrictUndefined  # only who writes a report waits for it
 
         own = files("misread.report")
-        texts = _texts(self.language)
-        t = _template_texts(texts)
+        texts = texts_of(self.language)
+        translate = translator(texts)
+        shared = {key: text for key, text in texts.items() if key.partition(".")[0] in SHARED_TEXTS}
         environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        environment.filters |= {"percent": _percent, "count": lambda n: f"{n:,}", "plural": plural}
+        environment.filters |= {"percent": _percent, "count": lambda n: f"{n:,}"}
+        environment.filters |= {
+            "said": lambda text: say(text, translate),
+            "split_name": lambda split: recognised(split, "split"),
+        }
         environment.globals |= {
             "heat": heat,
             "max": max,
-            "t": t,
+            "t": _template_texts(translate),
             "cause_name": lambda cause: texts[f"cause.{cause.replace(' ', '-')}"],
+            "column_name": lambda name: texts.get(f"report.column.{name.replace('_', '-')}", name),
             "fact_name": lambda name: texts.get(f"report.fact.{name.lower().replace(' ', '-')}", name),
         }
         playground = self.sections.get("playground")
@@ -62,14 +76,14 @@ class Page:
         template = environment.from_string((own / "page.html").read_text(encoding="utf-8"))
         return template.render(
             language=self.language,
-            title=self.title,
-            subtitle=self.subtitle,
-            notes=self.notes,
+            title=say(self.title, translate),
+            subtitle=say(self.subtitle, translate),
+            notes=[say(note, translate) for note in self.notes],
             made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             version=__version__,
             style=Markup("\n".join(map(source, styles))),
             script=Markup(bundle(PLAYGROUND_SCRIPT if playground else SCRIPT)),
-            data=Markup(as_json({**self.data, "texts": texts, "language": self.language})),
+            data=Markup(as_json({**self.data, "texts": shared, "language": self.language})),
             **dict.fromkeys(SECTIONS) | self.sections,
         )
 
@@ -82,22 +96,25 @@ class Page:
         return path
 
 
-def _template_texts(texts: dict[str, str]) -> Callable[..., Markup]:
-    """The texts for the template: values are escaped unless they are markup."""
-    translate = translator(texts)
+def _template_texts(translate: Translate) -> Callable[..., Markup]:
+    """The texts for the template: values are said in its language, and escaped unless they are markup."""
+
+    def written(value: object) -> object:
+        if isinstance(value, dict):  # a plain message, as the page's script reads it
+            return escape(translate(value["key"], **value["values"]))
+        return escape(say(value, translate)) if isinstance(value, str) else value
 
     def t(key: str, **values: object) -> Markup:
-        plain = {name: escape(value) if isinstance(value, str) else value for name, value in values.items()}
-        return Markup(translate(key, **plain))
+        return Markup(translate(key, **{name: written(value) for name, value in values.items()}))
 
     return t
 
 
-def _texts(language: str) -> dict[str, str]:
-    """The texts of the page and of the components it shares with the studio. Raises RunError: not this language."""
+def texts_of(language: str) -> dict[str, str]:
+    """All texts in a language. Raises RunError: not this language."""
     if language not in LANGUAGES:
         raise RunError(f"There is no page in the language {language!r}. Choose one of {', '.join(LANGUAGES)}.")
-    return catalogue(language, SHARED_TEXTS)
+    return catalogue(language)
 
 
 def as_json(value: Any) -> str:
@@ -108,7 +125,3 @@ def as_json(value: Any) -> str:
 
 def _percent(value: float | None, digits: int = 2) -> str:
     return "" if value is None else f"{100 * value:.{digits}f}%"
-
-
-def plural(n: int, one: str, many: str | None = None) -> str:
-    return f"{n:,} {one if n == 1 else many or one + 's'}"

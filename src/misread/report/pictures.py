@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from misread.messages import Message
+
 SIDES = (128, 96, 64, 48, 32)  # pixels of the longer side at most: tiles and enlargements need no more than the first
 QUALITIES = tuple(range(95, 55, -5))  # of JPEG, as Pillow counts them
 EXACT = 1.5  # times what the worst JPEG takes may always be taken by exact pictures
@@ -55,9 +57,10 @@ class Encoding:
     def describe(self, shape: Sequence[int]) -> str:
         """What pictures of images (H, W, C) differ from them in; empty if in nothing."""
         height, width = _size(shape, self.side)
-        reduced = f"reduced to {height} × {width} pixels" if (height, width) != tuple(shape[:2]) else ""
-        lossy = f"compressed as JPEG (quality {self.quality})" if self.quality else ""
-        return " and ".join(filter(None, (reduced, lossy)))
+        is_reduced = (height, width) != tuple(shape[:2])
+        reduced = Message("picture.reduced", height=str(height), width=str(width)) if is_reduced else ""
+        lossy = Message("picture.lossy", quality=str(self.quality)) if self.quality else ""
+        return Message("picture.both", reduced=reduced, lossy=lossy) if reduced and lossy else reduced or lossy
 
 
 def encoded_pictures(read: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, room: Room) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from misread.web.messages import LANGUAGES, catalogue
+from misread.messages import LANGUAGES, Message, catalogue
 from misread.web.model_file import Precision, read_header
 
 PRECISIONS: tuple[Precision, ...] = ("float16", "int8")  # the first that takes at most MODEL_CHARACTERS, or the last
@@ -48,9 +48,12 @@ class Playground:
         """What the rounding of the weights changes, for the conditions of the page."""
         header = read_header(self.model)
         error = header["error"]
-        return (
-            f"weights as {header['precision']}: of {error['images']:,} test images {error['changed']:,} are read "
-            f"otherwise; no probability differs by more than {error['largest']:.4f}"
+        return Message(
+            "fact.playground",
+            precision=header["precision"],
+            images=error["images"],
+            changed=error["changed"],
+            largest=f"{error['largest']:.4f}",
         )
 
 

@@ -14,10 +14,11 @@ from misread.analysis.per_class import PerClass
 from misread.analysis.records import records
 from misread.analysis.risk_coverage import RiskCoverage, risk_coverage_table
 from misread.analysis.scored import Scored
+from misread.messages import Translate, recognised, translator
 from misread.report import diagrams
 from misread.report.content import Confidence, Content, SecondModel, TrainingCurves
 from misread.report.items import Items
-from misread.report.page import Page
+from misread.report.page import Page, texts_of
 
 DOUBTFUL = 60  # labels to decide on; `misread labels` lists any number
 MATRIX = 24  # the most classes of a readable matrix; with more it becomes a map of squares
@@ -26,17 +27,18 @@ STEPS = 100  # of the slider
 
 
 def page_of(content: Content, language: str = "en") -> Page:
-    """The page that shows this content. language: of the page's own words, "en" or "ko"."""
+    """The page that shows this content. language: "en" or "ko". Raises RunError: another language."""
+    t = translator(texts_of(language))
     page = Page(content.title, content.subtitle, notes=list(content.notes), language=language)
     second = content.second
     items = Items(content.scored, content.images, second.scored if second else None)
     if content.confidence:
-        _add_analysis(page, items, content.scored, content.confidence)
+        _add_analysis(page, items, content.scored, content.confidence, t)
     if content.explanation:
         _add_causes(page, items, content.explanation)
     if second:
         _add_comparison(page, items, second)
-    page.sections["training"] = _training(content.training) if content.training else None
+    page.sections["training"] = _training(content.training, t) if content.training else None
     if content.playground:
         page.data["playground"] = content.playground.data()
         page.sections["playground"] = True
@@ -54,21 +56,21 @@ def _playground_facts(content: Content) -> list[tuple[str, str]]:
     return [("Draw and Look inside", content.playground.note())] if content.playground else []
 
 
-def _add_analysis(page: Page, items: Items, scored: Scored, confidence: Confidence) -> None:
+def _add_analysis(page: Page, items: Items, scored: Scored, confidence: Confidence, t: Translate) -> None:
     page.notes += scored.accuracy_warnings()
     page.data["misreads"] = items.add(scored.misread_positions)
     page.sections |= {
         "headline": scored.metrics(),
-        "confusion": _confusion(Confusion(scored)),
+        "confusion": _confusion(Confusion(scored), t),
         "classes": PerClass(scored).to_dict(),
         "gallery": len(scored.misread_positions) or None,
-        "confidence": _confidence(page, scored, confidence.calibration) | {"sets": confidence.sets},
+        "confidence": _confidence(page, scored, confidence.calibration, t) | {"sets": confidence.sets},
     }
     if items.have_images:
         _add_doubtful(page, items, scored)
 
 
-def _confusion(confusion: Confusion) -> dict[str, Any]:
+def _confusion(confusion: Confusion, t: Translate) -> dict[str, Any]:
     plain = confusion.to_dict()
     counts, names = plain["counts"], plain["class_names"]
     wrong = [n for i, row in enumerate(counts) for j, n in enumerate(row) if i != j]
@@ -80,16 +82,16 @@ def _confusion(confusion: Confusion) -> dict[str, Any]:
         "most": max(wrong, default=0) or 1,
         "pairs": pairs[:PAIRS],
         "n_pairs": len(pairs),
-        "map": diagrams.heat_map(counts, names) if len(names) > MATRIX and pairs else None,
+        "map": diagrams.heat_map(counts, names, t) if len(names) > MATRIX and pairs else None,
         "readable": len(names) <= MATRIX,
     }
 
 
-def _confidence(page: Page, scored: Scored, calibration: Calibration) -> dict[str, Any]:
+def _confidence(page: Page, scored: Scored, calibration: Calibration, t: Translate) -> dict[str, Any]:
     risk_coverage = RiskCoverage(scored)
     limit = 0.1 if scored.misread.mean() < 0.05 else 0.5
     steps = risk_coverage_table(risk_coverage.curve, tuple(1 - limit * i / STEPS for i in range(STEPS + 1)))
-    diagram, places = diagrams.risk_coverage_diagram(risk_coverage.curve, steps, limit)
+    diagram, places = diagrams.risk_coverage_diagram(risk_coverage.curve, steps, limit, t)
     columns = ("left", "n", "misread", "threshold", "error", "error_low", "error_high")
     page.data["coverage"] = [
         {**line, **place} for line, place in zip(records(steps[list(columns)]), places, strict=True)
@@ -97,7 +99,7 @@ def _confidence(page: Page, scored: Scored, calibration: Calibration) -> dict[st
     return {
         "calibration": calibration,
         "bins": calibration.to_dict()["bins"],
-        "reliability": diagrams.reliability_diagram(calibration),
+        "reliability": diagrams.reliability_diagram(calibration, t),
         "coverage": diagram,
         "limit": limit,
         "table": risk_coverage.to_dict()["table"],
@@ -136,12 +138,12 @@ def _add_comparison(page: Page, items: Items, second: SecondModel) -> None:
     page.sections["comparison"] = second.summary
 
 
-def _training(curves: TrainingCurves) -> dict[str, Any] | None:
+def _training(curves: TrainingCurves, t: Translate) -> dict[str, Any] | None:
     history = curves.history
     if history.empty:
         return None
     return {
         "rows": records(history),
-        "validation": curves.validation,
-        "diagrams": diagrams.history_diagrams(history) if len(history) > 1 else [],
+        "validation": recognised(curves.validation, "validation"),
+        "diagrams": diagrams.history_diagrams(history, t) if len(history) > 1 else [],
     }

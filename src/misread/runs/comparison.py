@@ -24,6 +24,7 @@ from misread.analysis.scored import Scored
 from misread.errors import DataError, MisreadError, RunError
 from misread.figures.comparison import comparison_figure
 from misread.figures.style import Picture
+from misread.messages import Message, recognised
 from misread.report.content import Content, SecondModel, images_or_note
 from misread.report.sections import page_of
 from misread.runs.predictions import Predictions
@@ -132,10 +133,10 @@ class Comparison:
     def _with_images(self) -> Scored:
         return self.a if self.a.has_images else self.b
 
-    def report(self, path: str | Path) -> Path:
-        """Write it as one HTML file with every changed image; returns its path.
+    def report(self, path: str | Path, *, language: str = "en") -> Path:
+        """Write it as one HTML file with every changed image; returns its path. language: of the page, "en" or "ko".
 
-        Raises RunError: the file cannot be written.
+        Raises RunError: another language, or the file cannot be written.
         """
         a, b = self.names
         images, notes = images_or_note(self._with_images)
@@ -148,7 +149,7 @@ class Comparison:
             second=self.content(),
             facts=[(f"A: {a}", _accuracy(self.a)), (f"B: {b}", _accuracy(self.b))],
         )
-        return page_of(content).write(Path(path))
+        return page_of(content, language).write(Path(path))
 
     def content(self) -> SecondModel:
         """The comparison as a page shows it."""
@@ -156,7 +157,7 @@ class Comparison:
 
     @property
     def title(self) -> str:
-        return f"{self.a.split}, {self.n:,} images"
+        return Message("title.comparison", split=recognised(self.a.split, "split"), n=self.n)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values for JSON; `changes` has a line for every image that A or B misreads."""
@@ -232,4 +233,5 @@ def _check_pixels(a: Scored, b: Scored) -> None:
 
 def _accuracy(scored: Scored) -> str:
     m = scored.metrics()
-    return f"{m['accuracy']:.2%} read right (95% interval {m['accuracy_low']:.2%} to {m['accuracy_high']:.2%})"
+    accuracy, low, high = (f"{m[name]:.2%}" for name in ("accuracy", "accuracy_low", "accuracy_high"))
+    return Message("fact.accuracy", accuracy=accuracy, low=low, high=high)

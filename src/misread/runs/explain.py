@@ -16,6 +16,7 @@ from misread.analysis.scored import Scored
 from misread.analysis.thumbnails import thumbnail_blocks, thumbnails
 from misread.data.image_set import Split
 from misread.errors import RunError
+from misread.messages import Message
 from misread.runs.stored_run import StoredRun
 from misread.training.auto_recipe import better_recipe
 
@@ -68,11 +69,12 @@ def explain(scored: Scored, run: StoredRun, others: Sequence[StoredRun] = ()) ->
         len(scored),
     )
     names = np.array(train.files if train.files is not None else [f"{row:,}" for row in train.rows], dtype=object)
-    reasons = _reasons(scored, misread, background, names)
+    reasons, evidence = _reasons(scored, misread, background, names)
     return Explanation(
         reasons=reasons,
         neighbours=neighbour_table(rows, near[0].by_features, train, scored.class_names),
         training_images_of=lambda rows: train.images[np.searchsorted(train.rows, rows)],
+        evidence=evidence,
         advice=_advice(run, reasons, misread),
     )
 
@@ -82,20 +84,26 @@ def explain_without_run(scored: Scored) -> Explanation:
     positions = scored.misread_positions
     misread = Evidence(scored.labels[positions], scored.probs[positions])
     background = Background(fit_mistakes(scored.labels, scored.probs, scored.predicted), None, 0.0, len(scored))
-    return Explanation(_reasons(scored, misread, background, np.array([])), no_neighbours(), lambda rows: np.array([]))
+    reasons, evidence = _reasons(scored, misread, background, np.array([]))
+    return Explanation(reasons, no_neighbours(), lambda rows: np.array([]), evidence)
 
 
-def _reasons(scored: Scored, misread: Evidence, background: Background, training_names: np.ndarray) -> pd.DataFrame:
+def _reasons(
+    scored: Scored, misread: Evidence, background: Background, training_names: np.ndarray
+) -> tuple[pd.DataFrame, list[Message]]:
+    """`Explanation.reasons` and its evidence."""
     probabilities = cause_probabilities(misread, background)
     causes, sure = name_causes(probabilities)
-    return pd.DataFrame(
+    evidence = describe_evidence(misread, background, probabilities, scored.class_names, training_names)
+    reasons = pd.DataFrame(
         {
             "index": scored.rows[scored.misread_positions],
             "cause": list(map(str, causes)),
             "cause_probability": sure,
-            "evidence": describe_evidence(misread, background, probabilities, scored.class_names, training_names),
+            "evidence": evidence,
         }
     )
+    return reasons, evidence
 
 
 def _advice(run: StoredRun, reasons: pd.DataFrame, misread: Evidence) -> str:
@@ -106,12 +114,12 @@ def _advice(run: StoredRun, reasons: pd.DataFrame, misread: Evidence) -> str:
     record = run.record
     better = better_recipe(record.recipe, run.data)
     more = f" --epochs {2 * record.epochs_trained}" if record.recipe == better else ""
-    advice = f"{own.sum():,} of {len(own):,} are the network's own mistakes. "
-    if misread.others is not None:
-        right = misread.others.mean(axis=0).argmax(axis=1) == misread.labels
-        advice += f"The other runs together read {(right & own).sum():,} of them right. "
-    data = record.data.source or record.data.name
-    return f"{advice}A better network reads many of these right. Try: misread train {data} --recipe {better}{more}"
+    command = f"misread train {record.data.source or record.data.name} --recipe {better}{more}"
+    values = {"own": int(own.sum()), "all": len(own), "command": command}
+    if misread.others is None:
+        return Message("advice.model", **values)
+    right = misread.others.mean(axis=0).argmax(axis=1) == misread.labels
+    return Message("advice.model-others", **values, right=int((right & own).sum()))
 
 
 def _check_independent(other: StoredRun, run: StoredRun, split: str) -> None:

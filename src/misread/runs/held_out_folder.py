@@ -1,6 +1,6 @@
 """The folder of held-out predictions: those of one seed, written completely or not at all, and found again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from misread import files
 from misread.data.npz import read_npz
+from misread.errors import DataError
 from misread.runs import run_folder
 from misread.runs.record import Environment
 from misread.training.recipe import Recipe
@@ -73,19 +74,53 @@ def find_member(
 
     A folder that is damaged or of another format is passed over.
     """
-    wanted = (FORMAT, fingerprint, split, folds, filter_labels)
+    wanted = (split, folds, filter_labels)
+    for folder, record in _stored(out, fingerprint):
+        try:
+            stored_recipe = (folder / run_folder.RECIPE).read_text(encoding="utf-8")
+        except OSError:
+            continue
+        if (record.split, record.folds, record.filter_labels) == wanted and stored_recipe == recipe.to_toml():
+            arrays = read_npz(folder / PREDICTIONS)
+            return HeldOutMember(folder, record, arrays["probs"], arrays["fold"], reused=True)
+    return None
+
+
+def training_probs(folders: Sequence[Path], fingerprint: str) -> tuple[np.ndarray, list[np.ndarray]] | None:
+    """The newest stored predictions of the training images of some data, those of all their seeds.
+
+    Returns the rows (N,) int64 of the images in the training split, rising, and for each seed the probabilities (N, K)
+    float32; None if there are none. A folder that is damaged or of another format is passed over.
+    """
+    stored = sorted((one for out in folders for one in _stored(out, fingerprint)), key=_created, reverse=True)
+    rows, kind = np.array([], np.int64), None
+    probs: dict[int, np.ndarray] = {}
+    for folder, record in stored:
+        this = (record.split, record.folds, record.filter_labels, record.recipe)
+        if record.split == "test" or record.seed in probs or kind not in (None, this):
+            continue
+        try:
+            arrays = read_npz(folder / PREDICTIONS)
+            here = np.flatnonzero(arrays["split"] == "train")
+            order = here[np.argsort(arrays["index"][here])]
+            rows, probs[record.seed], kind = arrays["index"][order], arrays["probs"][order], this
+        except (DataError, KeyError, IndexError):
+            continue
+    return (rows, list(probs.values())) if probs else None
+
+
+def _stored(out: Path, fingerprint: str) -> list[tuple[Path, HeldOutRecord]]:
+    """The folders of predictions for this data, the newest first."""
     found = []
     for path in out.glob(f"*/{RECORD}"):
         try:
             record = HeldOutRecord.model_validate_json(path.read_bytes())
-            stored_recipe = (path.parent / run_folder.RECIPE).read_text(encoding="utf-8")
         except (OSError, ValidationError):
             continue  # another file, or damaged
-        stored = (record.format, record.fingerprint, record.split, record.folds, record.filter_labels)
-        if stored == wanted and stored_recipe == recipe.to_toml():
-            found.append((record.created, path.parent, record))
-    if not found:
-        return None
-    _, folder, record = max(found, key=lambda f: f[:2])
-    arrays = read_npz(folder / PREDICTIONS)
-    return HeldOutMember(folder, record, arrays["probs"], arrays["fold"], reused=True)
+        if (record.format, record.fingerprint) == (FORMAT, fingerprint):
+            found.append((path.parent, record))
+    return sorted(found, key=_created, reverse=True)
+
+
+def _created(stored: tuple[Path, HeldOutRecord]) -> tuple[str, Path]:
+    return stored[1].created, stored[0]

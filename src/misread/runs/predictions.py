@@ -16,6 +16,7 @@ from misread.data.mapped_images import Images
 from misread.data.pixel_rows import images_in
 from misread.errors import DataError
 from misread.figures.style import Picture
+from misread.messages import Message, recognised
 from misread.report.content import Confidence, Content, images_or_note
 from misread.report.sections import page_of
 from misread.runs.misreads import Misreads
@@ -126,17 +127,18 @@ class Predictions(Scored):
         Raises DataError: there are no images to analyse. Raises RunError: the file cannot be written.
         """
         images, notes = images_or_note(self)
+        split = recognised(self.split, "split")
         content = Content(
-            title=self.name or "Predictions",
-            subtitle=f"{len(self):,} images, {self.split}",
+            title=self.name or Message("title.predictions"),
+            subtitle=Message("title.images", n=len(self), split=split),
             scored=self,
             images=images,
             notes=notes,
             confidence=confidence_content(self),
             explanation=self.misreads.explanation() if self.misread.any() else None,
             facts=[
-                ("Images", f"{len(self):,} of {len(self.class_names):,} classes, split {self.split}"),
-                ("Predicted by", self.name or "another program; only labels and probabilities were given"),
+                ("Images", Message("fact.images", n=len(self), classes=len(self.class_names), split=split)),
+                ("Predicted by", self.name or Message("fact.another-program")),
             ],
         )
         return page_of(content, language).write(Path(path))

@@ -14,6 +14,7 @@ from misread.data.load import load
 from misread.data.load_progress import Lines
 from misread.data.splits import carve
 from misread.errors import DataError, RecipeError
+from misread.messages import Message
 from misread.models.backbone import Backbone
 from misread.models.network import network_logits
 from misread.training.auto_recipe import LESSON, pick_recipe
@@ -142,16 +143,16 @@ def training_splits(data: ImageSet, recipe: Recipe, fixed: ImageSet | None = Non
     """
     labelled = fixed or data
     if recipe.validation.name == "show-test":
-        return TrainingSplits(labelled.train, labelled.test, "the test split, shown; nothing is chosen on it", False)
+        return TrainingSplits(labelled.train, labelled.test, Message("validation.test"), False)
     if labelled.val is not None:
-        return TrainingSplits(labelled.train, labelled.val, "the data's own validation split", False)
+        return TrainingSplits(labelled.train, labelled.val, Message("validation.own"), False)
     rest, carved = carve(data.train.labels, recipe.validation.fraction, recipe.seed)
     if not len(carved):
         raise DataError(
             f"{data.name} has {len(data.train)} training images, too few to carve a validation split from.\n"
             'Add images, or use a recipe with validation.name = "show-test".'
         )
-    validation = f"{recipe.validation.fraction:.0%} of each class, carved from train by seed {recipe.seed}"
+    validation = Message("validation.carved", share=f"{recipe.validation.fraction:.0%}", seed=str(recipe.seed))
     return TrainingSplits(labelled.train.view(rest), labelled.train.take(carved), validation, True)
 
 

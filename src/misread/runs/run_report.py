@@ -1,15 +1,17 @@
 """The content of a run's report, gathered from the run."""
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import numpy as np
 
 from misread.errors import MisreadError
+from misread.messages import Message, recognised
 from misread.report.content import Content, TrainingCurves, images_or_note
-from misread.report.page import plural
 from misread.report.playground import Playground, smallest_model
 from misread.runs.comparison import compare_predictions
 from misread.runs.predictions import Predictions, confidence_content
+from misread.runs.record import RunRecord
 from misread.runs.stored_run import StoredRun
 
 Progress = Callable[[str], None]
@@ -46,7 +48,7 @@ def run_content(
     try:
         fitted_on = calibration_set()
     except MisreadError as error:  # the validation images are gone; half of the test split has to do
-        notes.append(f"Temperature and prediction sets are fitted on one half of the test split: {error}")
+        notes.append(Message("note.no-validation", error=str(error)))
         fitted_on = None
     confidence = confidence_content(predictions, fitted_on)
     explanation = None
@@ -57,9 +59,9 @@ def run_content(
         except MisreadError as error:
             if others:
                 raise
-            notes.append(f"Without causes: {error}")
+            notes.append(Message("note.no-causes", error=str(error)))
     return Content(
-        title=f"{run.record.recipe} on {run.record.data.name}",
+        title=Message("title.run", recipe=run.record.recipe, data=run.record.data.name),
         subtitle=run.folder.name,
         scored=predictions,
         images=images,
@@ -101,34 +103,68 @@ def _playground(predictions: Predictions, run: StoredRun) -> Playground:
 def _facts(run: StoredRun) -> list[tuple[str, str]]:
     """The conditions of the numbers: (name, value)."""
     r = run.record
-    data, model, environment, engine, timing = r.data, r.model, r.environment, r.engine, r.timing
+    data, model, environment, timing = r.data, r.model, r.environment, r.timing
     height, width, channels = data.image_shape
-    status = "" if r.status == "complete" else ", interrupted by hand"
-    best = f", weights of epoch {r.best_epoch}" if r.best_epoch else ""
     facts = [
-        ("Data", f"{data.name}: {data.n_train:,} training, {data.n_val:,} validation, {data.n_test:,} test images"),
-        ("Images", f"{height} × {width}, {'grey' if channels == 1 else 'colour'}; {len(data.class_names):,} classes"),
-        ("Validation", data.validation),
+        ("Data", Message("fact.data", name=data.name, train=data.n_train, val=data.n_val, test=data.n_test)),
+        ("Images", Message("fact.grey" if channels == 1 else "fact.colour", height=str(height), width=str(width),
+                           classes=len(data.class_names))),
+        ("Validation", recognised(data.validation, "validation")),
         ("Data fingerprint", data.fingerprint[:12]),
-        ("Recipe", f"{r.recipe}, {plural(r.epochs_trained, 'epoch')}{best}{status}"),
-        ("Network", f"{plural(model.parameters, 'parameter')}, {model.bytes / 1e6:.2f} MB"),
+        ("Recipe", _recipe_fact(r)),
+        ("Network", Message("fact.network", parameters=Message("fact.parameters", n=model.parameters),
+                            size=f"{model.bytes / 1e6:.2f}")),
         ("Seed", str(r.seed)),
-        ("Engine", f"{engine.name}, {engine.precision}" + (f" ({engine.note})" if engine.note else "")),
-        ("Machine", f"{environment.cpu}, {plural(environment.cores, 'core')}; {environment.device}, "
-                    f"{plural(environment.threads, 'thread')}"),
-        ("Time", f"{timing.fit_seconds:.2f} s training, {timing.total_seconds:.2f} s in all"),
+        ("Engine", _engine_fact(r)),
+        ("Machine", Message("fact.machine", cpu=environment.cpu, cores=Message("fact.cores", n=environment.cores),
+                            device=environment.device, threads=Message("fact.threads", n=environment.threads))),
+        ("Time", Message("fact.time", fit=f"{timing.fit_seconds:.2f}", total=f"{timing.total_seconds:.2f}")),
         ("Versions", f"misread {environment.misread}, torch {environment.torch}, numpy {environment.numpy}, "
                      f"Python {environment.python}; {environment.system}"),
         ("Trained", r.created),
     ]  # fmt: skip
     if b := run.recipe.backbone:
-        trained = "fine-tuned" if b.fine_tune else "frozen"
-        facts.append(("Backbone", f"{b.name}, {trained}, SHA-256 {b.sha256[:12]}"))
-    return facts + ([("Label patch", " ".join(r.label_patch.notes))] if r.label_patch else [])
+        key = "fact.fine-tuned" if b.fine_tune else "fact.frozen"
+        facts.append(("Backbone", Message(key, name=b.name, sha256=b.sha256[:12])))
+    if r.label_patch:
+        notes = [recognised(note, "patch", "split") for note in r.label_patch.notes]
+        joined = reduce(lambda first, second: Message("fact.sentences", first=first, second=second), notes)
+        facts.append(("Label patch", joined))
+    return facts
+
+
+def _recipe_fact(record: RunRecord) -> Message:
+    best = record.best_epoch
+    return Message(
+        "fact.recipe",
+        recipe=record.recipe,
+        epochs=Message("fact.epochs", n=record.epochs_trained),
+        best=Message("fact.best", epoch=best) if best else "",
+        status="" if record.status == "complete" else Message("fact.interrupted"),
+    )
+
+
+def _engine_fact(record: RunRecord) -> Message:
+    engine = record.engine
+    if not engine.note:
+        return Message("fact.engine", name=engine.name, precision=engine.precision)
+    return Message(
+        "fact.engine-note", name=engine.name, precision=engine.precision, note=recognised(engine.note, "engine")
+    )
 
 
 def _facts_of_second(run: StoredRun, second: StoredRun) -> list[tuple[str, str]]:
     r = second.record
-    data = "the same data" if r.data.fingerprint == run.record.data.fingerprint else f"other data, {r.data.name}"
-    facts = f"{r.recipe} on {data}, {plural(r.epochs_trained, 'epoch')}, seed {r.seed}, engine {r.engine.name}, "
-    return [("Compared with", f"B: {second.folder.name}, {facts}{r.timing.fit_seconds:.2f} s training, {r.created}")]
+    same = r.data.fingerprint == run.record.data.fingerprint
+    fact = Message(
+        "fact.second",
+        folder=second.folder.name,
+        recipe=r.recipe,
+        data=Message("fact.same-data") if same else Message("fact.other-data", name=r.data.name),
+        epochs=Message("fact.epochs", n=r.epochs_trained),
+        seed=str(r.seed),
+        engine=r.engine.name,
+        fit=f"{r.timing.fit_seconds:.2f}",
+        created=r.created,
+    )
+    return [("Compared with", fact)]

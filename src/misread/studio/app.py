@@ -28,6 +28,7 @@ AREAS = (
     "example_routes",
     "label_routes",
     "misread_routes",
+    "held_out_routes",
     "map_routes",
     "nearest_routes",
     "training_routes",

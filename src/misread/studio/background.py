@@ -32,6 +32,9 @@ class Job:
     def report(self, done: float) -> None:
         self.done = done
 
+    def state(self) -> dict[str, Any]:
+        return {"progress": self.done, "seconds": round(time.monotonic() - self.started, 1)}
+
 
 class Jobs:
     """Work by the file of its result. One piece is done at a time; the others wait."""
@@ -39,6 +42,14 @@ class Jobs:
     def __init__(self) -> None:
         self._jobs: dict[Path, Job] = {}
         self._lock, self._turn = Lock(), Lock()
+
+    def running(self, result: Path) -> dict[str, Any] | None:
+        """How far the work for a result is, as `ready` says it; None if there is none. Raises what the work raised."""
+        with self._lock:
+            job = self._jobs.get(result)
+            if job is not None and job.error is not None:
+                raise self._jobs.pop(result).error  # type: ignore[misc]
+        return None if job is None else job.state()
 
     def ready(self, result: Path, work: Callable[[Report], None]) -> dict[str, Any] | None:
         """None if the file of the result is there. Otherwise starts the work and says how far it is.
@@ -57,7 +68,7 @@ class Jobs:
                 job = self._jobs[result] = Job()
                 # a daemon: the end of the server does not wait for it
                 Thread(target=self._do, args=(result, job, work), daemon=True).start()
-        return {"progress": job.done, "seconds": round(time.monotonic() - job.started, 1)}
+        return job.state()
 
     def _do(self, result: Path, job: Job, work: Callable[[Report], None]) -> None:
         try:

@@ -17,6 +17,7 @@ from misread.studio.background import Jobs, result_folder
 from misread.studio.positions import positions_in, split_of
 
 if TYPE_CHECKING:
+    from misread.analysis.scored import Scored
     from misread.runs.run import Run
 
 DOUBTFUL = 200  # of the most doubtful labels
@@ -55,13 +56,13 @@ def images(request: Request) -> Response:
         positions = _doubtful(run, split)
     else:
         raise HTTPException(400, f"There is no list {query['list']!r}; there are misread and doubtful.")
-    return JSONResponse(_data(run, split, positions))
+    return JSONResponse(image_list(run.predictions(split), positions))
 
 
-def _data(run: "Run", split: str, positions: np.ndarray, explanation: Any = None) -> dict[str, Any]:
+def image_list(scored: "Scored", positions: np.ndarray, explanation: Any = None) -> dict[str, Any]:
+    """The images at these positions of the scored ones; explanation: of all that were misread, with their causes."""
     from misread.report.items import Items
 
-    scored = run.predictions(split)
     items = Items(scored, scored.images)
     items.add(positions)
     if explanation is not None:
@@ -70,14 +71,17 @@ def _data(run: "Run", split: str, positions: np.ndarray, explanation: Any = None
 
 
 def _doubtful(run: "Run", split: str) -> np.ndarray:
-    """The positions of the most doubtful labels. Raises RunError: the run trained on these images."""
+    """The positions of the most doubtful labels; for the training split see held_out_routes.
+
+    Raises RunError: the run trained on these images.
+    """
     return run.label_issues(split).order[:DOUBTFUL]
 
 
 def _write_causes(run: "Run", split: str, path: Path) -> None:
     scored = run.predictions(split)
     found = scored.misreads.explanation() if scored.misread.any() else None
-    text = json.dumps(_data(run, split, scored.misread_positions, found), separators=(",", ":"))
+    text = json.dumps(image_list(scored, scored.misread_positions, found), separators=(",", ":"))
     write_bytes(path, gzip.compress(text.encode(), 1))
 
 

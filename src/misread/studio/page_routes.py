@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from misread.messages import LANGUAGES, catalogue
 from misread.version import __version__
-from misread.web.messages import LANGUAGES, catalogue
 
 TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
 FIRST_STYLES = ["style/tokens.css", "style/components.css", "style/shell.css"]  # those of rooms come after them

@@ -101,7 +101,7 @@ class Runs:
         return {
             "id": id,
             "name": path.name,
-            "title": notes.title or f"{record.recipe} on {record.data.name}",
+            "title": notes.title or f"{record.recipe}, {record.data.name}",
             "note": notes.note,
             "data": data,
             "recipe_name": record.recipe,

@@ -10,6 +10,7 @@ from typing import Any
 from starlette.datastructures import State
 
 from misread.errors import DataError, RecipeError, RunError
+from misread.messages import plain, recognised
 from misread.names import nearest
 from misread.runs import run_folder
 from misread.studio.training_job import Job
@@ -37,10 +38,14 @@ def chosen_data(state: State) -> str | None:
 
 @cache
 def recipe_values() -> dict[str, dict[str, Any]]:
-    """The values of every recipe that is included, by its name."""
+    """The values of every recipe that is included, by its name. The description is a `plain` message."""
     from misread.training.recipe import load_recipe, recipe_names
 
-    return {name: load_recipe(name).model_dump(mode="json") for name in recipe_names()}
+    recipes = {name: load_recipe(name).model_dump(mode="json") for name in recipe_names()}
+    return {
+        name: {**values, "description": plain(recognised(values["description"], "recipe"))}
+        for name, values in recipes.items()
+    }
 
 
 @cache

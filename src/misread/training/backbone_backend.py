@@ -5,6 +5,7 @@ from torch import Tensor
 
 from misread.data.load_progress import Lines
 from misread.data.mapped_images import Images
+from misread.messages import Message
 from misread.models.backbone import PretrainedNetwork
 from misread.training.recipe import Recipe
 from misread.training.torch_backend import TorchBackend
@@ -16,7 +17,7 @@ class BackboneBackend(TorchBackend):
     def __init__(
         self, network: PretrainedNetwork, device: torch.device, recipe: Recipe | None = None, seed: int = 0
     ) -> None:
-        super().__init__(network, device, recipe, seed, note="not by the kernels: a backbone computes the features")
+        super().__init__(network, device, recipe, seed, note=Message("engine.backbone"))
         self.backbone = network.backbone
 
     def logits(self, images: Tensor) -> Tensor:

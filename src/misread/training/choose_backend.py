@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from misread.engine.chain import UnknownNetwork
+from misread.messages import Message
 from misread.models.backbone import PretrainedNetwork
 from misread.training.backbone_backend import BackboneBackend
 from misread.training.backend import Backend
@@ -30,4 +31,4 @@ def make_backend(
     try:
         return KernelBackend(network, image_shape, recipe, seed)
     except UnknownNetwork as unknown:
-        return TorchBackend(network, device, recipe, seed, note=f"not by the kernels: {unknown}")
+        return TorchBackend(network, device, recipe, seed, note=Message("engine.not-kernels", why=unknown.args[0]))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from misread.engine.chain import FIRST_MOMENTS, SECOND_MOMENTS, Chain, UnknownNetwork
 from misread.engine.library import Hyper
+from misread.messages import Message
 from misread.models.layers import Dense
 from misread.models.network import Network
 from misread.training.backend import WEIGHTS, Capabilities, Weights
@@ -28,7 +29,7 @@ class KernelBackend:
     ) -> None:
         """Raises UnknownNetwork: the kernels do not support this network or recipe."""
         if recipe is not None and len(recipe.image_scales) > 1:
-            raise UnknownNetwork("they know images of one size")
+            raise UnknownNetwork(Message("engine.image-sizes"))
         self.network, self.image_shape = network, image_shape
         self._features: Chain | TorchBackend | None = None  # created on first use, with the weights of that time
         if recipe is None:
@@ -106,6 +107,6 @@ class KernelBackend:
 def _hyper(recipe: Recipe) -> Hyper:
     spec = recipe.optimizer
     if not isinstance(spec, Adam | AdamW):
-        raise UnknownNetwork(f"they support Adam and AdamW, not {spec.name}")
+        raise UnknownNetwork(Message("engine.optimizer", name=spec.name))
     decay = spec.weight_decay if isinstance(spec, AdamW) else 0.0
     return Hyper(spec.beta_1, spec.beta_2, spec.epsilon, decay, recipe.loss.label_smoothing)

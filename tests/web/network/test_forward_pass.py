@@ -15,7 +15,12 @@ from misread.training.networks import predictor_network
 from misread.training.recipe import Recipe, load_recipe, recipe_names
 
 CLOSE = 1e-4
-IMAGES = {"accurate": 60, "photo": 24, "photo-accurate": 8, "photo-fast": 60}  # fewer where an image takes many products
+IMAGES = {
+    "accurate": 60,
+    "photo": 24,
+    "photo-accurate": 8,
+    "photo-fast": 60,
+}  # fewer where an image takes many products
 PREDICT = ON_IMAGES + "return Array.from({ length: count }, (_, i) => [...model.predict(image(i))]);"
 
 
@@ -42,7 +47,12 @@ def test_a_trained_network_predicts_the_same_in_the_page(name: str, page: Networ
 @pytest.mark.mnist
 @pytest.mark.parametrize(
     "name",
-    ["tutorial-mlp", "fast", "fast-mlp", *(pytest.param(n, marks=pytest.mark.slow) for n in ("tutorial-cnn", "accurate"))],
+    [
+        "tutorial-mlp",
+        "fast",
+        "fast-mlp",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("tutorial-cnn", "accurate")),
+    ],
 )
 def test_1000_images_of_mnist_are_read_the_same_in_the_page(
     name: str, page: NetworkPage, tmp_path: Any, mnist_root: Any

@@ -1,8 +1,20 @@
 // Elements, texts and the browser's storage: what every component uses.
 
 export const byId = (id) => document.getElementById(id);
-export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}%`;
-export const number = (n) => n.toLocaleString("en");
+export const percent = (share, digits = 1) => format("percent", digits).format(share);
+export const number = (n) => format("decimal", 0).format(n);
+
+const formats = new Map(); // making one takes longer than writing a number
+
+/** Writes numbers as the language of the page does. */
+function format(style, digits) {
+  const { lang } = document.documentElement;
+  const key = `${lang} ${style} ${digits}`;
+  if (!formats.has(key)) {
+    formats.set(key, new Intl.NumberFormat(lang || undefined, { style, minimumFractionDigits: digits, maximumFractionDigits: digits }));
+  }
+  return formats.get(key);
+}
 
 /** An element with attributes and children. Text is only ever set as text: names from files are not trusted. */
 export function make(tag, attributes = {}, ...children) {

@@ -2,6 +2,7 @@
 
 import { make, percent } from "./elements.js";
 import { causeName } from "./items.js";
+import { say } from "../shell/messages.js";
 
 /**
  * An element with the facts of an image.
@@ -41,7 +42,7 @@ export function facts(items, place, { t, names = null, titleId = null, deciding 
 
 function cause({ cause, causeProbability, evidence }, t) {
   const sure = cause === "undetermined" ? "" : `${t("facts.sure", { share: Math.floor(100 * causeProbability) })} `;
-  return make("p", {}, make("span", { class: "chip" }, causeName(cause, t)), ` ${sure}${evidence}`);
+  return make("p", {}, make("span", { class: "chip" }, causeName(cause, t)), ` ${sure}${say(evidence, t)}`);
 }
 
 function meta({ index, file, confidence, margin, loss, hash }, t) {

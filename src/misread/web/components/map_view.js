@@ -7,12 +7,14 @@ import { PointSearch } from "./point_search.js";
 const FEW = 260; // points in sight at most, so that their pictures are shown
 const LARGEST = 400; // times the whole map
 const REACH = 12; // CSS pixels from the pointer to a point under it
+const TAP = 8; // CSS pixels that a finger may move while it taps
 const STEP = 0.15; // of the window, moved by an arrow key
 const REST = 120; // ms without a movement before pictures are asked for
 
 export class MapView {
   #dirty = false;
   #pointers = new Map();
+  #pressed = [0, 0]; // where the last pointer came down
   #shape = null;
   #hovered = -1;
   #rest = null;
@@ -192,6 +194,8 @@ export class MapView {
       over.setPointerCapture(event.pointerId);
       over.focus({ preventScroll: true });
       this.#pointers.set(event.pointerId, at(event));
+      this.#pressed = at(event);
+      if (event.pointerType === "touch") this.#hover(-1, 0, 0);
       if (this.#pointers.size === 2) this.#shape = null; // two fingers zoom, whatever one was doing
       else if (this.tool !== "move" && event.button === 0) this.#shape = [this.placeAt(...at(event))];
     });
@@ -199,14 +203,20 @@ export class MapView {
     const end = (event) => {
       if (!this.#pointers.delete(event.pointerId)) return;
       if (this.#shape && event.type === "pointerup") this.#choose();
+      else if (event.pointerType === "touch" && this.#isTap(event, at(event))) this.#hover(this.#pointAt(...at(event)), ...at(event));
       this.#shape = null;
       this.redraw();
     };
     add("pointerup", end);
     add("pointercancel", end);
-    add("pointerleave", () => this.#hover(-1, 0, 0));
+    add("pointerleave", (event) => event.pointerType === "touch" || this.#hover(-1, 0, 0)); // a finger that leaves has tapped
     add("dblclick", (event) => this.zoomBy(2, ...at(event)));
     add("keydown", (event) => this.#key(event));
+  }
+  /** Whether a finger only touched the map: what a mouse does by hovering. */
+  #isTap(event, [px, py]) {
+    const [x, y] = this.#pressed;
+    return event.type === "pointerup" && this.#pointers.size === 0 && Math.hypot(px - x, py - y) < TAP;
   }
   #moved(event, [px, py]) {
     const before = this.#pointers.get(event.pointerId);

@@ -20,12 +20,14 @@ export class NearestImages {
   show(image) {
     clearTimeout(this.#timer);
     this.#asked += 1; // an answer that comes later is for another image
+    this.state.textContent = "";
     if (!image) this.list.replaceChildren();
     else this.#timer = setTimeout(() => this.#ask(image), REST);
   }
   async #ask(image) {
     const { studio } = this;
     const asked = this.#asked;
+    if (!this.list.children.length) this.state.textContent = studio.t("draw.searching");
     try {
       const found = await studio.server.post(`/api/runs/${studio.run.id}/nearest`, { pixels: toBase64(image) });
       const { pixels } = await studio.images.get("train", found.map((item) => item.row));

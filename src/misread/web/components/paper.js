@@ -36,6 +36,7 @@ function motionBetween(before, now) {
 export class Paper {
   #pointers = new Map(); // id -> place now
   #before = null; // places when the motion began, by id
+  #penIsDown = false;
   /**
    * canvas: its width and height say the shape of the paper.
    * pen: () => { mode: "draw" | "erase" | "move", width, colour }. changed: called after every change.
@@ -68,6 +69,9 @@ export class Paper {
   #down(event) {
     if (event.button > 0) return;
     event.preventDefault();
+    if (event.pointerType === "pen") this.#liftAll(); // the hand may lie on the paper
+    else if (this.#penIsDown) return;
+    this.#penIsDown = event.pointerType === "pen";
     this.canvas.focus({ preventScroll: true });
     try {
       this.canvas.setPointerCapture(event.pointerId);
@@ -85,6 +89,11 @@ export class Paper {
     }
     this.changed();
   }
+  /** Forgets the pointers that are down, and what they were doing. */
+  #liftAll() {
+    this.#pointers.clear();
+    this.#before = this.drawing.preview = this.drawing.current = null;
+  }
   #move(event) {
     if (!this.#pointers.has(event.pointerId)) return;
     this.#pointers.set(event.pointerId, this.#place(event));
@@ -99,6 +108,7 @@ export class Paper {
   }
   #up(event) {
     if (!this.#pointers.delete(event.pointerId)) return;
+    this.#penIsDown = false;
     if (this.#before) {
       this.drawing.move();
       this.#before = this.#pointers.size ? new Map(this.#pointers) : null;

@@ -1,5 +1,6 @@
 // The start of a training: data, recipe and settings; or again with the recipe of the selected run.
 
+import { say } from "../shell/messages.js";
 import { make } from "./elements.js";
 import { RecipeForm } from "./recipe_form.js";
 
@@ -93,7 +94,7 @@ export class TrainingStart {
     const name = this.recipe.value;
     const values = this.choices.recipes[name];
     this.form.root.hidden = !values;
-    this.description.textContent = values ? values.description : this.studio.t("train.auto-note");
+    this.description.textContent = values ? say(values.description, this.studio.t) : this.studio.t("train.auto-note");
     if (values) this.form.show(values);
     this.studio.address.write({ recipe: name });
     this.#showProblem("");

@@ -1,6 +1,6 @@
 // Metrics: what accuracy, precision, recall and F1 count, on the learner's predictions.
 
-import { make } from "../components/elements.js";
+import { make, percent } from "../components/elements.js";
 import { metricsOf } from "./formulas.js";
 import { afterReading, choice, results } from "./stage.js";
 
@@ -26,7 +26,7 @@ export const metricsPage = {
         const all = metricsOf(labels, predictions, kind.value());
         found.set("n", String(labels.length));
         for (const key of ["labelled", "predicted", "both"]) found.set(key, String(all[key]));
-        for (const key of ["accuracy", "precision", "recall", "f1"]) found.set(key, Number.isFinite(all[key]) ? `${(100 * all[key]).toFixed(2)}%` : "–");
+        for (const key of ["accuracy", "precision", "recall", "f1"]) found.set(key, Number.isFinite(all[key]) ? percent(all[key], 2) : "–");
       }
       stage.replaceChildren(make("p", {}, t("lesson.metrics.choose")), kind.element, found.element);
       draw();

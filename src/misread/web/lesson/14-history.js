@@ -1,6 +1,6 @@
 // The history of the learner's training: two losses, and the gap between them.
 
-import { make } from "../components/elements.js";
+import { make, percent } from "../components/elements.js";
 import { lineChart } from "./chart.js";
 import { results, slider } from "./stage.js";
 
@@ -25,8 +25,8 @@ export const historyPage = {
     const best = validated ? history.reduce((a, b) => ((b.val_loss ?? Infinity) < (a.val_loss ?? Infinity) ? b : a)) : null;
     function draw() {
       const row = history[epoch.value() - 1];
-      for (const [key, percent] of [["loss", false], ["val_loss", false], ["accuracy", true], ["val_accuracy", true]]) {
-        found.set(key, typeof row[key] !== "number" ? "–" : percent ? `${(100 * row[key]).toFixed(2)}%` : row[key].toFixed(4));
+      for (const [key, isShare] of [["loss", false], ["val_loss", false], ["accuracy", true], ["val_accuracy", true]]) {
+        found.set(key, typeof row[key] !== "number" ? "–" : isShare ? percent(row[key], 2) : row[key].toFixed(4));
       }
       found.set("best", best ? String(best.epoch) : "–");
       reading.textContent = best ? verdict(t, history, row, best) : t("lesson.history.no-validation");

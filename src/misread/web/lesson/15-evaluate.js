@@ -1,11 +1,10 @@
 // Evaluation: the accuracy on test images, its interval, and the accuracy in training.
 
-import { make } from "../components/elements.js";
+import { make, percent } from "../components/elements.js";
 import { wilson } from "../components/wilson.js";
 import { lineChart } from "./chart.js";
 import { afterReading, results, slider } from "./stage.js";
 
-const percent = (share) => `${(100 * share).toFixed(2)}%`;
 
 export const evaluatePage = {
   id: "evaluate",
@@ -32,9 +31,9 @@ export const evaluatePage = {
       function draw() {
         const right = counts[n.value()];
         found.set("right", `${right} / ${n.value()}`);
-        found.set("accuracy", percent(right / n.value()));
-        found.set("interval", wilson(right, n.value()).map(percent).join(" – "));
-        found.set("training", typeof trained === "number" ? percent(trained) : "–");
+        found.set("accuracy", percent(right / n.value(), 2));
+        found.set("interval", wilson(right, n.value()).map((share) => percent(share, 2)).join(" – "));
+        found.set("training", typeof trained === "number" ? percent(trained, 2) : "–");
         chart.replaceChildren(
           lineChart({
             name: t("lesson.evaluate.chart"),

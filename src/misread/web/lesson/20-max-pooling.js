@@ -1,6 +1,6 @@
 // Max-pooling: what a window keeps, and why a small movement changes less.
 
-import { make } from "../components/elements.js";
+import { make, percent } from "../components/elements.js";
 import { maxPool } from "./formulas.js";
 import { captioned, greyMap, greyValues } from "./picture.js";
 import { imageStrip, results, slider } from "./stage.js";
@@ -44,5 +44,5 @@ export const poolingPage = {
 function change(before, after) {
   const sum = before.reduce((a, b) => a + b, 0);
   const changed = before.reduce((all, value, i) => all + Math.abs(value - after[i]), 0);
-  return sum ? `${((100 * changed) / sum).toFixed(1)}%` : "–";
+  return sum ? percent(changed / sum) : "–";
 }

@@ -1,6 +1,6 @@
 // Overfitting: a small network learns a few of the learner's images here; then dropout or more images mend it.
 
-import { make } from "../components/elements.js";
+import { make, percent } from "../components/elements.js";
 import { randomNumbers } from "../network/random_weights.js";
 import { lineChart } from "./chart.js";
 import { action, results, slider } from "./stage.js";
@@ -51,8 +51,8 @@ export const overfittingPage = {
       const { train, val } = history.at(-1);
       found.set("loss", train.loss.toFixed(4));
       found.set("val_loss", val.loss.toFixed(4));
-      found.set("accuracy", `${(100 * train.accuracy).toFixed(1)}%`);
-      found.set("val_accuracy", `${(100 * val.accuracy).toFixed(1)}%`);
+      found.set("accuracy", percent(train.accuracy));
+      found.set("val_accuracy", percent(val.accuracy));
       const losses = history.map((row) => row.val.loss);
       found.set("best", String(losses.indexOf(Math.min(...losses)) + 1));
       const line = (part, kind, name) => ({ kind, name, points: history.map((row, i) => [i + 1, row[part].loss]) });

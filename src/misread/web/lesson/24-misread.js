@@ -1,6 +1,6 @@
 // The wall of misread images: guess first, then see the label and the prediction.
 
-import { make } from "../components/elements.js";
+import { make, percent } from "../components/elements.js";
 import { picture } from "./picture.js";
 import { action, afterReading, choice, results } from "./stage.js";
 
@@ -37,7 +37,7 @@ export const misreadPage = {
         if (k === labels[row]) agreed.add(row);
         else agreed.delete(row);
         button.lastChild.textContent = `${classNames[labels[row]]} → ${classNames[predictions[row]]}`;
-        said.textContent = t("lesson.misread.answer", { label: classNames[labels[row]], prediction: classNames[predictions[row]], percent: (100 * confidences[row]).toFixed(1) });
+        said.textContent = t("lesson.misread.answer", { label: classNames[labels[row]], prediction: classNames[predictions[row]], confidence: percent(confidences[row]) });
         count();
       }
       function count() {

@@ -1,19 +1,17 @@
 // All images of a run as points: those that the network sees alike lie near each other.
 
-import { foundCauses } from "../components/causes.js";
 import { make, percent } from "../components/elements.js";
-import { causeName } from "../components/items.js";
+import { COLOURS, MapPoints } from "../components/map_points.js";
 import { fillTable } from "../components/map_table.js";
 import { MapView } from "../components/map_view.js";
-import { classColours, css, shareColour } from "../components/palette.js";
+import { css, shareColour } from "../components/palette.js";
 import { pictureCanvas } from "../components/pixels.js";
 import { packRows } from "../components/rows.js";
 
 const POLL = 700; // ms between questions while the map is computed
 const CHECKED = 2000; // images that the room of misread images takes
 const KEPT = 3000; // pictures in memory
-const GREY = [140, 150, 160];
-const CHOICES = { split: ["test", "val", "train", "all"], method: ["pca", "tsne"], colour: ["label", "prediction", "cause", "confidence"], show: ["all", "misread"] };
+const CHOICES = { split: ["test", "val", "train", "all"], method: ["pca", "tsne"], colour: COLOURS, show: ["all", "misread"] };
 const TOOLS = ["move", "lasso", "rectangle"];
 
 class MapRoom {
@@ -21,10 +19,9 @@ class MapRoom {
   #asked = 0;
   #chosen = [];
   #pictures = new Map();
-  #causes = new Map(); // by split: {names, of: cause by position}
 
   constructor(root, studio) {
-    Object.assign(this, { root, studio, t: studio.t, run: studio.run });
+    Object.assign(this, { root, studio, t: studio.t, run: studio.run, points: new MapPoints(studio.run.data.class_names, studio.t) });
     this.chosen = Object.fromEntries(Object.entries(CHOICES).map(([name, values]) => [name, this.#valid(name, values, studio.address.read())]));
     this.#build();
     this.#keys();
@@ -145,36 +142,16 @@ class MapRoom {
       const [bytes, ...labels] = await Promise.all([studio.server.bytes(`${path}/points?method=${method}`), ...known.splits.map(({ name }) => studio.images.labels(name))]);
       if (asked !== this.#asked || this.#end.signal.aborted) return;
       this.place = place;
-      this.#fill(known.splits, new Float32Array(bytes), labels);
+      this.#fill(known.splits, new Float32Array(bytes), labels.map((one) => one.labels));
     } catch (error) {
       if (asked === this.#asked) this.state.textContent = error.message;
     }
   }
 
   #fill(splits, columns, labels) {
-    const n = columns.length / 4;
-    this.splits = [];
-    this.position = new Uint32Array(n);
-    this.splitOf = new Uint8Array(n);
-    this.label = new Int32Array(n);
-    this.prediction = new Int32Array(n);
-    this.confidence = new Float32Array(n);
-    const places = new Float32Array(2 * n);
-    let at = 0;
-    splits.forEach(({ name, n: count }, which) => {
-      this.splits.push(name);
-      for (let row = 0; row < count; row++, at++) {
-        this.splitOf[at] = which;
-        this.position[at] = row;
-        this.label[at] = labels[which].labels[row];
-      }
-    });
-    for (let i = 0; i < n; i++) {
-      [places[2 * i], places[2 * i + 1], this.prediction[i], this.confidence[i]] = columns.subarray(4 * i, 4 * i + 4);
-    }
-    this.n = n;
+    const places = this.points.fill(splits, columns, labels);
     this.#chosen = [];
-    this.view.over.setAttribute("aria-label", this.t("map.canvas", { n }));
+    this.view.over.setAttribute("aria-label", this.t("map.canvas", { n: this.points.n }));
     this.view.setPlaces(places);
     this.#showChosen();
     this.#colour();
@@ -182,83 +159,41 @@ class MapRoom {
     if (view.length === 3) this.view.show({ x: view[0], y: view[1], zoom: view[2] });
   }
 
-  #misread(i) {
-    return this.label[i] !== this.prediction[i];
-  }
-
-  /** The causes of misread images, once they are found. Training images are left out: finding theirs takes long. */
-  async #loadCauses() {
-    const asked = this.#asked;
-    for (const split of this.splits.filter((name) => name !== "train" && !this.#causes.has(name))) {
-      const found = await foundCauses(this.studio.server, this.run.id, split, {
-        wanted: () => asked === this.#asked && !this.#end.signal.aborted,
-        waiting: (seconds) => (this.state.textContent = this.t("misreads.finding-causes", { seconds })),
-      });
-      if (!found) return;
-      const of = new Map(found.positions.map((position, i) => [position, found.causes?.[found.items.cause[i]]]));
-      this.#causes.set(split, { names: found.causes ?? [], of });
-    }
-  }
-  #cause(i) {
-    return this.#causes.get(this.splits[this.splitOf[i]])?.of.get(this.position[i]);
-  }
-
-  #causeName(i) {
-    const cause = this.#cause(i);
-    return cause ? causeName(cause, this.t) : "";
-  }
-
   /** Colours and sizes of all points, and the legend. */
   async #colour() {
-    if (!this.n) return;
-    const { t } = this;
+    const { t, points } = this;
+    if (!points.n) return;
     const asked = this.#asked;
     if (this.chosen.colour === "cause") {
       try {
-        await this.#loadCauses();
+        await points.loadCauses(this.studio.server, this.run.id, {
+          wanted: () => asked === this.#asked && !this.#end.signal.aborted,
+          waiting: (seconds) => (this.state.textContent = t("misreads.finding-causes", { seconds })),
+        });
       } catch (error) {
         this.state.textContent = error.message;
         return;
       }
       if (asked !== this.#asked || this.#end.signal.aborted) return;
     }
-    const groups = this.#groups();
-    const [colours, sizes] = [new Uint8Array(4 * this.n), new Float32Array(this.n)];
-    const chosen = new Uint8Array(this.n);
+    const { n } = points;
+    const groups = points.groups(this.chosen.colour);
+    const [colours, sizes] = [new Uint8Array(4 * n), new Float32Array(n)];
+    const chosen = new Uint8Array(n);
     for (const i of this.#chosen) chosen[i] = 1;
-    const keeps = this.chosen.show === "misread" ? (i) => this.#misread(i) : () => true;
-    const base = this.n > 30000 ? 2.2 : this.n > 5000 ? 3 : this.n > 1000 ? 5 : 7;
+    const keeps = this.chosen.show === "misread" ? (i) => points.misread(i) : () => true;
+    const base = n > 30000 ? 2.2 : n > 5000 ? 3 : n > 1000 ? 5 : 7;
     let misread = 0;
-    for (let i = 0; i < this.n; i++) {
-      misread += this.#misread(i);
+    for (let i = 0; i < n; i++) {
+      misread += points.misread(i);
       if (!keeps(i)) continue;
       colours.set(groups.colour(i), 4 * i);
       colours[4 * i + 3] = this.#chosen.length && !chosen[i] ? 70 : 235;
-      sizes[i] = base * (this.#misread(i) ? 1.7 : 1) * (chosen[i] ? 1.6 : 1);
+      sizes[i] = base * (points.misread(i) ? 1.7 : 1) * (chosen[i] ? 1.6 : 1);
     }
     this.view.setLook(colours, sizes, keeps);
     this.#showLegend(groups, keeps);
-    this.state.textContent = t("map.count", { n: this.n, misread });
-  }
-
-  /** How points are coloured: {colour(i) -> [r, g, b], names, colours, of(i) -> number of the name}. */
-  #groups() {
-    const { class_names: classes } = this.run.data;
-    if (this.chosen.colour === "confidence") return { colour: (i) => shareColour(this.#sure(i)), names: [], colours: [] };
-    if (this.chosen.colour === "cause") {
-      const names = [...new Set([...this.#causes.values()].flatMap((one) => one.names))];
-      const colours = classColours(names.length);
-      const of = (i) => names.indexOf(this.#cause(i));
-      return { names: [...names.map((cause) => causeName(cause, this.t)), this.t("map.other")], colours: [...colours, GREY], of: (i) => (of(i) < 0 ? names.length : of(i)), colour: (i) => colours[of(i)] ?? GREY };
-    }
-    const of = this.chosen.colour === "label" ? (i) => this.label[i] : (i) => this.prediction[i];
-    const colours = classColours(classes.length);
-    return { names: classes, colours, of, colour: (i) => colours[of(i)] };
-  }
-  /** Confidence from 0, that of a guess, to 1. */
-  #sure(i) {
-    const guess = 1 / this.run.data.class_names.length;
-    return Math.max(0, (this.confidence[i] - guess) / (1 - guess));
+    this.state.textContent = t("map.count", { n, misread });
   }
 
   #showLegend(groups, keeps) {
@@ -270,7 +205,7 @@ class MapRoom {
       return;
     }
     const points = groups.names.map(() => []);
-    for (let i = 0; i < this.n; i++) if (keeps(i)) points[groups.of(i)].push(i);
+    for (let i = 0; i < this.points.n; i++) if (keeps(i)) points[groups.of(i)].push(i);
     const buttons = groups.names.map((name, k) => {
       const dot = make("span", { class: "map-dot" });
       dot.style.background = css(groups.colours[k]);
@@ -283,7 +218,7 @@ class MapRoom {
   }
 
   #key(i) {
-    return `${this.splits[this.splitOf[i]]} ${this.position[i]}`;
+    return `${this.points.split(i)} ${this.points.position[i]}`;
   }
   #shape() {
     return this.run.data.image_shape;
@@ -292,11 +227,11 @@ class MapRoom {
   async #loadPictures(points) {
     const missing = points.filter((i) => !this.#pictures.has(this.#key(i)));
     if (!missing.length) return;
-    for (const which of new Set(missing.map((i) => this.splitOf[i]))) {
-      const some = missing.filter((i) => this.splitOf[i] === which);
+    for (const split of new Set(missing.map((i) => this.points.split(i)))) {
+      const some = missing.filter((i) => this.points.split(i) === split);
       const keys = some.map((i) => this.#key(i));
       try {
-        const { pixels } = await this.studio.images.get(this.splits[which], some.map((i) => this.position[i]));
+        const { pixels } = await this.studio.images.get(split, some.map((i) => this.points.position[i]));
         keys.forEach((key, at) => this.#pictures.set(key, pictureCanvas(pixels[at], this.#shape())));
       } catch {
         return; // the frame says that the server is away
@@ -309,15 +244,10 @@ class MapRoom {
     this.view.redraw();
   }
 
-  #row(i) {
-    const name = (k) => this.run.data.class_names[k];
-    return { split: this.splits[this.splitOf[i]], position: this.position[i], label: name(this.label[i]), prediction: name(this.prediction[i]), confidence: this.confidence[i], cause: this.#causeName(i) };
-  }
-
   #hover(i, x, y) {
     this.tip.hidden = i < 0;
     if (i < 0) return;
-    const { label, prediction, confidence, cause, split, position } = this.#row(i);
+    const { label, prediction, confidence, cause, split, position } = this.points.row(i);
     const picture = this.#pictures.get(this.#key(i));
     if (!picture) this.#loadPictures([i]).then(() => !this.tip.hidden && this.tip.dataset.point === String(i) && this.#hover(i, x, y));
     this.tip.dataset.point = String(i);
@@ -340,18 +270,19 @@ class MapRoom {
 
   #showChosen() {
     const { t, run } = this;
+    const { splits, splitOf, position } = this.points;
     const points = this.#chosen;
     const heading = make("h2", { id: "map-chosen", role: "status" }, points.length ? t("map.chosen", { n: points.length }) : t("map.none"));
-    const buttons = (this.splits ?? []).flatMap((split, which) => {
-      const positions = points.filter((i) => this.splitOf[i] === which).map((i) => this.position[i]);
+    const buttons = splits.flatMap((split, which) => {
+      const positions = points.filter((i) => splitOf[i] === which).map((i) => position[i]);
       if (!positions.length) return [];
-      const text = `${t("map.to-misreads")}${this.splits.length > 1 ? ` (${t(`map.split.${split}`)})` : ""}`;
+      const text = `${t("map.to-misreads")}${splits.length > 1 ? ` (${t(`map.split.${split}`)})` : ""}`;
       return [this.#button("", () => this.#check(split, positions), { class: "main", "data-check": split }, text)];
     });
     const body = make("div");
     this.list.replaceChildren(heading, make("div", { class: "choice" }, ...buttons, points.length ? this.#button("map.clear", () => this.#select([]), { id: "map-clear" }) : ""), body);
     if (!points.length) return;
-    const rows = points.map((i) => this.#row(i));
+    const rows = points.map((i) => this.points.row(i));
     const stale = () => this.#chosen !== points || this.#end.signal.aborted;
     fillTable(body, rows, { t, images: this.studio.images, shape: run.data.image_shape, withCauses: rows.some((row) => row.cause), stale }).catch((error) => {
       if (!stale()) this.state.textContent = error.message;

@@ -5,6 +5,7 @@ import { Decisions } from "../components/decisions.js";
 import { byId, make } from "../components/elements.js";
 import { Gallery } from "../components/gallery.js";
 import { galleryTools } from "../components/gallery_tools.js";
+import { heldOutLabels, howToHoldOut } from "../components/held_out.js";
 import { Items } from "../components/items.js";
 import { unpackRows } from "../components/rows.js";
 import { KINDS, markOf, Triage } from "../components/triage.js";
@@ -109,6 +110,7 @@ class MisreadsRoom {
     const rows = unpackRows(this.rows ?? "");
     this.note.textContent = t("misreads.loading");
     try {
+      if (list === "doubtful" && split === "train") return await this.#loadHeldOut(list, split);
       const query = list === "chosen" ? `rows=${rows.join(",")}` : `list=${list}`;
       const data = await studio.server.get(`${path}/misreads/${split}?${query}`);
       if (!this.#current(list, split)) return;
@@ -117,6 +119,32 @@ class MisreadsRoom {
     } catch (error) {
       if (this.#current(list, split)) this.#fail(error);
     }
+  }
+
+  /** The network repeats the labels that it trained on, so that others have to judge these. */
+  async #loadHeldOut(list, split) {
+    const { studio, t, run } = this;
+    const found = await heldOutLabels(studio.server, run.id, {
+      wanted: () => this.#current(list, split),
+      waiting: (share) => {
+        this.#clear();
+        this.note.textContent = t("misreads.holding-out", { share });
+      },
+      missing: (command) => this.#clear(howToHoldOut(studio, command, () => this.#load())),
+    });
+    if (!found) return;
+    this.#fill(found);
+    this.note.textContent = t("misreads.held-out", { n: found.doubted });
+  }
+
+  /** Shows something instead of a list. */
+  #clear(instead = make("div", {})) {
+    Object.assign(this, { items: null, triage: null });
+    this.#place = -1;
+    this.#gallery = null;
+    this.note.textContent = "";
+    this.body.replaceChildren(instead);
+    this.#count();
   }
 
   async #loadCauses(list, split) {
@@ -146,10 +174,7 @@ class MisreadsRoom {
     this.positions = data.positions;
     this.note.textContent = "";
     if (!data.positions.length) {
-      this.#place = -1;
-      this.triage = null;
-      this.body.replaceChildren(make("div", { class: "empty" }, make("p", {}, t(`misreads.empty.${this.list}`))));
-      return this.#count();
+      return this.#clear(make("div", { class: "empty" }, make("p", {}, t(`misreads.empty.${this.list}`))));
     }
     this.seen = make("select", { id: "by-decision" }, ...["", "none", ...KINDS].map((value) => make("option", { value }, t(`misreads.seen.${value || "all"}`))));
     const panel = make("aside", { class: "triage", "aria-label": t("misreads.panel") });
@@ -270,7 +295,7 @@ class MisreadsRoom {
     const { t, items, decisions } = this;
     const hashes = items?.columns.hash ?? [];
     const looked = hashes.filter((hash) => decisions.of(hash).kind).length;
-    this.progress.textContent = t("misreads.progress", { looked, n: hashes.length });
+    this.progress.textContent = hashes.length ? t("misreads.progress", { looked, n: hashes.length }) : "";
     const fixed = [...decisions.made.values()].filter(({ kind }) => kind === "fixed").length;
     this.train.textContent = t("misreads.train", { n: fixed });
     this.train.disabled = fixed === 0;

@@ -205,7 +205,7 @@ class Runs {
       found.addEventListener("click", action);
       return found;
     };
-    const report = make("a", { href: `/reports/${run.id}`, target: "_blank", rel: "noopener", "aria-label": `${t("runs.report")}: ${runName(run)}` }, t("runs.report"));
+    const report = make("a", { href: `/reports/${run.id}?lang=${this.studio.lang}`, target: "_blank", rel: "noopener", "aria-label": `${t("runs.report")}: ${runName(run)}` }, t("runs.report"));
     return [
       ...(known ? [report, button("runs.rename", () => this.#rename(run)), button("runs.note", () => this.#note(run))] : []),
       ...(run.status === "running" ? [] : [button("runs.delete", () => this.#delete(run))]),
