@@ -121,7 +121,8 @@ def _check_repository(client: "HfApi", address: HubAddress, private: bool) -> se
     if private and not info.private:
         raise RunError(f"{address.repo} exists and is public. Make it private in its settings, or use another name.")
     found = {file.rfilename for file in info.siblings or []}
-    if others := sorted(found - NOT_OURS - set(FILES)):
+    others = sorted(found - NOT_OURS - set(FILES))
+    if others and run_folder.RECORD not in found:
         raise RunError(
             f"{address.repo} has files that are not of a run: {', '.join(others[:5])}. Nothing was uploaded. "
             "Use another name."

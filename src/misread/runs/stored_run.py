@@ -165,7 +165,7 @@ class StoredRun:
             ) from None
 
     def _check_downloaded(self) -> None:
-        """Raises RunError: the recipe names a file, or has a network that is larger than the weights (and the memory)."""
+        """Raises RunError: the recipe names a file, or has a network larger than the weights (and the memory)."""
         recipe, data = self.recipe, self.record.data
         if recipe.backbone:
             if recipe.backbone.is_file:
