@@ -2,8 +2,9 @@
 
     .venv/bin/python benchmarks/extras.py [EXTRA ...]
 
-Packages are resolved with the pins of constraints.txt as in a fresh environment. Those that a bare misread does not have
-are unpacked into a temporary folder. torch is not downloaded: the others must fit this environment's version of it.
+Packages are resolved as in a fresh environment, with the pins of constraints.txt if the extra fits them. Those that a
+bare misread does not have are unpacked into a temporary folder. torch is not downloaded: the others must fit this
+environment's version of it.
 """
 
 import json
@@ -20,14 +21,11 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 
 def pip(*arguments: str) -> str:
-    done = subprocess.run([*PIP, *arguments], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stderr)
-    return done.stdout
+    return subprocess.run([*PIP, *arguments], capture_output=True, text=True, check=True).stdout
 
 
 def resolved(requirements: list[str], constraints: Path) -> dict[str, str]:
-    """The versions that a fresh environment gets, by package."""
+    """The versions that a fresh environment gets, by package. Raises CalledProcessError: none fit."""
     report = pip("install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-", "--constraint",
                  str(constraints), *requirements)  # fmt: skip
     found = [package["metadata"] for package in json.loads(report)["install"]]
@@ -45,14 +43,19 @@ def megabytes(packages: dict[str, str]) -> float:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        constraints = Path(folder) / "constraints.txt"
+        constraints, torch_only = Path(folder) / "constraints.txt", Path(folder) / "torch.txt"
+        torch_only.write_text(f"torch=={metadata.version('torch')}\n")
         pins = [pin for pin in (ROOT / "constraints.txt").read_text().splitlines() if not pin.startswith("torch==")]
-        constraints.write_text("\n".join([*pins, f"torch=={metadata.version('torch')}"]) + "\n")
+        constraints.write_text("\n".join(pins) + "\n" + torch_only.read_text())
         bare = resolved(PROJECT["dependencies"], constraints)
         print("| extra | packages | MB | the largest |\n|---|---|---|---|")
         print(f"| none, without torch | {len(bare) - 1} | {megabytes(bare):.0f} | |", flush=True)
         for extra in sys.argv[1:] or PROJECT["optional-dependencies"]:
-            both = resolved([*PROJECT["dependencies"], *PROJECT["optional-dependencies"][extra]], constraints)
+            wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"][extra]]
+            try:
+                both = resolved(wanted, constraints)
+            except subprocess.CalledProcessError:
+                both = resolved(wanted, torch_only)
             new = {name: version for name, version in both.items() if name not in bare}
             sizes = {name: megabytes({name: version}) for name, version in new.items()}
             largest = sorted(sizes, key=lambda name: -sizes[name])[:3]

@@ -26,7 +26,7 @@ FEWEST_STEPS = 20
 TICK = 5  # steps at a time
 SMOOTHING = 0.8  # the weight of the earlier losses in the smoothed loss
 DIVERGED = 4.0  # times the lowest smoothed loss: the test ends
-FALL, MARGIN = 0.95, 1 / 3
+FALL = 0.95
 FALLS = 0.95  # the lowest smoothed loss is at most this share of that at the start; else the network learnt nothing
 
 
@@ -36,8 +36,7 @@ class LearningRates:
 
     rates:      (S,) float64. losses: (S,) float64, the training loss of each step.
     smoothed:   (S,) float64, the exponential moving mean of the losses, taken forwards and then backwards.
-    bottom:     the smallest rate at which 95% of the smoothed loss's fall is done. Higher rates gain little.
-    suggestion: a third of `bottom`, which leaves a margin for a whole training at that rate.
+    suggestion: the smallest rate at which 95% of the smoothed loss's fall is done. Higher rates gain little.
     diverged:   whether the test ended because the loss grew, before the highest rate.
     current:    the recipe's own learning rate.
     """
@@ -49,7 +48,6 @@ class LearningRates:
     losses: np.ndarray
     smoothed: np.ndarray
     suggestion: float
-    bottom: float
     diverged: bool
     current: float
 
@@ -66,8 +64,8 @@ class LearningRates:
 
     def __str__(self) -> str:
         return (
-            f"{self.recipe} on {self.data}: learning rate {self.suggestion:.2g}, a third of {self.bottom:.2g}, where "
-            f"the smoothed training loss has done 95% of its fall. The recipe has {self.current:g}."
+            f"{self.recipe} on {self.data}: learning rate {self.suggestion:.2g}, where the smoothed training "
+            f"loss has done 95% of its fall. The recipe has {self.current:g}."
         )
 
 
@@ -102,10 +100,9 @@ def find_learning_rate(
         rates = np.geomspace(low, high, steps)
         losses, diverged = _losses(backend, batches, rates, job.recipe.image_scales[0], progress)
     smoothed = smooth(smooth(losses)[::-1])[::-1]  # from both ends, so that it is not late
-    bottom = bottom_rate(rates[: len(losses)], smoothed)
     return LearningRates(
         job.recipe.name, job.data.name, backend.capabilities.name, rates[: len(losses)], losses, smoothed,
-        MARGIN * bottom, bottom, diverged, job.recipe.optimizer.learning_rate,
+        bottom_rate(rates[: len(losses)], smoothed), diverged, job.recipe.optimizer.learning_rate,
     )  # fmt: skip
 
 
