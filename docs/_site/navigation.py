@@ -7,7 +7,7 @@ from sphinx.application import Sphinx
 import misread
 
 CONTENTS = {
-    "Start": ["lesson", "how-to", "command-line"],
+    "Start": ["lesson", "how-to", "command-line", "install"],
     "Guides": [
         "data", "recipes", "training", "sweep", "analysis", "causes", "labels", "report", "studio", "export", "keras",
         "serve", "estimator", "eject", "cards", "hub", "trackers", "backbones", "run-folder",

@@ -228,7 +228,7 @@ def test_a_downloaded_run_is_read_only(pushed: Hub, run: misread.Run, tmp_path: 
     opened = misread.open_run(ADDRESS, data=run.data, device="cpu")
     before = {path: path.read_bytes() for path in opened.folder.rglob("*") if path.is_file()}
     for write in (opened.report, opened.save_figures, lambda: misread.export(opened, "safetensors")):
-        with pytest.raises(RunError, match="was downloaded and is read-only. Say where to write"):
+        with pytest.raises(RunError, match="was downloaded and is read-only. Give another place for"):
             write()
     assert opened.report(tmp_path / "report.html").is_file()
     assert {path: path.read_bytes() for path in opened.folder.rglob("*") if path.is_file()} == before

@@ -87,7 +87,7 @@ class StoredRun:
     def place_for(self, name: str) -> Path:
         """The path of a file or folder that is written into the run folder. Raises RunError: the run is read-only."""
         if self.downloaded:
-            raise RunError(f"The run in {self.folder} was downloaded and is read-only. Say where to write {name}.")
+            raise RunError(f"The run in {self.folder} was downloaded and is read-only. Give another place for {name}.")
         return self.folder / name
 
     @property
