@@ -234,6 +234,13 @@ def test_a_downloaded_run_is_read_only(pushed: Hub, run: misread.Run, tmp_path: 
     assert {path: path.read_bytes() for path in opened.folder.rglob("*") if path.is_file()} == before
 
 
+def test_the_studio_does_not_open_a_run_that_is_read_only(pushed: Hub, cli: Callable[..., Result]) -> None:
+    done = cli("studio", ADDRESS, "--no-browser")
+    assert done.code == 2
+    assert f"misread report {ADDRESS} --out report.html" in done.err
+    assert pushed.requests == []
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
