@@ -16,9 +16,10 @@ COPY constraints.txt /wheels/
 RUN python -m pip install --no-cache-dir --constraint /wheels/constraints.txt \
         --extra-index-url https://download.pytorch.org/whl/cpu "torch==2.13.0+cpu" \
     && python -m pip install --no-cache-dir --constraint /wheels/constraints.txt /wheels/*.whl \
-    && useradd --create-home misread \
+    && useradd --uid 10001 --create-home misread \
     && mkdir /work && chown misread /work
-USER misread
+# by its number, which Kubernetes can compare with 0
+USER 10001
 WORKDIR /work
 ENTRYPOINT ["misread"]
 CMD ["--help"]

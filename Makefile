@@ -33,6 +33,7 @@ lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
 
 # the documentation as a site: site/index.html; a broken link is an error
 docs: $(VENV)/dev

@@ -15,7 +15,7 @@ def test_the_front_door_has_these_names() -> None:
     assert sorted(misread.__all__) == [
         "Callback", "DataError", "ExportError", "ImageSet", "MisreadClassifier", "MisreadError", "Predictions",
         "Recipe", "RecipeError", "Run", "RunError", "TrainingError", "compare", "cross_val_predict", "export",
-        "load", "load_recipe", "open_keras", "open_run", "reproduce", "resume", "train", "train_seeds",
+        "load", "load_recipe", "open_keras", "open_run", "push", "reproduce", "resume", "train", "train_seeds",
     ]  # fmt: skip
     for name in misread.__all__:
         assert getattr(misread, name) is not None

@@ -28,6 +28,7 @@ _HOME = {
     "load_recipe": "misread.training.recipe",
     "open_keras": "misread.lab.keras_file",
     "open_run": "misread.runs.run",
+    "push": "misread.lab.push",
     "reproduce": "misread.runs.reproduce",
     "resume": "misread.runs.train",
     "train": "misread.runs.train",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from misread.lab.estimator import MisreadClassifier as MisreadClassifier
     from misread.lab.export import export as export
     from misread.lab.keras_file import open_keras as open_keras
+    from misread.lab.push import push as push
     from misread.runs.compare import compare as compare
     from misread.runs.held_out import cross_val_predict as cross_val_predict
     from misread.runs.predictions import Predictions as Predictions

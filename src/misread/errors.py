@@ -3,6 +3,9 @@
 `exit_code` is the exit code of the command line: 2 if the user can fix the problem, 1 for other failures.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class MisreadError(Exception):
     """Base class of all errors of misread."""
@@ -40,3 +43,16 @@ class ExportError(MisreadError):
     """An exported file that does not predict what its run predicts."""
 
     exit_code = 1
+
+
+@contextmanager
+def needing(extra: str, what: str, kind: type[MisreadError] = RunError) -> Iterator[None]:
+    """For a block that imports packages of an extra, which `what` needs.
+
+    Raises `kind`: a package is missing. The message names it and says how to install it.
+    """
+    try:
+        yield
+    except ImportError as error:
+        package = (error.name or extra).partition(".")[0]
+        raise kind(f"{what} needs {package}. Install it: pip install 'misread[{extra}]'") from None

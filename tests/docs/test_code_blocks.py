@@ -26,6 +26,7 @@ TRANSLATIONS = [page for page in PAGES if page.stem.endswith(".ko")]
 REASONS = {
     "it takes minutes",
     "needs the extras mlflow and tensorboard",
+    "needs the Hugging Face Hub",
     "a program beside an exported file, with a test of its own",
     "needs Keras and a model of yours",
     "needs timm or an exported network, and large pictures",

@@ -295,7 +295,7 @@ def test_a_missing_package_says_how_to_install_it(saved: Path, monkeypatch: pyte
     import sys
 
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(RunError, match=r"^Keras files need h5py. Install it: pip install 'misread\[keras\]'$"):
+    with pytest.raises(RunError, match=r"^A Keras file needs h5py. Install it: pip install 'misread\[keras\]'$"):
         misread.open_keras(saved / "jax-mlp.keras")
 
 

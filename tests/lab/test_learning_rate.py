@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import misread
 from misread.data.image_set import ImageSet
 from misread.errors import RecipeError, TrainingError
 from misread.lab import learning_rate
@@ -27,7 +28,7 @@ def test_smoothing_is_the_weighted_mean_of_the_losses_so_far() -> None:
 
 def test_the_bottom_of_a_planted_fall_is_found() -> None:
     curve = np.interp(np.log10(RATES), [-4, -2, -1, 1], [2, 0, 0, 4])  # a straight fall from 0.0001 to 0.01
-    assert bottom_rate(RATES, curve) == pytest.approx(10**-2.1, rel=0.1)  # 95% of the way
+    assert bottom_rate(RATES, curve) == pytest.approx(10**-2.04, rel=0.1)  # 98% of the way
 
 
 def test_a_loss_that_never_falls_has_no_suggestion() -> None:
@@ -44,9 +45,32 @@ def test_the_suggestion_trains_on_both_backends(block_set: ImageSet, settings: d
     assert found.engine == engine
     assert steps == sorted(steps)
     assert len(found.rates) == len(found.losses) == len(found.smoothed) <= 60
-    assert 1e-5 < found.suggestion == pytest.approx(found.bottom / 3)
-    assert found.suggestion < found.rates[-1]
+    assert 1e-5 < found.suggestion < found.rates[-1]
+    at = list(found.rates).index(found.suggestion)
+    start, low = found.smoothed[: len(found.smoothed) // 10].mean(), found.smoothed.min()
+    assert found.smoothed[at] <= start - 0.98 * (start - low) < found.smoothed[:at].min()
     assert found.losses[0] == pytest.approx(np.log(4), abs=0.7)  # four classes, an untrained network
+
+
+@pytest.mark.slow
+def test_no_rate_around_the_suggestion_trains_much_better(tmp_path: Path) -> None:
+    carved = {"validation.name": "carve", "validation.fraction": 0.2, "epochs": 5}
+    found = find_learning_rate("digits", "tutorial-mlp", settings=carved, device="cpu")
+
+    def accuracy(factor: float) -> float:
+        settings = carved | {"optimizer.learning_rate": factor * found.suggestion}
+        run = misread.train("digits", "tutorial-mlp", settings=settings, out=tmp_path, device="cpu", progress=False)
+        return float(run.history["val_accuracy"].iloc[-1])
+
+    suggested = accuracy(1)
+    assert suggested > accuracy(0.1) + 0.02
+    assert suggested > max(accuracy(1 / 3), accuracy(3), accuracy(10)) - 0.02
+
+
+@pytest.mark.parametrize(("schedule", "mean"), [("constant", 1.0), ("cosine", 0.5)])
+def test_the_suggestion_is_the_mean_rate_of_the_schedule(block_set: ImageSet, schedule: str, mean: float) -> None:
+    found = find_learning_rate(block_set, "tutorial-mlp", settings={"schedule.name": schedule}, steps=60, device="cpu")
+    assert found.bottom / found.suggestion == pytest.approx(mean, abs=0.02)
 
 
 def test_only_training_images_are_looked_at(block_set: ImageSet) -> None:

@@ -17,7 +17,9 @@ SUFFIXES = (".keras", ".h5", ".hdf5")
 
 def is_keras(path: Path) -> bool:
     """Whether an argument names a Keras model, by its suffix."""
-    return path.suffix.lower() in SUFFIXES and not path.is_dir()
+    from misread.runs.hub import hub_address
+
+    return path.suffix.lower() in SUFFIXES and not path.is_dir() and not hub_address(path)
 
 
 def open_model(path: Path, data: object, scaling: str | None) -> "KerasModel":

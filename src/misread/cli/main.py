@@ -18,6 +18,7 @@ from misread.cli import (
     lr,
     misreads,
     predict,
+    push,
     recipes,
     report,
     reproduce,
@@ -66,6 +67,7 @@ app.command("sweep")(sweep.sweep)
 app.command("lr")(lr.lr)
 app.command("export")(export.export)
 app.command("card")(card.card)
+app.command("push")(push.push)
 app.command("eject")(eject.eject)
 app.command("reproduce")(reproduce.reproduce)
 app.command("runs")(runs.runs)

@@ -10,10 +10,14 @@ from misread.errors import DataError
 Data = Annotated[
     str, typer.Argument(help="A name (mnist, fashion-mnist, kmnist, digits) or a path.", show_default=False)
 ]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or 'last'.", show_default=False)]
+RunFolder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run folder, 'last', or hf://USER/NAME.", show_default=False)
+]
 Model = Annotated[
     Path,
-    typer.Argument(metavar="RUN", help="A run folder, 'last', or a Keras model (.keras, .h5).", show_default=False),
+    typer.Argument(
+        metavar="RUN", help="A run folder, 'last', hf://USER/NAME, or a Keras model (.keras, .h5).", show_default=False
+    ),
 ]
 ModelData = Annotated[str | None, typer.Argument(help="With a Keras model: its data.", show_default=False)]
 Scaling = Annotated[

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from misread.cli import options
-from misread.cli.output import print_json, print_lines, print_table
+from misread.cli.output import print_json, print_lines, print_table, warn
 from misread.errors import RunError
 
 
@@ -49,9 +49,16 @@ def runs(out: options.Out = Path("runs"), json: options.Json = False) -> None:
 
 
 def find_run(run: Path) -> Path:
-    """The folder for a RUN argument: a run folder, a folder in runs/, or `last`. Raises RunError: there is no run."""
+    """The folder for a RUN argument: a run folder, a folder in runs/, `last`, or an address on the Hub.
+
+    Raises RunError: there is no run; see also `download_run`.
+    """
+    from misread.runs.download import download_run
+    from misread.runs.hub import hub_address
     from misread.runs.run_folder import RECORD, find_runs
 
+    if address := hub_address(run):
+        return download_run(address, warn)
     if str(run) == "last" and not run.exists():
         found = [f for f in find_runs(Path("runs")) if (f / RECORD).is_file()]
         if not found:

@@ -74,10 +74,16 @@ def studio(
 def _run_folder(what: str) -> Path | None:
     """The run folder that the argument names, or None: it names something else.
 
-    Raises RunError: the run is unfinished or damaged.
+    Raises RunError: the run is unfinished, damaged, or on the Hub.
     """
+    from misread.runs.hub import hub_address
     from misread.runs.run_folder import RECIPE, RECORD, read_record
 
+    if address := hub_address(Path(what)):
+        raise RunError(
+            f"The studio writes into the folder of a run, and {address} is read-only. Make its report instead: "
+            f"misread report {address} --out report.html"
+        )
     found = find_run(Path(what))
     if not any((found / name).is_file() for name in (RECIPE, RECORD)):
         return None

@@ -13,20 +13,22 @@ from misread.data.folder_cache import FOLDERS, RECORD
 from misread.data.named import NAMED
 from misread.errors import DataError
 
+HUB = "hub"  # the folder in the cache with downloaded runs: COMMIT/USER--NAME
+
 
 @dataclass(frozen=True)
 class CacheEntry:
     """One entry of the cache.
 
     kind:    "decoded" for the pictures of a folder, "decompressed" and "downloaded" for files of a named set,
-             "features" for features of images.
-    what:    the folder, the named set or the backbone that it belongs to; empty if this is unknown.
+             "features" for features of images, "run" for a run from the Hugging Face Hub.
+    what:    the folder, the named set, the backbone or the address that it belongs to; empty if this is unknown.
     bytes:   its size on disk.
     images:  the number of decoded pictures, else None.
     size:    the (H, W) that they were resized to, if any.
     """
 
-    kind: Literal["decoded", "decompressed", "downloaded", "features", "other"]
+    kind: Literal["decoded", "decompressed", "downloaded", "features", "run", "other"]
     what: str
     path: Path
     bytes: int
@@ -50,8 +52,11 @@ def cache_entries(data: str | None = None) -> list[CacheEntry]:
     entries = [_decoded(path) for path in _children(root / FOLDERS)]
     entries += [CacheEntry("decompressed", path.name, path, _bytes(path)) for path in _children(root / DECOMPRESSED)]
     entries += [CacheEntry("features", _network(path), path, _bytes(path)) for path in _children(root / FEATURES)]
+    for path in sorted((root / HUB).glob("*/*")):
+        address = f"hf://{path.name.replace('--', '/')}@{path.parent.name}"
+        entries.append(CacheEntry("run", address, path, _bytes(path)))
     for path in _children(root):
-        if path.name not in (FOLDERS, DECOMPRESSED, FEATURES):
+        if path.name not in (FOLDERS, DECOMPRESSED, FEATURES, HUB):
             entries.append(CacheEntry("downloaded" if path.name in NAMED else "other", path.name, path, _bytes(path)))
     if data is None:
         return entries

@@ -25,7 +25,7 @@ def eject(run: Run, out: str | Path | None = None) -> Path:
     Raises DataError or RunError: the data cannot be loaded.
     """
     _check(run)
-    path = Path(out) if out is not None else run.folder / FOLDER / SCRIPT
+    path = Path(out) if out is not None else run.place_for(FOLDER) / SCRIPT
     data = data_text(run)
     script = script_text(run, data, path.name)
     try:

@@ -74,7 +74,7 @@ def export(
             raise RunError(f"The tolerance is {tolerance}, but must be above 0.")
         format = replace(format, limits=replace(format.limits, difference=tolerance))
     format.require()
-    folder = Path(out) if out is not None else run.folder / FOLDER
+    folder = Path(out) if out is not None else run.place_for(FOLDER)
     say = progress or (lambda line: None)
     network, beside = cpu_network(run), format.beside()
     try:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from misread.errors import RunError
+from misread.errors import RunError, needing
 from misread.lab.keras_hdf5 import audited, string_attribute, strings_attribute
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -47,10 +47,8 @@ class KerasArchive:
 
 def require_h5py() -> None:
     """Raises RunError: the package of the extra is missing."""
-    try:
+    with needing("keras", "A Keras file"):
         import h5py  # noqa: F401
-    except ImportError:
-        raise RunError("Keras files need h5py. Install it: pip install 'misread[keras]'") from None
 
 
 @contextmanager

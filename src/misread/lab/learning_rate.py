@@ -19,6 +19,7 @@ from misread.runs.prepare import prepare
 from misread.training.backend import Backend
 from misread.training.batches import Batches
 from misread.training.device import using_threads
+from misread.training.optimizers import learning_rate_factor
 from misread.training.recipe import Recipe, Settings, parse_settings
 
 LOW, HIGH, STEPS = 1e-6, 10.0, 200
@@ -26,7 +27,7 @@ FEWEST_STEPS = 20
 TICK = 5  # steps at a time
 SMOOTHING = 0.8  # the weight of the earlier losses in the smoothed loss
 DIVERGED = 4.0  # times the lowest smoothed loss: the test ends
-FALL, MARGIN = 0.95, 1 / 3
+FALL = 0.98
 FALLS = 0.95  # the lowest smoothed loss is at most this share of that at the start; else the network learnt nothing
 
 
@@ -36,8 +37,8 @@ class LearningRates:
 
     rates:      (S,) float64. losses: (S,) float64, the training loss of each step.
     smoothed:   (S,) float64, the exponential moving mean of the losses, taken forwards and then backwards.
-    bottom:     the smallest rate at which 95% of the smoothed loss's fall is done. Higher rates gain little.
-    suggestion: a third of `bottom`, which leaves a margin for a whole training at that rate.
+    bottom:     the smallest rate at which 98% of the smoothed loss's fall is done. Higher rates gain little.
+    suggestion: `bottom` divided by the mean of the recipe's schedule, so that it is the mean rate of the training.
     diverged:   whether the test ended because the loss grew, before the highest rate.
     current:    the recipe's own learning rate.
     """
@@ -65,9 +66,10 @@ class LearningRates:
         )
 
     def __str__(self) -> str:
+        mean = "" if self.suggestion == self.bottom else f"; the schedule's mean is {self.bottom / self.suggestion:.2f}"
         return (
-            f"{self.recipe} on {self.data}: learning rate {self.suggestion:.2g}, a third of {self.bottom:.2g}, where "
-            f"the smoothed training loss has done 95% of its fall. The recipe has {self.current:g}."
+            f"{self.recipe} on {self.data}: learning rate {self.suggestion:.2g}. The smoothed training loss has done "
+            f"{FALL:.0%} of its fall at {self.bottom:.2g}{mean}. The recipe has {self.current:g}."
         )
 
 
@@ -103,9 +105,10 @@ def find_learning_rate(
         losses, diverged = _losses(backend, batches, rates, job.recipe.image_scales[0], progress)
     smoothed = smooth(smooth(losses)[::-1])[::-1]  # from both ends, so that it is not late
     bottom = bottom_rate(rates[: len(losses)], smoothed)
+    mean = np.mean([learning_rate_factor(job.recipe.schedule, step, steps) for step in range(steps)])
     return LearningRates(
         job.recipe.name, job.data.name, backend.capabilities.name, rates[: len(losses)], losses, smoothed,
-        MARGIN * bottom, bottom, diverged, job.recipe.optimizer.learning_rate,
+        float(bottom / mean), bottom, diverged, job.recipe.optimizer.learning_rate,
     )  # fmt: skip
 
 

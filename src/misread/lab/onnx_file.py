@@ -8,16 +8,14 @@ from typing import Any
 import numpy as np
 
 from misread.data.geometry import Geometry
-from misread.errors import RunError
+from misread.errors import RunError, needing
 
 
 def require_onnx() -> None:
     """Raises RunError: a package of the extra is missing."""
-    try:
+    with needing("onnx", "ONNX"):
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
-    except ImportError as error:
-        raise RunError(f"ONNX needs {error.name}. Install it: pip install 'misread[onnx]'") from None
 
 
 @dataclass(frozen=True)

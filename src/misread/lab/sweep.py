@@ -12,7 +12,7 @@ import torch
 
 from misread import files
 from misread.data.image_set import ImageSet
-from misread.errors import RecipeError, RunError, TrainingError
+from misread.errors import RecipeError, RunError, TrainingError, needing
 from misread.figures.search import search_figure
 from misread.figures.style import Picture
 from misread.lab.search_space import Range, SearchSpace, read_search_space
@@ -115,10 +115,8 @@ def sweep(
     """
     if trials < 1 or workers < 1:
         raise RecipeError(f"{trials} trials with {workers} workers are not possible. Both must be 1 or more.")
-    try:
+    with needing("sweep", "A sweep"):
         from misread.lab.trials import Work, open_study, repeat_killed_trials, run_trials
-    except ModuleNotFoundError as error:
-        raise RunError(f"A sweep needs {error.name}. Install it: pip install 'misread[sweep]'") from None
     if not isinstance(space, SearchSpace):
         space = read_search_space(Path(space), parse_settings(settings))
     images, folder = as_image_set(data, quiet=True), Path(out)

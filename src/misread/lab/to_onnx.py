@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from misread.errors import RunError
+from misread.errors import RunError, needing
 from misread.lab.classifier import exported_program, quiet_torch
 from misread.lab.facts import facts
 from misread.lab.formats import EXACT, Format, Predict
@@ -41,10 +41,8 @@ def _by_torch(network: nn.Module, image_shape: tuple[int, int, int]) -> "onnx.Mo
 
     from misread.lab.onnx_graph import INPUT, OPSET, OUTPUT
 
-    try:
+    with needing("onnx", "This network"):
         import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise RunError(f"This network needs {error.name}. Install it: pip install 'misread[onnx]'") from None
     try:
         program = exported_program(network, image_shape)
         with quiet_torch():

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from misread.errors import RunError
+from misread.errors import RunError, needing
 from misread.names import nearest
 from misread.runs import run_folder
 from misread.runs.run import Run
@@ -35,10 +35,8 @@ class MLflowCallback(Callback):
     """
 
     def __init__(self, experiment: str = "misread", *, uri: str | None = None, files: bool = True) -> None:
-        try:
+        with needing("mlflow", "MLflow"):
             from mlflow import MlflowClient
-        except ImportError as error:
-            raise RunError(f"MLflow needs {error.name}. Install it: pip install 'misread[mlflow]'") from None
         self.client = MlflowClient(tracking_uri=uri)
         self.experiment, self.files = experiment, files
         self.run_id = ""
@@ -88,11 +86,8 @@ class TensorBoardCallback(Callback):
     """
 
     def __init__(self, folder: str | Path = "tensorboard") -> None:
-        try:
+        with needing("tensorboard", "TensorBoard"):
             from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            name = error.name or "tensorboard"
-            raise RunError(f"TensorBoard needs {name}. Install it: pip install 'misread[tensorboard]'") from None
         self.folder, self._new_writer = Path(folder), SummaryWriter
         self.writer: Any = None
 

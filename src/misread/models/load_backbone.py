@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from misread.errors import RecipeError
+from misread.errors import RecipeError, needing
 from misread.models.backbone import Backbone
 from misread.names import nearest
 
@@ -77,11 +77,12 @@ def _from_timm(name: str, size: int | None, pretrained: bool) -> Backbone:
 
 def _import_timm(name: str) -> Any:
     try:
-        import timm
+        with needing("backbones", f"The backbone {name}", RecipeError):
+            import timm
 
         return timm
-    except ImportError:
-        raise RecipeError(f"The backbone {name} needs timm. Install it: pip install 'misread[backbones]'") from None
+    except RecipeError:
+        raise
     except Exception as error:  # torchvision, which timm imports, was built for another torch
         raise RecipeError(
             f"The backbone {name} needs timm, which cannot be imported: {_first_line(error)}\n"

@@ -20,6 +20,7 @@ from misread.runs import run_folder
 from misread.runs.record import RunRecord
 from misread.training.recipe import Recipe
 
+OPENED = 'misread.open_run("FOLDER")  # the folder of this file'
 OURS = "<!-- Written by misread. Remove this line to keep your changes: misread then leaves this file as it is. -->"
 HUB_DATA = {"mnist": "ylecun/mnist", "fashion-mnist": "zalando-datasets/fashion_mnist"}  # where the Hub has the data
 PAIRS, CLASSES = 5, 30  # lines of the tables
@@ -36,6 +37,13 @@ def write_card(folder: Path, text: str) -> bool:
         return False
     write_text(path, text)
     return True
+
+
+def card_on_hub(text: str, address: str) -> str:
+    """A card that opens the run from an address on the Hub instead of from a folder."""
+    return text.replace(OPENED, f'misread.open_run("{address}")  # needs misread[hub]').replace(
+        '"FOLDER"', f'"{address}"'
+    )
 
 
 def card_text(
@@ -188,7 +196,7 @@ def _measured(record: RunRecord) -> str:
 
 
 def _use(record: RunRecord, recipe: Recipe) -> str:
-    code = ["import misread", "", 'run = misread.open_run("FOLDER")  # the folder of this file']
+    code = ["import misread", "", f"run = {OPENED}"]
     if record.model.network != "recipe":
         code[2] = 'run = misread.open_run("FOLDER", network=network)  # an untrained module of the same class'
     code.append('run.predict_file("picture.png")  # every class with its probability, the most probable first')

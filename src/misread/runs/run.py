@@ -23,6 +23,8 @@ from misread.errors import DataError, RunError
 from misread.report.sections import page_of
 from misread.runs import run_folder
 from misread.runs.card import card_text, write_card
+from misread.runs.download import download_run
+from misread.runs.hub import hub_address
 from misread.runs.misreads import Misreads
 from misread.runs.predictions import ERROR_LEVEL, Predictions
 from misread.runs.record import RunRecord, label_patch_record
@@ -203,7 +205,7 @@ class Run(StoredRun):
             "misreads": self.misreads.sample(GRID, seed=0).figure(),
             **self.predictions().figures(self.calibration_set()),
         }
-        folder = self.folder / run_folder.FIGURES
+        folder = self.place_for(run_folder.FIGURES)
         try:
             folder.mkdir(exist_ok=True)
             for name, picture in pictures.items():
@@ -236,6 +238,7 @@ class Run(StoredRun):
         Raises RunError or DataError: the network cannot run in a page, the second run cannot be compared, another run
         may have trained on these images, or the file cannot be written.
         """
+        target = Path(path) if path else self.place_for(run_folder.REPORT)
         content = run_content(
             self.predictions(),
             self,
@@ -246,7 +249,7 @@ class Run(StoredRun):
             playground=playground,
             progress=progress or (lambda line: None),
         )
-        written = page_of(content, language).write(Path(path) if path else self.folder / run_folder.REPORT)
+        written = page_of(content, language).write(target)
         if content.explanation:
             with suppress(RunError):  # the page is written, also of a run in a folder that is read-only
                 self._write_card(content.explanation.reasons["cause"])
@@ -267,6 +270,7 @@ class Run(StoredRun):
 
     def _write_card(self, causes: pd.Series | None = None) -> None:
         picture = (self.folder / run_folder.FIGURES / "misreads.png").is_file()
+        self.place_for(run_folder.CARD)
         text = card_text(self.record, self.recipe, self.predictions(), causes=causes, picture=picture)
         try:
             write_card(self.folder, text)
@@ -277,13 +281,16 @@ class Run(StoredRun):
 def open_run(
     folder: str | Path, *, data: ImageSet | None = None, network: nn.Module | None = None, device: str = "auto"
 ) -> Run:
-    """Open a run folder.
+    """Open a run folder, or `hf://USER/NAME` or `hf://USER/NAME@REVISION`: a run on the Hugging Face Hub.
 
+    A run from the Hub is downloaded into the cache, once, and is read-only. Its own images are loaded if its data has a
+    name; else give them.
     data:    the image set, if the run was trained on arrays in memory.
     network: an untrained module of the same class, if the run's network is a module from Python; it gets the weights.
-    Raises RunError: not a run folder, incomplete, damaged, or from a newer misread.
+    Raises RunError: not a run folder, incomplete, damaged, or from a newer misread; see also `download_run`.
     """
-    folder = Path(folder)
+    address = hub_address(folder)
+    folder = download_run(address) if address else Path(folder)
     record = run_folder.read_record(folder)
     if data is not None and data.fingerprint != record.data.fingerprint:
         raise RunError(

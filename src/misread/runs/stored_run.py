@@ -12,11 +12,13 @@ from torch import nn
 
 from misread.data.geometry import Geometry, fit_picture
 from misread.data.image_set import ImageSet, Split
-from misread.data.load import load
+from misread.data.load import EMBEDDED, load
+from misread.data.named import NAMED
 from misread.data.picture import read_picture
 from misread.errors import DataError, RecipeError, RunError
 from misread.models.summary import Summary, summarise
 from misread.runs import run_folder
+from misread.runs.download import is_download
 from misread.runs.history import History
 from misread.runs.record import RunRecord
 from misread.training.device import pick_device
@@ -77,6 +79,17 @@ class StoredRun:
         shown = "the test split" if self.recipe.validation.name == "show-test" else "validation split"
         return History.of(rows, title, shown)  # type: ignore[arg-type]
 
+    @cached_property
+    def downloaded(self) -> bool:
+        """Whether the run is from the Hub. It is then read-only, and paths that it names are not followed."""
+        return is_download(self.folder)
+
+    def place_for(self, name: str) -> Path:
+        """The path of a file or folder that is written into the run folder. Raises RunError: the run is read-only."""
+        if self.downloaded:
+            raise RunError(f"The run in {self.folder} was downloaded and is read-only. Give another place for {name}.")
+        return self.folder / name
+
     @property
     def data(self) -> ImageSet:
         """The data that the run was trained on, loaded again if another process trained it.
@@ -85,10 +98,15 @@ class StoredRun:
         """
         if self._data is None:
             record = self.record.data
-            if not record.source:
+            if not record.source and not self.downloaded:
                 raise RunError(
                     f"The run in {self.folder} was trained on arrays in memory; open it with their image set: "
                     "open_run(folder, data=...)."
+                )
+            if self.downloaded and record.source not in (*NAMED, EMBEDDED):
+                raise RunError(
+                    f"The run in {self.folder} was downloaded, and its data {record.name} is not one that misread can "
+                    "load by name. Open the run with its image set: open_run(address, data=...)."
                 )
             data = load(record.source, size=record.size)
             if data.fingerprint != record.fingerprint:
@@ -136,6 +154,8 @@ class StoredRun:
     def _recipe_network(self) -> nn.Module:
         data = self.record.data
         try:
+            if self.downloaded:
+                self._check_downloaded()
             backbone = recipe_backbone(self.recipe, trained=True)
             return recipe_network(self.recipe, data.image_shape, len(data.class_names), backbone=backbone)
         except RecipeError as error:
@@ -143,6 +163,29 @@ class StoredRun:
                 f"The network of the run in {self.folder} cannot be built: {error}\n"
                 f"If a file of weights has moved, change backbone.name in {self.folder / run_folder.RECIPE}."
             ) from None
+
+    def _check_downloaded(self) -> None:
+        """Raises RunError: the recipe names a file, or has a network larger than the weights (and the memory)."""
+        recipe, data = self.recipe, self.record.data
+        if recipe.backbone:
+            if recipe.backbone.is_file:
+                raise RunError(
+                    f"The run in {self.folder} was downloaded. Its backbone is a file, {recipe.backbone.name}, which "
+                    "misread does not open for it."
+                )
+            return
+        try:
+            with torch.device("meta"):  # shapes without memory
+                one = recipe_network(recipe.model_copy(update={"members": 1}), data.image_shape, len(data.class_names))
+        except (RuntimeError, OverflowError, TypeError) as error:  # numbers that no tensor can have
+            raise RecipeError(f"{error}") from None
+        needed = recipe.members * sum(t.numel() * t.element_size() for t in one.state_dict().values())
+        given = (self.folder / run_folder.WEIGHTS).stat().st_size
+        if needed > given:
+            raise RunError(
+                f"{self.folder / run_folder.WEIGHTS} does not fit the network: it has {given:,} bytes, but the network "
+                f"of the recipe needs {needed:,}."
+            )
 
     @cached_property
     def predictor(self) -> Predictor:

@@ -179,6 +179,11 @@ class Backbone(Spec):
     fine_tune: bool = False
     sha256: str = ""
 
+    @property
+    def is_file(self) -> bool:
+        """Whether its weights are in a file that the name gives the path of."""
+        return not self.name.startswith("timm:") or "=" in self.name
+
 
 class Recipe(Spec):
     """All settings of a training. Fields that are left out have Keras's defaults."""
