@@ -1,4 +1,4 @@
-"""The fuzz and the engine's tests under the sanitizers: `make sanitize`. CI runs some cases of one, `make test` none."""
+"""The fuzz and the engine's tests under the sanitizers: `make sanitize`. CI runs some cases of one of them."""
 
 import os
 import sys

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from misread.analysis.records import with_names
 from misread.analysis.scored import Scored
 from misread.errors import DataError
 
@@ -16,6 +17,7 @@ def changes(a: Scored, b: Scored) -> np.ndarray:
     return np.select(cases, np.array([BROKEN, FIXED, BOTH], dtype=object), "")
 
 
+@with_names
 def change_table(a: Scored, b: Scored) -> pd.DataFrame:
     """One line for every image that A or B misreads: the broken first, then the fixed, then those both misread.
 
@@ -44,6 +46,7 @@ def change_table(a: Scored, b: Scored) -> pd.DataFrame:
     )
 
 
+@with_names
 def class_change_table(a: Scored, b: Scored) -> pd.DataFrame:
     """One line a class, the class that worsened most first.
 

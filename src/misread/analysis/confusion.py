@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from misread.analysis.intervals import wilson_intervals
-from misread.analysis.records import records
+from misread.analysis.records import records, with_names
 from misread.analysis.scored import Scored
 from misread.figures.confusion import confusion_figure
 from misread.figures.style import Picture
@@ -21,6 +21,7 @@ def confusion_counts(labels: np.ndarray, predicted: np.ndarray, n_classes: int) 
     return np.bincount(labels * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
+@with_names
 def confused_pairs(counts: np.ndarray, class_names: tuple[str, ...]) -> pd.DataFrame:
     """One line for every pair of classes of which the first was read as the second, the most frequent pair first.
 
@@ -60,6 +61,7 @@ class Confusion:
         return confusion_counts(self.scored.labels, self.scored.predicted, len(self.class_names))
 
     @property
+    @with_names
     def table(self) -> pd.DataFrame:
         """The matrix with its class names: rows `true`, columns `predicted`."""
         return pd.DataFrame(

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from misread.analysis.duplicates import ENOUGH, find_duplicates
+from misread.analysis.records import with_names
 from misread.data.image_set import ImageSet
 from misread.data.mapped_images import Images
 
@@ -68,6 +69,7 @@ def _unequal_classes(data: ImageSet) -> list[str]:
     return [f"Unequal classes in train: {counted}."]
 
 
+@with_names
 def _constant_images(data: ImageSet) -> pd.DataFrame:
     parts = []
     for name, split in data.splits.items():

@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from misread.analysis.records import with_names
 from misread.analysis.thumbnails import NEAR_DUPLICATE, thumbnails
 from misread.data.image_hash import image_hashes
 from misread.data.image_set import SPLITS, ImageSet
@@ -17,6 +18,7 @@ BLOCK = 256  # thumbnails compared at once with those after them
 ENOUGH = 100_000  # near-duplicates; then the search ends, since nobody looks at so many one by one
 
 
+@with_names
 def find_duplicates(data: ImageSet) -> pd.DataFrame:
     """Pairs of duplicates within and across splits: pairs with different labels first, then pairs across splits.
 

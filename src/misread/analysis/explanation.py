@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from misread.analysis.neighbours import Neighbours
+from misread.analysis.records import with_names
 from misread.data.image_set import Split
 from misread.messages import Message
 
@@ -34,11 +35,13 @@ class Explanation:
 COLUMNS = ("index", "place", "training_index", "training_file", "training_label", "distance")
 
 
+@with_names
 def no_neighbours() -> pd.DataFrame:
     """The table of neighbours if the training images are not known: no line."""
     return pd.DataFrame(columns=list(COLUMNS))
 
 
+@with_names
 def neighbour_table(rows: np.ndarray, neighbours: Neighbours, train: Split, class_names: Sequence[str]) -> pd.DataFrame:
     """One line for each nearest training image, the nearest first within an image.
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from misread.analysis.checks import checked_probs, class_indices
 from misread.analysis.probabilities import geometric_mean
+from misread.analysis.records import with_names
 from misread.analysis.scored import Scored
 from misread.data.image_hash import image_hashes
 from misread.errors import DataError
@@ -154,6 +155,7 @@ class LabelIssues(pd.DataFrame):
         return label_issues_figure(shown, self.scored.images[self.order[:count]], title)
 
 
+@with_names
 def label_issue_table(
     scored: Scored, method: str, splits: Sequence[str] | np.ndarray, at_most: int | None = None
 ) -> LabelIssues:

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from misread.analysis.records import with_names
 from misread.analysis.scored import Scored
 
 
+@with_names
 def misread_table(scored: Scored, hashes: Sequence[str] | None = None) -> pd.DataFrame:
     """One line for every misread image, in the order of `Scored.misread_positions`.
 

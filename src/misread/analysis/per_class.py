@@ -9,12 +9,13 @@ import pandas as pd
 
 from misread.analysis.confusion import confusion_counts
 from misread.analysis.intervals import wilson_intervals
-from misread.analysis.records import records
+from misread.analysis.records import records, with_names
 from misread.analysis.scored import Scored
 from misread.figures.per_class import per_class_figure
 from misread.figures.style import Picture
 
 
+@with_names
 def per_class_table(counts: np.ndarray, class_names: tuple[str, ...]) -> pd.DataFrame:
     """One line a class, in class order.
 

@@ -12,6 +12,7 @@ from misread.analysis.image_kinds import measure_kinds, plant_blends, plant_stra
 from misread.analysis.mistakes import fit_mistakes
 from misread.analysis.neighbours import nearest
 from misread.analysis.probabilities import geometric_mean
+from misread.analysis.records import with_names
 from misread.analysis.scored import Scored
 from misread.analysis.thumbnails import thumbnail_blocks, thumbnails
 from misread.data.image_set import Split
@@ -88,6 +89,7 @@ def explain_without_run(scored: Scored) -> Explanation:
     return Explanation(reasons, no_neighbours(), lambda rows: np.array([]), evidence)
 
 
+@with_names
 def _reasons(
     scored: Scored, misread: Evidence, background: Background, training_names: np.ndarray
 ) -> tuple[pd.DataFrame, list[Message]]:
