@@ -1,0 +1,129 @@
+"""A job from its start to its end, by whatever engine does the tasks."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from misread.errors import MisreadError, RunError
+from misread.files import write_text
+from misread.scale.job import FAILED, SUCCESS, Job
+from misread.scale.predict_shard import ShardResult, ShardTask, finished, predict_shard
+from misread.scale.predictor import Predictor
+from misread.scale.shards import Shard
+from misread.workers import TaskDone, TaskProgress
+
+# does tasks, in any order, and yields what they report and how each ended
+Engine = Callable[[Callable[..., Any], Sequence[ShardTask]], Iterator[TaskProgress | TaskDone]]
+
+
+@dataclass
+class JobState:
+    """How far a job is. It changes while `run_job` runs.
+
+    shards, bytes: of this process's part. done_shards, done_bytes: of these, those whose predictions are there.
+    images, errors: rows in the predictions of the part, and those of them without a prediction.
+    new_images:     images predicted by this call, also of shards that are not done yet.
+    failed:         why a shard failed, by its name.
+    complete:       all shards of the job are done, also those of other parts.
+    """
+
+    shards: int
+    bytes: int
+    done_shards: int = 0
+    done_bytes: int = 0
+    images: int = 0
+    errors: int = 0
+    new_images: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    complete: bool = False
+
+
+def run_job(job: Job, shards: Sequence[Shard], predictor: Predictor, engine: Engine) -> Iterator[JobState]:
+    """Do the shards whose predictions are not there; yields the same state whenever it has changed.
+
+    shards: those of the job, or this process's part of them.
+    At the end the failed ones are in `_failed.jsonl`. If all shards of the job are done, `_SUCCESS` has the counts
+    and hashes.
+    Raises RunError: the folder has predictions of another job, or cannot be written.
+    """
+    state = JobState(len(shards), sum(shard.bytes for shard in shards))
+    missing = []
+    for shard in shards:
+        result = finished(job.output(shard), job.digest)
+        if result is None:
+            missing.append(shard)
+        else:
+            _count(state, shard, result)
+    yield state
+    tasks = [ShardTask(predictor, s, job.output(s), job.digest, job.probabilities) for s in missing]
+    shown: dict[int, int] = {}  # images of a task that were counted
+    for event in engine(predict_shard, tasks):
+        shard = missing[event.index]
+        if isinstance(event, TaskProgress):
+            images = event.value
+        elif event.error is not None:
+            state.failed[shard.name] = str(event.error)
+            images = shown.get(event.index, 0)
+        else:
+            images = event.result.images
+            _count(state, shard, event.result)
+        state.new_images += images - shown.get(event.index, 0)
+        shown[event.index] = images
+        yield state
+    try:
+        _write_failed(job, shards, state.failed)
+        state.complete = _write_success(job)
+    except OSError as error:
+        raise RunError(f"{job.folder} cannot be written or read: {error.strerror}.") from None
+    yield state
+
+
+def _count(state: JobState, shard: Shard, result: ShardResult) -> None:
+    state.done_shards += 1
+    state.done_bytes += shard.bytes
+    state.images += result.images
+    state.errors += result.errors
+
+
+def _write_failed(job: Job, shards: Sequence[Shard], failed: dict[str, str]) -> None:
+    """Bring `_failed.jsonl` up to date. Failed shards of other parts stay in it, unless they are done."""
+    path = job.folder / FAILED
+    own = {shard.name for shard in shards}
+    lines = {line["shard"]: line for line in read_failed(job.folder) if line["shard"] not in own}
+    lines |= {s.name: {"shard": s.name, "path": s.path, "error": failed[s.name]} for s in shards if s.name in failed}
+    there = [lines[s.name] for s in job.shards if s.name in lines and not job.output(s).exists()]
+    if there:
+        write_text(path, "".join(json.dumps(line) + "\n" for line in there))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_failed(folder: Path) -> list[dict[str, str]]:
+    """The lines of `_failed.jsonl`: shard, path, error. Empty if there is no such file, or it is damaged."""
+    try:
+        lines = (folder / FAILED).read_text(encoding="utf-8").splitlines()
+        return [line for line in map(json.loads, lines) if isinstance(line, dict) and "shard" in line]
+    except (FileNotFoundError, ValueError):
+        return []
+
+
+def _write_success(job: Job) -> bool:
+    """Write `_SUCCESS` if every shard is done; whether it is. The contents depend on the job alone."""
+    outputs = {}
+    for shard in job.shards:
+        try:
+            result = finished(job.output(shard), job.digest)
+        except MisreadError:
+            return False
+        if result is None:
+            return False
+        with job.output(shard).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        outputs[f"{shard.name}.parquet"] = {"images": result.images, "errors": result.errors, "sha256": digest}
+    totals = {key: sum(out[key] for out in outputs.values()) for key in ("images", "errors")}  # type: ignore[misc]
+    about = {"job": job.digest, "shards": len(outputs), **totals, "outputs": outputs}
+    write_text(job.folder / SUCCESS, json.dumps(about, indent=1) + "\n")
+    return True
