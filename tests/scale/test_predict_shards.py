@@ -17,7 +17,7 @@ import pytest
 import misread
 from misread.errors import RunError
 from misread.scale.engines import local_engine
-from misread.workers import TaskFailed
+from misread.workers import TaskDone, TaskFailed
 from samples import Result
 from shard_jobs import BROKEN, IMAGES, contents, expected_of, in_process, rows_of, write_tar
 
@@ -58,7 +58,6 @@ def test_success_has_the_counts_and_the_hashes_of_the_files(predict: Callable[..
 def test_parts_in_any_order_make_the_same_files(predict: Callable[..., Any], tars: str) -> None:
     state, whole = predict(tars, out="whole")
     for number in (2, 0, 1):
-        assert state.complete == (number != 0 or True)
         state, parts = predict(tars, out="parts", part=slice(number, None, 3))
         assert (parts / "_SUCCESS").exists() == state.complete == (number == 1)
     assert contents(parts) == contents(whole)
@@ -101,8 +100,6 @@ def test_a_killed_command_is_continued_by_the_same_command(
     assert done.code == 0
     assert json.loads(done.out)["images"] == IMAGES
     assert {path: path.stat().st_mtime_ns for path in first} == first  # what was done is not done again
-    for partial in out.glob(".partial-*"):
-        partial.unlink()
     assert contents(out) == contents(whole)
 
 
@@ -145,11 +142,8 @@ def test_a_shard_that_fails_is_listed_and_the_others_are_done(
 
 def test_a_shard_that_was_mended_leaves_the_list(predict: Callable[..., Any], tars: str) -> None:
     def fails(function: Callable[..., Any], tasks: Any) -> Any:
-        for event in in_process(function, tasks):
-            yield event if event.index else type(event)(0, 0, None, TaskFailed("it died"), 3, 0.0)
+        yield TaskDone(0, 0, None, TaskFailed("it died"), 3, 0.0)
 
-    state, out = predict(tars, engine=fails)
-    (out / "00000-00.parquet").unlink()
     state, out = predict(tars, engine=fails)
     assert state.failed == {"00000-00": "it died"}
     assert (out / "_failed.jsonl").exists()

@@ -169,10 +169,10 @@ def _write_csv(path: Path, results: Iterator[dict[str, Any]], top: int) -> dict[
             )
             for result in results:
                 best = [
-                    cell for t in result.get("top", ()) for cell in (_as_text(t["class"]), f"{t['probability']:.6f}")
+                    cell for t in result.get("top", ()) for cell in (as_text(t["class"]), f"{t['probability']:.6f}")
                 ]
                 cells = best or [""] * (2 * top)
-                writer.writerow([_as_text(result["file"]), *cells, _as_text(result.get("error", ""))])
+                writer.writerow([as_text(result["file"]), *cells, as_text(result.get("error", ""))])
                 counts["pictures"] += 1
                 counts["errors"] += "error" in result
 
@@ -180,7 +180,7 @@ def _write_csv(path: Path, results: Iterator[dict[str, Any]], top: int) -> dict[
     return counts
 
 
-def _as_text(cell: str) -> str:
+def as_text(cell: str) -> str:
     """A cell that no spreadsheet takes for a formula: one that could begin a formula gets an apostrophe before it.
 
     Source: OWASP, "CSV Injection".

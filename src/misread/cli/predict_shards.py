@@ -101,7 +101,8 @@ class _Progress:
     """The state of a job on standard error: a bar on a terminal, else a line every few seconds."""
 
     def __init__(self, quiet: bool) -> None:
-        self._quiet, self._bar, self._begun = quiet, None, time.monotonic()
+        self._quiet, self._begun = quiet, time.monotonic()
+        self._bar: Any = None
         self._next = self._begun + 1.0  # a short job shows none
         self._start_bytes: int | None = None
 

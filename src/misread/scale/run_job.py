@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from misread.errors import MisreadError, RunError
-from misread.files import write_text
+from misread.files import remove_partial_files, write_text
 from misread.scale.job import FAILED, SUCCESS, Job
 from misread.scale.predict_shard import ShardResult, ShardTask, finished, predict_shard
 from misread.scale.predictor import Predictor
@@ -41,7 +41,7 @@ class JobState:
     complete: bool = False
 
 
-def run_job(job: Job, shards: Sequence[Shard], predictor: Predictor, engine: Engine) -> Iterator[JobState]:
+def run_job(job: Job, shards: Sequence[Shard], predictor: Predictor, engine: Engine) -> Generator[JobState, None, None]:
     """Do the shards whose predictions are not there; yields the same state whenever it has changed.
 
     shards: those of the job, or this process's part of them.
@@ -120,10 +120,34 @@ def _write_success(job: Job) -> bool:
             return False
         if result is None:
             return False
-        with job.output(shard).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_hash(job.output(shard))
         outputs[f"{shard.name}.parquet"] = {"images": result.images, "errors": result.errors, "sha256": digest}
     totals = {key: sum(out[key] for out in outputs.values()) for key in ("images", "errors")}  # type: ignore[misc]
     about = {"job": job.digest, "shards": len(outputs), **totals, "outputs": outputs}
+    remove_partial_files(job.folder)  # of processes that died; who still does a shard again finds that it is done
     write_text(job.folder / SUCCESS, json.dumps(about, indent=1) + "\n")
     return True
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file. Raises RunError: it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def read_success(folder: Path) -> dict[str, str]:
+    """The files of a complete job, in the order of its shards, and their SHA-256.
+
+    Raises RunError: the job is not complete, or `_SUCCESS` is damaged.
+    """
+    path = folder / SUCCESS
+    try:
+        outputs = json.loads(path.read_text(encoding="utf-8"))["outputs"]
+        return {str(name): str(about["sha256"]) for name, about in outputs.items()}
+    except OSError:
+        raise RunError(f"{folder} has no complete job: {SUCCESS} is missing. Run `misread predict` again.") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise RunError(f"{path} is damaged. Run `misread predict` again, which writes it anew.") from None

@@ -64,12 +64,15 @@ def _rows(shard: Shard, class_names: Sequence[str], geometry: Geometry, count: i
     stop = len(images) if shard.stop is None else shard.stop
     for start in range(shard.start, stop, count):
         rows = range(start, min(start + count, stop))
-        names = [None] * len(rows) if labels is None else [class_of(labels[row].item(), class_names) for row in rows]
+        names = [class_of(None if labels is None else labels[row].item(), class_names) for row in rows]
         yield Block([str(row) for row in rows], names, [None] * len(rows), np.array(images[start : rows.stop]))
 
 
 def _block(pictures: Iterable[Picture], geometry: Geometry) -> Block:
-    keys, labels, errors, images = [], [], [], []
+    keys: list[str] = []
+    labels: list[str | None] = []
+    errors: list[str | None] = []
+    images: list[np.ndarray] = []
     for picture in pictures:
         keys.append(os.fsencode(picture.key).decode("utf-8", "backslashreplace"))
         labels.append(picture.label)

@@ -58,13 +58,12 @@ def find_shards(given: Sequence[str], images_per_shard: int = IMAGES_PER_SHARD) 
     """
     if images_per_shard < 1:
         raise DataError(f"A shard of {images_per_shard} images is not possible. Use 1 or more.")
-    found: list[Shard] = []
-    for path in (name for pattern in given for name in expand_braces(pattern)):
-        for shard in _shards_of(path, images_per_shard):
-            found.append(replace(shard, name=f"{len(found):05d}-{_stem(path)}"))
+    paths = [name for pattern in given for name in expand_braces(pattern)]
+    found = [(path, shard) for path in paths for shard in _shards_of(path, images_per_shard)]
     if not found:
         raise DataError(f"There are no shards. Give {_KNOWN}.")
-    return found
+    digits = max(5, len(str(len(found) - 1)))  # so that the order of names is that of the shards
+    return [replace(shard, name=f"{i:0{digits}}-{_stem(path)}") for i, (path, shard) in enumerate(found)]
 
 
 def with_hashes(shards: Sequence[Shard]) -> list[Shard]:
@@ -85,7 +84,7 @@ def shard_hash(shard: Shard) -> str:
         for name in shard.files:
             digest.update(f"{_size_or_none(file_path(shard, name))} {name}\n".encode("utf-8", "backslashreplace"))
     elif shard.kind == "rows":
-        digest.update(memoryview(open_rows(shard.path)[shard.start : shard.stop]).cast("B"))
+        digest.update(open_rows(shard.path)[shard.start : shard.stop].data)
     else:
         with open_file(shard.path) as file:
             while block := file.read(2**20):
