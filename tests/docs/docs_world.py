@@ -122,7 +122,7 @@ def shorter(arguments: list[str]) -> list[str]:
     """The same command with less training."""
     if arguments[0] == "train" and not {"--resume", "--epochs", "--seconds"} & set(arguments):
         arguments = [*arguments, "--epochs", "1"]
-    finds = arguments[0] == "labels" and arguments[1] not in ("apply", "show", "revert", "merge", "last", "RUN")
+    finds = arguments[0] == "labels" and arguments[1] not in ("apply", "show", "revert", "merge", "shards", "last", "RUN")
     return [*arguments, *LABELS] if finds and "--recipe" not in arguments else arguments
 
 

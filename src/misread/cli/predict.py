@@ -19,7 +19,6 @@ from misread.errors import DataError
 if TYPE_CHECKING:
     from misread.runs.run import Run
 
-IMAGES_PER_SHARD = 10_000  # as in scale/shards.py, which imports too much for --help
 TOP = 3  # classes that are named for each picture
 
 
@@ -65,8 +64,9 @@ def predict(
         bool, typer.Option("--probabilities", help="With --out: keep the probabilities of all classes.")
     ] = False,
     shard_size: Annotated[
-        int, typer.Option(help="With --out: images in a shard of an array, a folder or a list.")
-    ] = IMAGES_PER_SHARD,
+        int | None,
+        typer.Option(help="With --out: images in a shard of an array, a folder or a list.", show_default="10000"),
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="With --out: only write job.json, once for all parts.")] = False,
     device: options.Device = "auto",
     quiet: options.Quiet = False,
@@ -81,7 +81,8 @@ def predict(
             probabilities=probabilities, shard_size=shard_size, plan=plan, quiet=quiet, json=json,
         )  # fmt: skip
         return
-    asked = {"--workers": workers, "--part": part, "--ray": ray, "--probabilities": probabilities, "--plan": plan}
+    asked = {"--workers": workers, "--part": part, "--ray": ray, "--probabilities": probabilities,
+             "--shard-size": shard_size, "--plan": plan}  # fmt: skip
     if needless := ", ".join(name for name, value in asked.items() if value):
         raise DataError(f"{needless}: only with --out, the folder for the predictions of shards.")
     from misread.runs.run import open_run

@@ -20,21 +20,22 @@ LINE_SECONDS, BAR_SECONDS = 3.0, 0.1
 
 def predict_shards(
     run: Path, given: Sequence[str], out: Path, *, device: str, workers: int | None, part: str | None, ray: str | None,
-    probabilities: bool, shard_size: int, plan: bool, quiet: bool, json: bool,
+    probabilities: bool, shard_size: int | None, plan: bool, quiet: bool, json: bool,
 ) -> None:  # fmt: skip
     """Predict shards into a folder, one Parquet file a shard; ends the program with 1 if a shard failed."""
     from misread.scale.job import open_job
     from misread.scale.part import parse_part, part_of_environment
     from misread.scale.predictor import Predictor
     from misread.scale.run_job import run_job
-    from misread.scale.shards import find_shards
+    from misread.scale.shards import IMAGES_PER_SHARD, find_shards
 
     if ray is not None and (workers is not None or part is not None):
         raise RunError("--ray shares the shards out itself. Leave out --workers and --part.")
     engine = _engine(workers, ray)
     chosen = parse_part(part) if part is not None else None if ray is not None else part_of_environment()
     predictor = Predictor(run, device)
-    job = open_job(out, predictor, find_shards(given, shard_size), probabilities)
+    found = find_shards(given, IMAGES_PER_SHARD if shard_size is None else shard_size)
+    job = open_job(out, predictor, found, probabilities)
     if plan:
         _print_plan(job, json)
         return
