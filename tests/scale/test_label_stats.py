@@ -70,7 +70,7 @@ def test_mistakes_are_the_misreads_of_all_images_at_once(noisy: Path) -> None:
 
 def test_shards_may_be_merged_in_any_order(noisy: Path) -> None:
     def backwards(function: Callable[..., Any], tasks: Any) -> Any:
-        return reversed(list(in_process(function, tasks)))
+        yield from reversed(list(in_process(function, tasks)))
 
     first, second = (label_stats(noisy, METHODS[0], 40, engine) for engine in (in_process, backwards))
     assert as_values(first) == as_values(second)

@@ -6,6 +6,7 @@ any division into shards, both are exactly what `analysis.label_issues` gives fo
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from heapq import nsmallest
 from pathlib import Path
@@ -111,11 +112,12 @@ def label_stats(folder: Path, method: str, top: int, engine: Engine) -> LabelSta
 
 
 def _results(engine: Engine, function: Callable[..., Any], tasks: Sequence[Any]) -> Iterator[Any]:
-    for event in engine(function, tasks):
-        if isinstance(event, TaskDone):
-            if event.error is not None:
-                raise event.error
-            yield event.result
+    with closing(engine(function, tasks)) as events:
+        for event in events:
+            if isinstance(event, TaskDone):
+                if event.error is not None:
+                    raise event.error
+                yield event.result
 
 
 def sum_shard(task: _Task, report: Report) -> ExactSums:

@@ -17,6 +17,8 @@ from misread.scale.shards import Shard, shard_hash
 if TYPE_CHECKING:
     import pyarrow as pa
 
+PROBABILITIES_PER_GROUP = 2**24  # float32
+
 _loaded: dict[str, Predictor] = {}  # the last predictor of this process, so that not every shard loads it again
 
 
@@ -61,7 +63,7 @@ def predict_shard(task: ShardTask, report: Callable[[int], None]) -> ShardResult
     images = errors = 0
     about = {"job": task.job, "shard": task.shard.name, "class_names": list(names)}
     with replacing(task.output) as partial, prediction_writer(partial, schema, about) as writer:
-        for group in _groups(read_shard(task.shard, names, geometry)):
+        for group in _groups(read_shard(task.shard, names, geometry), len(names)):
             rows = []
             for block in group:
                 rows.append(_batch(block, predictor, names, task.shard.name, images, schema))
@@ -94,12 +96,13 @@ def _the_loaded(predictor: Predictor) -> Predictor:
     return _loaded[digest]
 
 
-def _groups(blocks: Iterator[Block]) -> Iterator[list[Block]]:
-    """Blocks gathered for the row groups of the output."""
+def _groups(blocks: Iterator[Block], classes: int) -> Iterator[list[Block]]:
+    """Blocks gathered for the row groups of the output. These are smaller if there are many classes."""
+    rows = min(ROWS_PER_GROUP, PROBABILITIES_PER_GROUP // classes)
     group: list[Block] = []
     for block in blocks:
         group.append(block)
-        if sum(len(b.keys) for b in group) >= ROWS_PER_GROUP:
+        if sum(len(b.keys) for b in group) >= rows:
             yield group
             group = []
     if group:
@@ -115,7 +118,7 @@ def _batch(
     probs = np.full((n, len(names)), np.nan, np.float32)
     if len(block.images):
         probs[good] = predictor(block.images)
-    ordered = np.sort(probs[:, :], axis=1)
+    ordered = np.partition(probs, -2, axis=1)  # the last is the greatest, the one before it the second
     columns: dict[str, Any] = {
         "key": block.keys,
         "shard": [shard] * n,

@@ -80,7 +80,7 @@ class Predictor:
         import torch
         from PIL import __version__ as pillow
 
-        data, used = self._run.record.data, self._run.predictor.capabilities
+        data, used, device = self._run.record.data, self._run.predictor.capabilities, self._run.device
         return {
             "weights_sha256": hashlib.sha256(self._files[WEIGHTS]).hexdigest(),
             "recipe_sha256": hashlib.sha256(self._files[RECIPE]).hexdigest(),
@@ -91,7 +91,7 @@ class Predictor:
                 "name": used.name,
                 "build": used.build,
                 "precision": used.precision,
-                "device": self._run.device.type,
+                "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
                 "torch_build": torch.backends.cpu.get_cpu_capability(),  # PyTorch computes the softmax
             },
             "versions": {"misread": __version__, "torch": torch.__version__, "numpy": np.__version__, "pillow": pillow},

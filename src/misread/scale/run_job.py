@@ -2,21 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from misread.errors import MisreadError, RunError
-from misread.files import remove_partial_files, write_text
-from misread.scale.job import FAILED, SUCCESS, Job
+from misread.files import locked, remove_partial_files, write_text
+from misread.scale.job import FAILED, JOB, SUCCESS, Job
 from misread.scale.predict_shard import ShardResult, ShardTask, finished, predict_shard
 from misread.scale.predictor import Predictor
 from misread.scale.shards import Shard
 from misread.workers import TaskDone, TaskProgress
 
 # does tasks, in any order, and yields what they report and how each ended
-Engine = Callable[[Callable[..., Any], Sequence[ShardTask]], Iterator[TaskProgress | TaskDone]]
+Engine = Callable[[Callable[..., Any], Sequence[ShardTask]], Generator[TaskProgress | TaskDone, None, None]]
 
 
 @dataclass
@@ -60,21 +61,23 @@ def run_job(job: Job, shards: Sequence[Shard], predictor: Predictor, engine: Eng
     yield state
     tasks = [ShardTask(predictor, s, job.output(s), job.digest, job.probabilities) for s in missing]
     shown: dict[int, int] = {}  # images of a task that were counted
-    for event in engine(predict_shard, tasks):
-        shard = missing[event.index]
-        if isinstance(event, TaskProgress):
-            images = event.value
-        elif event.error is not None:
-            state.failed[shard.name] = str(event.error)
-            images = shown.get(event.index, 0)
-        else:
-            images = event.result.images
-            _count(state, shard, event.result)
-        state.new_images += images - shown.get(event.index, 0)
-        shown[event.index] = images
-        yield state
+    with closing(engine(predict_shard, tasks)) as events:
+        for event in events:
+            shard = missing[event.index]
+            if isinstance(event, TaskProgress):
+                images = event.value
+            elif event.error is not None:
+                state.failed[shard.name] = str(event.error)
+                images = shown.get(event.index, 0)
+            else:
+                images = event.result.images
+                _count(state, shard, event.result)
+            state.new_images += images - shown.get(event.index, 0)
+            shown[event.index] = images
+            yield state
     try:
-        _write_failed(job, shards, state.failed)
+        with (job.folder / JOB).open("rb") as file, locked(file):  # other parts may end now
+            _write_failed(job, shards, state.failed)
         state.complete = _write_success(job)
     except OSError as error:
         raise RunError(f"{job.folder} cannot be written or read: {error.strerror}.") from None
