@@ -6,10 +6,12 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import matplotlib
 import pytest
 
 from misread.scale.ray_engine import ray_engine
 from misread.workers import TaskDone, TaskFailed
+from ray_tasks import kill_or_double
 from shard_jobs import IMAGES, contents
 
 ray = pytest.importorskip("ray")
@@ -24,6 +26,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # other work may hold the machine
+    monkeypatch.setenv("MPLCONFIGDIR", matplotlib.get_configdir())
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # its processes import this module
     node = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
     made = Cluster(initialize_head=True, head_node_args={**node, "num_cpus": 0, "include_dashboard": False})
@@ -72,11 +76,3 @@ def test_a_task_that_kills_every_process_fails_after_three_attempts(cluster: Any
     assert str(ends[1].error).startswith("Ray lost the task: ")
     assert str(ends[3].error) == "KeyError: 'no double'"
     assert [ends[i].attempts for i in range(4)] == [1, 3, 1, 3]
-
-
-def kill_or_double(task: Any, report: Any) -> Any:
-    if task == "kill":
-        os._exit(1)
-    if task == "raise":
-        raise KeyError("no double")
-    return 2 * task
