@@ -10,7 +10,7 @@ CONTENTS = {
     "Start": ["lesson", "how-to", "command-line", "install"],
     "Guides": [
         "data", "recipes", "training", "sweep", "analysis", "causes", "labels", "report", "studio", "export", "keras",
-        "serve", "estimator", "eject", "cards", "hub", "trackers", "backbones", "run-folder",
+        "serve", "shards", "estimator", "eject", "cards", "hub", "trackers", "backbones", "run-folder",
     ],
     "Reference": ["api", "kernels", "log"],
     "한국어": ["시작하기 <index.ko>", "lesson.ko", "how-to.ko"],

@@ -29,6 +29,7 @@ SHORTER_PYTHON = {
     'recipe="tutorial-cnn")': 'recipe="tutorial-cnn", epochs=1)',
     'recipe="fast-mlp")': 'recipe="fast-mlp", epochs=1)',
 }
+VERBS = ("apply", "show", "revert", "merge", "shards")  # of `misread labels`
 LABELS = ["--recipe", "fast-mlp", "--folds", "3", "--seeds", "2", "--set", "epochs=2", "--no-filter"]
 
 
@@ -122,7 +123,7 @@ def shorter(arguments: list[str]) -> list[str]:
     """The same command with less training."""
     if arguments[0] == "train" and not {"--resume", "--epochs", "--seconds"} & set(arguments):
         arguments = [*arguments, "--epochs", "1"]
-    finds = arguments[0] == "labels" and arguments[1] not in ("apply", "show", "revert", "merge", "last", "RUN")
+    finds = arguments[0] == "labels" and arguments[1] not in (*VERBS, "last", "RUN")
     return [*arguments, *LABELS] if finds and "--recipe" not in arguments else arguments
 
 

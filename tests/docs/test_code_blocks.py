@@ -31,6 +31,7 @@ REASONS = {
     "needs Keras and a model of yours",
     "needs timm or an exported network, and large pictures",
     "a part of a recipe",
+    "needs Ray or Spark",
     "a server runs until it is stopped",
 }
 

@@ -7,6 +7,7 @@ Source: Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncert
 arXiv 1911.00068: section 3.1 has the thresholds and the confident joint, and names the two simple scores.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,9 +83,18 @@ def margins(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
 
 
 def class_thresholds(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
-    """(K,), the mean probability of a class over the images labelled with it; infinite for a class without images."""
+    """(K,), the mean probability of a class over the images labelled with it; infinite for a class without images.
+
+    The sums are exact before they are rounded, so the order of the images does not matter, nor how they are divided.
+    """
     counts = np.bincount(labels, minlength=probs.shape[1])
-    sums = np.bincount(labels, weights=self_confidence(labels, probs), minlength=probs.shape[1])
+    by_class = self_confidence(labels, probs)[np.argsort(labels, kind="stable")]
+    sums = np.array([math.fsum(own) for own in np.split(by_class, np.cumsum(counts)[:-1])])
+    return mean_of_sums(sums, counts)
+
+
+def mean_of_sums(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """(K,) `sums` divided by `counts`; infinite where the count is 0."""
     return np.divide(sums, counts, out=np.full(len(counts), np.inf), where=counts > 0)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from misread.cli import options
+from misread.cli import label_shards, options
 from misread.cli.load_data import load_data
 from misread.cli.output import (
     check_picture_name,
@@ -43,6 +43,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+app.command("shards")(label_shards.shards)
 
 Patch = Annotated[Path, typer.Argument(metavar="PATCH", help="A patch file, JSON lines.", show_default=False)]
 By = Annotated[str | None, typer.Option(help="Who made the decision; by default your user name.", show_default=False)]

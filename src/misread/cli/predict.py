@@ -12,6 +12,7 @@ import typer
 
 from misread.cli import options
 from misread.cli.output import print_json, print_lines, print_table, warn, write_file
+from misread.cli.predict_shards import predict_shards
 from misread.cli.runs import find_run
 from misread.errors import DataError
 
@@ -24,21 +25,71 @@ TOP = 3  # classes that are named for each picture
 def predict(
     run: options.RunFolder,
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="Photographs, scans or drawings, or folders of them.")
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...", help="Photographs, scans or drawings, or folders of them. With --out: shards."
+        ),
     ],
     csv: Annotated[
         Path | None, typer.Option(help="Write a table there, instead of printing it.", show_default=False)
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Predict shards (tar, Parquet, .npy, IDX, folders, lists) into Parquet files in this folder. "
+            "The same command again continues.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="With --out: local processes; by default the number of cores.", show_default=False),
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K/N",
+            help="With --out: do only part K of N, counted from 0. By default from RANK and "
+            "WORLD_SIZE, a Slurm array or an indexed Kubernetes job, if they are set.",
+            show_default=False,
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="With --out: by this Ray cluster, or 'auto' or 'local'.", show_default=False
+        ),
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="With --out: keep the probabilities of all classes.")
+    ] = False,
+    shard_size: Annotated[
+        int | None,
+        typer.Option(help="With --out: images in a shard of an array, a folder or a list.", show_default="10000"),
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="With --out: only write job.json, once for all parts.")] = False,
     device: options.Device = "auto",
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Classify picture files: prints the three most probable classes of each."""
+    """Classify picture files: prints the three most probable classes of each. Or, with --out, whole shards."""
+    if out is not None:
+        if csv is not None:
+            raise DataError("--csv and --out cannot be combined: the predictions of shards are Parquet files.")
+        predict_shards(
+            find_run(run), images, out, device=device, workers=workers, part=part, ray=ray,
+            probabilities=probabilities, shard_size=shard_size, plan=plan, quiet=quiet, json=json,
+        )  # fmt: skip
+        return
+    asked = {"--workers": workers, "--part": part, "--ray": ray, "--probabilities": probabilities,
+             "--shard-size": shard_size, "--plan": plan}  # fmt: skip
+    if needless := ", ".join(name for name, value in asked.items() if value):
+        raise DataError(f"{needless}: only with --out, the folder for the predictions of shards.")
     from misread.runs.run import open_run
 
     opened = open_run(find_run(run), device=device)
     opened.network  # noqa: B018  a run that cannot predict says so once, not for every file
-    results = _results(opened, _paths(images), quiet)
+    results = _results(opened, _paths([Path(image) for image in images]), quiet)
     if csv is None:
         failed = _print(list(results), json)
     else:
@@ -119,10 +170,10 @@ def _write_csv(path: Path, results: Iterator[dict[str, Any]], top: int) -> dict[
             )
             for result in results:
                 best = [
-                    cell for t in result.get("top", ()) for cell in (_as_text(t["class"]), f"{t['probability']:.6f}")
+                    cell for t in result.get("top", ()) for cell in (as_text(t["class"]), f"{t['probability']:.6f}")
                 ]
                 cells = best or [""] * (2 * top)
-                writer.writerow([_as_text(result["file"]), *cells, _as_text(result.get("error", ""))])
+                writer.writerow([as_text(result["file"]), *cells, as_text(result.get("error", ""))])
                 counts["pictures"] += 1
                 counts["errors"] += "error" in result
 
@@ -130,7 +181,7 @@ def _write_csv(path: Path, results: Iterator[dict[str, Any]], top: int) -> dict[
     return counts
 
 
-def _as_text(cell: str) -> str:
+def as_text(cell: str) -> str:
     """A cell that no spreadsheet takes for a formula: one that could begin a formula gets an apostrophe before it.
 
     Source: OWASP, "CSV Injection".

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from misread.data.mapped_images import Images
 from misread.models.ensemble import Ensemble, mean_log_probs
 from misread.models.views import MeanOverViews, views
-from misread.training.backend import Backend
+from misread.training.backend import Backend, Capabilities
 from misread.training.batches import as_tensor
 from misread.training.choose_backend import make_backend
 
@@ -29,6 +29,11 @@ class Predictor:
         self._backends: dict[nn.Module, Backend] = {
             plain: make_backend(plain, image_shape, device) for plain in _plain_networks(network)
         }
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Of the backend that computes; those of an ensemble's members are the same."""
+        return next(iter(self._backends.values())).capabilities
 
     def probs(self, images: Images) -> np.ndarray:
         """(N, H, W, C) uint8 -> (N, K) float32, rows sum to 1. Images in a file are read in blocks."""

@@ -1,0 +1,137 @@
+"""The one task of a job: predict a shard and write its predictions. Every engine calls this function."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from misread.errors import DataError, RunError
+from misread.files import replacing
+from misread.scale.arrow import ROWS_PER_GROUP, import_pyarrow, prediction_schema, prediction_writer, read_about
+from misread.scale.predictor import Predictor
+from misread.scale.shard_images import Block, read_shard
+from misread.scale.shards import Shard, shard_hash
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PROBABILITIES_PER_GROUP = 2**24  # float32
+
+_loaded: dict[str, Predictor] = {}  # the last predictor of this process, so that not every shard loads it again
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """A shard to predict. job: the digest of the job that it belongs to."""
+
+    predictor: Predictor
+    shard: Shard
+    output: Path
+    job: str
+    probabilities: bool
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """images: rows of the output; errors: those of them without a prediction."""
+
+    images: int
+    errors: int
+
+
+def predict_shard(task: ShardTask, report: Callable[[int], None]) -> ShardResult:
+    """Write the predictions of a shard, unless they are there. The bytes depend on the job and the shard alone.
+
+    report: called with the number of images so far.
+    Raises DataError: the shard is damaged or has changed since the job was begun. RunError: the output is another
+    job's. OSError: the shard cannot be read or the output cannot be written now.
+    """
+    done = finished(task.output, task.job)
+    if done is not None:
+        report(done.images)
+        return done
+    if shard_hash(task.shard) != task.shard.sha256:
+        raise DataError(
+            f"{task.shard.path} has changed since the job was begun: its SHA-256 is another one.\n"
+            "Put the file back, or start a new job with another --out."
+        )
+    predictor = _the_loaded(task.predictor)
+    names, geometry = predictor.class_names, predictor.geometry
+    schema = prediction_schema(len(names), task.probabilities)
+    images = errors = 0
+    about = {"job": task.job, "shard": task.shard.name, "class_names": list(names)}
+    with replacing(task.output) as partial, prediction_writer(partial, schema, about) as writer:
+        for group in _groups(read_shard(task.shard, names, geometry), len(names)):
+            rows = []
+            for block in group:
+                rows.append(_batch(block, predictor, names, task.shard.name, images, schema))
+                images += len(block.keys)
+                errors += len(block.keys) - len(block.images)
+                report(images)
+            writer.write_table(import_pyarrow().Table.from_batches(rows, schema))
+        writer.add_key_value_metadata({"errors": str(errors)})
+    return ShardResult(images, errors)
+
+
+def finished(output: Path, job: str) -> ShardResult | None:
+    """What a shard's output says, if it exists and is whole. Raises RunError: another job wrote it."""
+    if not output.exists():
+        return None
+    try:
+        about = read_about(output)
+    except RunError:
+        return None  # a rename makes it whole, so the disk has damaged it: it is written again
+    if about.get("job") != job:
+        raise RunError(f"{output} was written by another job. Remove it, or choose another --out.")
+    return ShardResult(about["rows"], about["errors"])
+
+
+def _the_loaded(predictor: Predictor) -> Predictor:
+    digest = predictor.digest()
+    if digest not in _loaded:
+        _loaded.clear()
+        _loaded[digest] = predictor
+    return _loaded[digest]
+
+
+def _groups(blocks: Iterator[Block], classes: int) -> Iterator[list[Block]]:
+    """Blocks gathered for the row groups of the output. These are smaller if there are many classes."""
+    rows = min(ROWS_PER_GROUP, PROBABILITIES_PER_GROUP // classes)
+    group: list[Block] = []
+    for block in blocks:
+        group.append(block)
+        if sum(len(b.keys) for b in group) >= rows:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _batch(
+    block: Block, predictor: Predictor, names: Sequence[str], shard: str, first_row: int, schema: "pa.Schema"
+) -> "pa.RecordBatch":
+    """The rows of a block. What has an error has no prediction."""
+    pa = import_pyarrow()
+    n, good = len(block.keys), np.array([error is None for error in block.errors], dtype=bool)
+    probs = np.full((n, len(names)), np.nan, np.float32)
+    if len(block.images):
+        probs[good] = predictor(block.images)
+    ordered = np.partition(probs, -2, axis=1)  # the last is the greatest, the one before it the second
+    columns: dict[str, Any] = {
+        "key": block.keys,
+        "shard": [shard] * n,
+        "row": np.arange(first_row, first_row + n),
+        "label": block.labels,
+        "prediction": [names[k] if ok else None for k, ok in zip(probs.argmax(axis=1), good, strict=True)],
+        "confidence": pa.array(ordered[:, -1], mask=~good),
+        "margin": pa.array(ordered[:, -1] - ordered[:, -2], mask=~good),
+        "error": block.errors,
+    }
+    if "probabilities" in schema.names:
+        kind = schema.field("probabilities").type
+        columns["probabilities"] = pa.FixedSizeListArray.from_arrays(
+            pa.array(probs.reshape(-1)), type=kind, mask=pa.array(~good)
+        )
+    return pa.RecordBatch.from_pydict(columns, schema=schema)
