@@ -1,5 +1,6 @@
 """`misread train`."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ from misread.cli import options
 from misread.cli.load_data import load_data
 from misread.cli.output import console, print_json, print_lines, print_table
 from misread.cli.runs import find_unfinished_run
+from misread.cli.torchrun import follows, joins_ranks
 from misread.errors import DataError, RecipeError, RunError
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from misread.training.callbacks import Callback
 
 
+@joins_ranks
 def train(
     data: Annotated[
         str | None,
@@ -92,6 +95,7 @@ def train(
     """Train a network on DATA and write a run folder, or continue a training with --resume."""
     from misread.runs.progress import pick_progress
 
+    quiet = quiet or follows()
     progress = pick_progress(quiet=quiet, console=console(json))
     if resume is not None:
         begins = {"DATA": data, "--recipe": recipe, "--backbone": backbone, "--fine-tune": fine_tune or None,
@@ -99,6 +103,11 @@ def train(
                   "--set": set, "--labels": labels, "--size": size,
                   "--workers": None if workers == 1 else workers}  # fmt: skip
         _refuse_with_resume([name for name, value in begins.items() if value is not None])
+        if follows():
+            from misread.runs.together import follow_resumed
+
+            follow_resumed(find_unfinished_run(resume), threads, anyway)
+            return
         _print_run(_resumed(resume, threads, anyway, keep_checkpoints, _trackers(track), progress), quiet, json)
         return
     if data is None:
@@ -107,6 +116,8 @@ def train(
         )
     if workers != 1 and seeds is None:
         raise RecipeError("--workers is for several trainings. Add --seeds, or leave it out.")
+    if seeds is not None and "RANK" in os.environ:
+        raise RecipeError("--seeds is for one process. Leave it out under torchrun, or train without torchrun.")
     from misread.runs.seeds import train_seeds
     from misread.runs.train import train as train_run
     from misread.training.auto_recipe import named_recipe
@@ -116,6 +127,11 @@ def train(
     settings |= backbone_settings(backbone, fine_tune)
     named: Any = named_recipe(recipe, settings)  # reports a bad recipe before the data is loaded
     images = load_data(data, quiet, size, strict)
+    if follows():
+        from misread.runs.together import follow
+
+        follow(images, named, settings=settings, label_patch=labels, device=device, threads=threads)
+        return
     common: dict[str, Any] = {
         "recipe": named, "settings": settings, "label_patch": labels, "out": out, "device": device,
         "threads": threads, "callbacks": _trackers(track), "progress": progress,
