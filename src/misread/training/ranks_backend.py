@@ -88,7 +88,7 @@ def _as_one_batch(network: nn.Module, ranks: Ranks, share: slice, total: int) ->
         elif isinstance(module, nn.Dropout) and module.p > 0:
             forwards[module] = partial(_dropped, module.p, share, total)
     for module, forward in forwards.items():
-        module.forward = forward  # type: ignore[method-assign]
+        module.forward = forward
     try:
         yield
     finally:
