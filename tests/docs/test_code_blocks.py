@@ -32,6 +32,7 @@ REASONS = {
     "needs timm or an exported network, and large pictures",
     "a part of a recipe",
     "a server runs until it is stopped",
+    "torchrun starts several processes",
 }
 
 
