@@ -1,6 +1,5 @@
 """`misread train`."""
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -116,13 +115,14 @@ def train(
         )
     if workers != 1 and seeds is None:
         raise RecipeError("--workers is for several trainings. Add --seeds, or leave it out.")
-    if seeds is not None and "RANK" in os.environ:
-        raise RecipeError("--seeds is for one process. Leave it out under torchrun, or train without torchrun.")
     from misread.runs.seeds import train_seeds
     from misread.runs.train import train as train_run
     from misread.training.auto_recipe import named_recipe
+    from misread.training.ranks import current_ranks
     from misread.training.recipe import backbone_settings, parse_settings
 
+    if seeds is not None and current_ranks() is not None:
+        raise RecipeError("--seeds is for one process. Leave it out under torchrun, or train without torchrun.")
     settings = parse_settings(set or [], seed=seed, epochs=epochs, seconds=seconds, target_accuracy=target)
     settings |= backbone_settings(backbone, fine_tune)
     named: Any = named_recipe(recipe, settings)  # reports a bad recipe before the data is loaded
