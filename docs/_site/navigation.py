@@ -9,8 +9,9 @@ import misread
 CONTENTS = {
     "Start": ["lesson", "how-to", "command-line", "install"],
     "Guides": [
-        "data", "recipes", "training", "sweep", "analysis", "causes", "labels", "report", "studio", "export", "keras",
-        "serve", "shards", "estimator", "eject", "cards", "hub", "trackers", "backbones", "run-folder",
+        "data", "recipes", "training", "distributed", "sweep", "analysis", "causes", "labels", "report", "studio",
+        "export", "keras", "serve", "shards", "estimator", "eject", "cards", "hub", "trackers", "backbones",
+        "run-folder",
     ],
     "Reference": ["api", "kernels", "log"],
     "한국어": ["시작하기 <index.ko>", "lesson.ko", "how-to.ko"],

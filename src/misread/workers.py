@@ -5,9 +5,10 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -58,11 +59,16 @@ def run_tasks(
     pin:             each process has its own share of this process's cores, where the system can do that.
     Tasks begin in their order. Close the generator (`contextlib.closing`) when you leave it early: that ends the
     processes. Ctrl-C reaches this process only.
+    Raises ValueError: fewer than one worker or attempt.
     """
+    if workers < 1 or attempts < 1:
+        raise ValueError(f"{workers} workers with {attempts} attempts do no task")
     cores = _shares(workers) if pin else [None] * workers
     waiting = deque((index, 1) for index in range(len(tasks)))
-    team = [_Worker(function, number, cores[number]) for number in range(min(workers, len(tasks)))]
+    team: list[_Worker] = []
     try:
+        for number in range(min(workers, len(tasks))):
+            team.append(_Worker(function, number, cores[number]))
         while True:
             for worker in team:
                 if worker.index is None and waiting:
@@ -99,8 +105,11 @@ class _Worker:
         # a fresh interpreter: threads of PyTorch and of the kernels do not survive a fork
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
-        self._process: BaseProcess = context.Process(target=_work, args=(other, self._function, self._cores))
-        self._process.start()
+        # a daemon, so that Python never waits at its exit for a process that waits for a task
+        arguments = other, self._function, self._cores
+        self._process: BaseProcess = context.Process(target=_work, args=arguments, daemon=True)
+        with _ctrl_c_held_back():
+            self._process.start()
         other.close()  # so that its end is seen here
 
     def begin(self, index: int, attempt: int, tasks: Sequence[Any]) -> None:
@@ -112,7 +121,7 @@ class _Worker:
         assert self.index is not None
         try:
             kind, value = self.connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # OSError: it died in the middle of a message
             kind, value = "error", self._died()
         if kind == "progress":
             return TaskProgress(self.index, self._number, value)
@@ -149,14 +158,27 @@ def _work(connection: Connection, function: TaskFunction, cores: set[int] | None
         while True:
             task = connection.recv()
             try:
-                answer = "result", function(task, lambda value: connection.send(("progress", value)))
+                connection.send(("result", function(task, lambda value: connection.send(("progress", value)))))
             except MisreadError as error:
-                answer = "error", error
-            except Exception as error:
-                answer = "error", TaskFailed(f"{type(error).__name__}: {error}")
-            connection.send(answer)
+                connection.send(("error", error))
+            except Exception as error:  # raised by the task, or its result cannot be pickled
+                connection.send(("error", TaskFailed(f"{type(error).__name__}: {error}")))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the process that gave the tasks is gone, or needs no more
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """A process that starts in this block inherits that Ctrl-C is blocked, also before its own code runs."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # the first start would start it too, which unblocks Ctrl-C
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _shares(workers: int) -> list[set[int] | None]:

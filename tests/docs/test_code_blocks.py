@@ -33,6 +33,7 @@ REASONS = {
     "a part of a recipe",
     "needs Ray or Spark",
     "a server runs until it is stopped",
+    "torchrun starts several processes",
 }
 
 

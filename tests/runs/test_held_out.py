@@ -1,6 +1,7 @@
 """Held-out predictions: by networks that never saw the image, kept whole or not at all."""
 
 import json
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -18,6 +19,7 @@ from misread.runs.held_out import HeldOut, cross_val_predict
 from misread.runs.progress import FoldProgress
 from misread.runs.train import train
 from misread.training.auto_recipe import choose_recipe
+from misread.training.worker_progress import TrainingProgress
 from samples import blocks
 
 LAYERS = 'layers=[{type="Flatten"}, {type="Dense", units=16, activation="relu"}, {type="Dense", units="classes"}]'
@@ -178,6 +180,44 @@ def test_the_table_names_split_row_and_contents_of_every_image(block_set: ImageS
         assert line["hash"] == image_hash(image)
 
 
+class KillOnce(FoldProgress):
+    """Kills a process at the first training that it hears of."""
+
+    killed = False
+
+    def on_worker(self, worker: int, training: str, now: TrainingProgress) -> None:
+        super().on_worker(worker, training, now)
+        if not self.killed:
+            multiprocessing.active_children()[0].kill()
+            self.killed = True
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_several_processes_give_the_bits_of_one_also_if_one_is_killed(block_set: ImageSet, threads: int) -> None:
+    listener = KillOnce(Console(quiet=True))
+    settings: dict[str, Any] = {"threads": threads, "seeds": 1}
+    one = held_out(block_set, out="one", **settings)
+    two = held_out(block_set, out="two", workers=2, progress=listener, **settings)
+    assert listener.killed
+    assert multiprocessing.active_children() == []
+    for of_one, of_two in zip(one.members, two.members, strict=True):
+        assert not of_two.reused
+        assert of_one.probs.tobytes() == of_two.probs.tobytes()
+        assert of_one.folds_of.tolist() == of_two.folds_of.tolist()
+        assert of_two.record.environment.threads == threads
+        assert of_two.record.cpu_seconds > of_two.record.fit_seconds * 0.1  # those of the processes count
+    assert two.label_issues().equals(one.label_issues())
+
+
+def test_an_error_in_a_process_ends_all_and_leaves_no_folder(block_set: ImageSet) -> None:
+    with pytest.raises(TrainingError, match="no longer finite"):
+        held_out(
+            block_set, ("optimizer.name=sgd", "optimizer.learning_rate=1e6", "layers.1.activation=linear"), workers=2
+        )
+    assert multiprocessing.active_children() == []
+    assert list(Path("held-out").iterdir()) == []
+
+
 class InterruptAfter(FoldProgress):
     """Presses Ctrl-C at the n-th event."""
 
@@ -212,6 +252,7 @@ def test_a_failed_or_interrupted_cross_validation_leaves_no_folder(block_set: Im
         ),
         ({"folds": 0, "filter_labels": False}, DataError, "0 folds leave no images to train on or none to predict"),
         ({"seeds": 0}, DataError, "0 seeds train nothing. Use 1 or more."),
+        ({"workers": 0}, RecipeError, "0 workers train nothing. Use 1 or more."),
         ({"more": ("layers=[]",)}, RecipeError, "has no layers"),
     ],
 )

@@ -1,5 +1,7 @@
 """One recipe, several seeds."""
 
+import json
+import multiprocessing
 import os
 import signal
 import statistics
@@ -12,7 +14,10 @@ import pytest
 import misread
 from misread import ImageSet
 from misread.errors import RecipeError
+from misread.runs.progress import Progress
+from misread.runs.run_folder import find_unfinished
 from misread.training.events import EpochEnded
+from misread.training.worker_progress import TrainingProgress
 
 SMALL = ['layers=[{type="Flatten"}, {type="Dense", units="classes"}]', "name=small"]
 
@@ -88,3 +93,77 @@ def test_ctrl_c_ends_all_trainings_and_the_summary_covers_the_complete_ones(
         assert "there is no summary" in str(done)
     else:
         assert done.summary["accuracy"]["count"] == complete
+
+
+WEIGHTS = ("model.safetensors", "predictions-test.npz", "misreads-test.csv", "recipe.toml")
+
+
+def contents_of(run: Any) -> dict[str, Any]:
+    """What a training decides, of a run folder."""
+    rows = [line.rsplit(",", 1)[0] for line in (run.folder / "history.csv").read_text().splitlines()]
+    with np.load(run.folder / "predictions-test.npz") as arrays:
+        probs = arrays["probs"].tobytes()
+    return {"history": rows, "probs": probs, **{n: (run.folder / n).read_bytes() for n in WEIGHTS if n[0] != "p"}}
+
+
+def test_several_processes_give_the_runs_of_one(block_set: ImageSet) -> None:
+    one = several(block_set, threads=1, out="one")
+    two = several(block_set, threads=1, out="two", workers=2)
+    assert [run.record.seed for run in two.runs] == [0, 1, 2]
+    for of_one, of_two in zip(one.runs, two.runs, strict=True):
+        assert contents_of(of_one) == contents_of(of_two)
+        assert of_two.record.environment.threads == 1
+        assert of_two.metrics == of_one.metrics
+    assert two.summary["accuracy"] == one.summary["accuracy"]
+    assert multiprocessing.active_children() == []
+
+
+class KillOnce(Progress):
+    """Kills every process when the trainings have a checkpoint."""
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.killed = out, 0
+
+    def on_worker(self, worker: int, training: str, now: TrainingProgress) -> None:
+        if not self.killed and list(self.out.glob("*.partial/checkpoints/member-*")):
+            for process in multiprocessing.active_children():
+                process.kill()
+                self.killed += 1
+
+
+def test_the_training_of_a_killed_process_is_continued(block_set: ImageSet) -> None:
+    settings: dict[str, Any] = {"threads": 1, "seeds": 2, "epochs": 400}
+    one = several(block_set, out="one", **settings)
+    listener = KillOnce(Path("two"))
+    two = several(block_set, out="two", workers=2, progress=listener, **settings)
+    assert listener.killed == 2
+    for of_one, of_two in zip(one.runs, two.runs, strict=True):
+        assert contents_of(of_one) == contents_of(of_two)
+    records = [json.loads((run.folder / "run.json").read_text()) for run in two.runs]
+    assert any(record["interruptions"] for record in records)
+    assert all(i["exact"] for record in records for i in record["interruptions"])
+    assert not list(Path("two").glob("*.partial"))
+
+
+def test_an_older_unfinished_training_of_the_same_seed_is_left_alone(block_set: ImageSet) -> None:
+    older = misread.train(
+        block_set, "tutorial-mlp", settings=SMALL, seed=0, epochs=2, threads=1, keep_checkpoints=True, progress=False
+    ).folder
+    partial = older.rename(f"{older}.partial")
+    start = partial / "checkpoints" / "start.json"
+    record = json.loads(start.read_text())
+    start.write_text(json.dumps({**record, "created": "2020" + record["created"][4:]}))
+    assert find_unfinished(Path("runs")) == [partial]
+    done = several(block_set, seeds=2, epochs=2, workers=2)
+    assert partial.is_dir()
+    assert not any(run.record.interruptions for run in done.runs)
+
+
+def test_what_several_workers_cannot_do_is_refused(block_set: ImageSet) -> None:
+    with pytest.raises(RecipeError, match="0 workers train nothing. Use 1 or more"):
+        several(block_set, workers=0)
+    with pytest.raises(RecipeError, match="Callbacks and trackers are called in this process"):
+        several(block_set, workers=2, callbacks=[misread.Callback()])
+    with pytest.raises(RecipeError, match="seeds is 1, but must be 2 or more"):
+        several(block_set, seeds=1, workers=2)
+    assert not Path("runs").exists()

@@ -102,6 +102,16 @@ def test_a_separable_set_is_learned_and_the_history_shows_it() -> None:
     assert all(row["seconds"] > 0 for row in history)
 
 
+def test_the_accuracy_so_far_is_that_of_the_epoch_at_its_end_also_with_a_short_batch() -> None:
+    events, _ = events_of(fresh(), recipe(batch_size=64), n=200, tick_seconds=0)  # batches of 64, 64, 64 and 8
+    so_far = 0.0
+    for event in events:
+        if isinstance(event, StepsDone):
+            so_far = event.accuracy
+        elif isinstance(event, EpochEnded):
+            assert so_far == pytest.approx(event.row["accuracy"])
+
+
 def test_top_k_counts_a_label_among_the_k_most_probable() -> None:
     history = run(fresh(), recipe(epochs=1, top_k=4)).history
     assert history[0]["val_top_k_accuracy"] == 1.0  # four classes

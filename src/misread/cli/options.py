@@ -33,6 +33,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Threads = Annotated[
     int | None, typer.Option(help="Number of threads; by default the number of cores.", show_default=False)
 ]
+Workers = Annotated[int, typer.Option(help="Processes that train at the same time; --threads is for each of them.")]
 Out = Annotated[Path, typer.Option(help="The folder for run folders.")]
 Size = Annotated[
     str | None,

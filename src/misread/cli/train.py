@@ -10,7 +10,8 @@ from misread.cli import options
 from misread.cli.load_data import load_data
 from misread.cli.output import console, print_json, print_lines, print_table
 from misread.cli.runs import find_unfinished_run
-from misread.errors import DataError, RunError
+from misread.cli.torchrun import follows, joins_ranks
+from misread.errors import DataError, RecipeError, RunError
 
 if TYPE_CHECKING:
     from misread.runs.progress import Progress
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from misread.training.callbacks import Callback
 
 
+@joins_ranks
 def train(
     data: Annotated[
         str | None,
@@ -83,39 +85,59 @@ def train(
     strict: options.Strict = False,
     device: options.Device = "auto",
     threads: options.Threads = None,
+    workers: Annotated[
+        int, typer.Option(help="With --seeds: processes that train at the same time; --threads is for each of them.")
+    ] = 1,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Train a network on DATA and write a run folder, or continue a training with --resume."""
     from misread.runs.progress import pick_progress
 
+    quiet = quiet or follows()
     progress = pick_progress(quiet=quiet, console=console(json))
     if resume is not None:
         begins = {"DATA": data, "--recipe": recipe, "--backbone": backbone, "--fine-tune": fine_tune or None,
                   "--seed": seed, "--epochs": epochs, "--seconds": seconds, "--target": target, "--seeds": seeds,
-                  "--set": set, "--labels": labels, "--size": size}  # fmt: skip
+                  "--set": set, "--labels": labels, "--size": size,
+                  "--workers": None if workers == 1 else workers}  # fmt: skip
         _refuse_with_resume([name for name, value in begins.items() if value is not None])
+        if follows():
+            from misread.runs.together import follow_resumed
+
+            follow_resumed(find_unfinished_run(resume), threads, anyway)
+            return
         _print_run(_resumed(resume, threads, anyway, keep_checkpoints, _trackers(track), progress), quiet, json)
         return
     if data is None:
         raise DataError(
             "DATA is missing. Add it, for example misread train mnist; or continue a training with --resume RUN."
         )
+    if workers != 1 and seeds is None:
+        raise RecipeError("--workers is for several trainings. Add --seeds, or leave it out.")
     from misread.runs.seeds import train_seeds
     from misread.runs.train import train as train_run
     from misread.training.auto_recipe import named_recipe
+    from misread.training.ranks import current_ranks
     from misread.training.recipe import backbone_settings, parse_settings
 
+    if seeds is not None and current_ranks() is not None:
+        raise RecipeError("--seeds is for one process. Leave it out under torchrun, or train without torchrun.")
     settings = parse_settings(set or [], seed=seed, epochs=epochs, seconds=seconds, target_accuracy=target)
     settings |= backbone_settings(backbone, fine_tune)
     named: Any = named_recipe(recipe, settings)  # reports a bad recipe before the data is loaded
     images = load_data(data, quiet, size, strict)
+    if follows():
+        from misread.runs.together import follow
+
+        follow(images, named, settings=settings, label_patch=labels, device=device, threads=threads)
+        return
     common: dict[str, Any] = {
         "recipe": named, "settings": settings, "label_patch": labels, "out": out, "device": device,
         "threads": threads, "callbacks": _trackers(track), "progress": progress,
     }  # fmt: skip
     if seeds is not None:
-        seed_runs = train_seeds(images, seeds=seeds, **common)
+        seed_runs = train_seeds(images, seeds=seeds, workers=workers, **common)
         _print_seeds(seed_runs, quiet, json)
         sys.exit(1 if seed_runs.interrupted else 0)
     _print_run(train_run(images, keep_checkpoints=keep_checkpoints, **common), quiet, json)

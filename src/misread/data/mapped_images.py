@@ -1,6 +1,7 @@
 """Images that stay in a memory-mapped file or a large array, so that a data set may be larger than memory."""
 
 from collections.abc import Iterator
+from mmap import ALLOCATIONGRANULARITY, mmap
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,21 @@ class MappedImages:
         """file: the complete array, mapped or not. rows: (N,) int64, the rows of these images in it; None for all."""
         self.file = file
         self.rows = rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: where a mapped file is, instead of its contents."""
+        file = self.file
+        if isinstance(file, np.memmap) and file.filename is not None and _begins_at_its_offset(file):
+            return {"rows": self.rows, "path": file.filename, "offset": file.offset, "shape": file.shape,
+                    "dtype": file.dtype}  # fmt: skip
+        return vars(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.rows = state["rows"]
+        if "file" in state:
+            self.file = state["file"]
+        else:
+            self.file = np.memmap(state["path"], state["dtype"], "r", state["offset"], state["shape"])
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -55,6 +71,14 @@ class MappedImages:
     def take(self, positions: np.ndarray) -> "MappedImages":
         """The images at these positions, in this order, without reading them."""
         return MappedImages(self.file, positions if self.rows is None else self.rows[positions])
+
+
+def _begins_at_its_offset(file: np.memmap) -> bool:
+    """Whether this is what `np.memmap` maps at this offset: a part of a map has the offset of the whole."""
+    if not isinstance(file.base, mmap) or not file.flags.c_contiguous:
+        return False
+    start = np.frombuffer(file.base, np.uint8).ctypes.data + file.offset % ALLOCATIONGRANULARITY
+    return file.ctypes.data == start
 
 
 Images = np.ndarray | MappedImages  # images in memory or in a file

@@ -26,6 +26,7 @@ from misread.training.cross_validation import FoldCallback, FoldDone, predict_fo
 from misread.training.device import pick_device, using_threads
 from misread.training.losses import resolve_loss
 from misread.training.recipe import Recipe, Settings, load_recipe, parse_settings
+from misread.training.worker_progress import threads_of_each
 
 HELD_OUT = ("train", "test", "all")
 FEWEST_SEEDS, MOST_SEEDS, SECONDS = 2, 8, 60  # by default: as many as train in about this time, within these bounds
@@ -95,11 +96,15 @@ def cross_val_predict(
     out: str | Path = "held-out",
     device: str = "auto",
     threads: int | None = None,
+    workers: int = 1,
     progress: FoldProgress | bool = True,
 ) -> HeldOut:
     """Train networks in folds, and predict with each the images that are held out from it.
 
     data, settings, device, threads: as in `train`. recipe: likewise, but the default is `auto` for all data.
+    workers: processes that train at the same time. `threads` is then the number of threads of each, by default an equal
+            share of torch's. The predictions are those of one worker with this number of threads, bit for bit. A script
+            that uses workers needs `if __name__ == "__main__":`, because each process imports it.
     split:  `train`: stratified folds over train. `all`: over all splits together. `test`: one training on train.
     seeds:  how many times, each with its own folds, weights and order. The seeds are `seed`, `seed` + 1, and so on.
             By default as many as train in about `SECONDS` on an idle machine, by the time that the first took; from
@@ -113,6 +118,7 @@ def cross_val_predict(
     Raises DataError, RecipeError, RunError: before training, if an argument cannot be used.
     Raises TrainingError: a loss is no longer finite. Only the seeds that were finished before are stored.
     """
+    threads = threads_of_each(workers, threads)
     if seeds is not None and seeds < 1:
         raise DataError(f"{seeds} seeds train nothing. Use 1 or more.")
     overrides = parse_settings(settings, seed=seed)
@@ -124,19 +130,20 @@ def cross_val_predict(
     if not first.layers:
         raise RecipeError(f"The recipe {first.name!r} has no layers, so there is no network to train for a fold.")
     display = progress if not isinstance(progress, bool) else pick_fold_progress(quiet=not progress)
-    task = _Task(images, split, folds, filter_labels, Path(out), pick_device(device), threads, display)
+    task = _Task(images, split, folds, filter_labels, Path(out), pick_device(device), threads, workers, display)
     members = [task.member(first, 1, seeds)]
-    count = seeds or _seeds_in_time(members[0].record)
+    count = seeds or _seeds_in_time(members[0].record, workers)
     for number in range(2, count + 1):
         members.append(task.member(first.model_copy(update={"seed": (first.seed + number - 1) % 2**63}), number, count))
     predictions = task.predictions(geometric_mean([member.probs for member in members]), first.name)
     return HeldOut(images, tuple(members), predictions, task.splits[task.in_fold], first, reason)
 
 
-def _seeds_in_time(first: HeldOutRecord) -> int:
+def _seeds_in_time(first: HeldOutRecord, workers: int) -> int:
     """How many seeds to train by default. On a CPU other programs do not count."""
     environment = first.environment
-    seconds = first.cpu_seconds / environment.threads if environment.device == "cpu" else first.total_seconds
+    computing = environment.threads * workers
+    seconds = first.cpu_seconds / computing if environment.device == "cpu" else first.total_seconds
     return int(min(max(SECONDS // seconds, FEWEST_SEEDS), MOST_SEEDS))
 
 
@@ -145,10 +152,10 @@ class _Task:
 
     def __init__(
         self, data: ImageSet, split: str, folds: int, filter_labels: bool, out: Path, device: torch.device,
-        threads: int | None, display: FoldProgress,
+        threads: int | None, workers: int, display: FoldProgress,
     ) -> None:  # fmt: skip
         self.data, self.split, self.out = data, split, out
-        self.device, self.threads, self.display = device, threads, display
+        self.device, self.threads, self.workers, self.display = device, threads, workers, display
         train_splits, self.held_out_splits = pooled_splits(data, split)
         self.folds, self.filter_labels = (1, False) if split == "test" else (folds, filter_labels)
         self.pool, self.splits = _pool(data, (*train_splits, *self.held_out_splits))
@@ -167,7 +174,7 @@ class _Task:
     def _train(self, recipe: Recipe, number: int, count: int | None) -> HeldOutMember:
         started, cpu_started = time.perf_counter(), time.process_time()
         folds_of = _draw_folds(self.pool.labels, self.in_fold, self.folds, recipe.seed, self.filter_labels)
-        clock, k = _FitSeconds(), self.data.n_classes
+        clock, k = _Seconds(), self.data.n_classes
         name = f"{self.data.name}-{self.split}-{recipe.name}-seed{recipe.seed}"
         with run_folder.new_run_folder(self.out, name, 8 * len(self.pool) * k) as writing:
             with using_threads(self.threads) as thread_count, torch.random.fork_rng(devices=[]):
@@ -175,7 +182,7 @@ class _Task:
                                    number, count)  # fmt: skip
                 probs = predict_folds(
                     self.pool, folds_of, recipe, k, self.device, looks_wrong if self.filter_labels else None,
-                    [clock, self.display],
+                    [clock, self.display], self.workers,
                 )[self.in_fold]  # fmt: skip
             predictions = self.predictions(probs, recipe.name)
             record = HeldOutRecord(
@@ -190,9 +197,9 @@ class _Task:
                 recipe=recipe.name,
                 seed=recipe.seed,
                 environment=this_environment(thread_count, str(self.device)),
-                fit_seconds=clock.seconds,
+                fit_seconds=clock.fit_seconds,
                 total_seconds=time.perf_counter() - started,
-                cpu_seconds=time.process_time() - cpu_started,
+                cpu_seconds=time.process_time() - cpu_started + (clock.cpu_seconds if self.workers > 1 else 0.0),
                 metrics=predictions.metrics(),
             )
             member = HeldOutMember(writing.path, record, probs, folds_of[self.in_fold])
@@ -218,13 +225,14 @@ class _Task:
         )  # fmt: skip
 
 
-class _FitSeconds(FoldCallback):
-    """Adds up the training time of all networks."""
+class _Seconds(FoldCallback):
+    """Adds up the times of all networks."""
 
-    seconds = 0.0
+    fit_seconds = cpu_seconds = 0.0
 
     def on_fold_end(self, fold: FoldDone) -> None:
-        self.seconds += fold.fit_seconds
+        self.fit_seconds += fold.fit_seconds
+        self.cpu_seconds += fold.cpu_seconds
 
 
 def pooled_splits(data: ImageSet, split: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

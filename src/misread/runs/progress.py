@@ -11,11 +11,13 @@ from misread.models.summary import Summary
 from misread.notebook import in_notebook
 from misread.runs.prepare import TrainingSplits
 from misread.runs.run import Run
+from misread.runs.worker_table import WorkerTable
 from misread.training.callbacks import Callback
 from misread.training.cross_validation import FoldCallback, FoldDone
 from misread.training.events import EpochEnded, StepsDone
 from misread.training.recipe import Recipe
 from misread.training.session import HistoryRow, TrainState
+from misread.training.worker_progress import TrainingProgress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,6 +39,12 @@ class Progress(Callback):
 
     def finished(self, run: Run) -> None:
         """After the run folder was written."""
+
+    def on_worker(self, worker: int, training: str, now: TrainingProgress) -> None:
+        """After some steps of a training in another process. worker: its number, from 0. training: its name."""
+
+    def on_workers_end(self) -> None:
+        """After the last training of several processes, also if one ended with an error."""
 
 
 def pick_progress(quiet: bool = False, console: "Console | None" = None) -> Progress:
@@ -131,6 +139,7 @@ class ConsoleProgress(Progress):
             console=console, transient=True, auto_refresh=False, disable=not console.is_terminal,
         )  # fmt: skip
         self.task: Any = None
+        self.table = WorkerTable(console)
 
     def print(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -171,9 +180,18 @@ class ConsoleProgress(Progress):
         for line in result_lines(run):
             self.print(line)
 
+    def on_worker(self, worker: int, training: str, now: TrainingProgress) -> None:
+        self.table.update(worker, training, now)
+
+    def on_workers_end(self) -> None:
+        self.table.close()
+
 
 class FoldProgress(ConsoleProgress, FoldCallback):
-    """Progress of a cross-validation: a line for each network, and in a terminal a bar within the epoch."""
+    """Progress of a cross-validation: a line for each network, and in a terminal a bar within the epoch.
+
+    The trainings of several processes share a table instead, and their lines are numbered as they end.
+    """
 
     number = trainings = 0
     seed = ""
@@ -196,6 +214,9 @@ class FoldProgress(ConsoleProgress, FoldCallback):
             f"{fold.n_held_out:,} held-out images"
         )
         self._next()
+
+    def on_worker(self, worker: int, training: str, now: TrainingProgress) -> None:
+        super().on_worker(worker, f"{self.seed}{training}", now)
 
     def _next(self) -> None:
         self.number += 1

@@ -73,6 +73,7 @@ class Environment(_Part):
     cores: int
     threads: int
     device: str
+    ranks: int = 1
 
 
 class EngineRecord(_Part):
@@ -189,6 +190,9 @@ def this_environment(threads: int, device: str) -> Environment:
     import numpy
     import torch
 
+    from misread.training.ranks import current_ranks
+
+    ranks = current_ranks()
     return Environment(
         misread=__version__,
         python=platform.python_version(),
@@ -200,6 +204,7 @@ def this_environment(threads: int, device: str) -> Environment:
         cores=os.cpu_count() or 1,
         threads=threads,
         device=device,
+        ranks=ranks.count if ranks else 1,
     )
 
 

@@ -28,6 +28,7 @@ from misread.runs.run_folder import (
 )
 from misread.training.backend import Capabilities
 from misread.training.checkpoints import find_checkpoints, read_checkpoint
+from misread.training.ranks import current_ranks
 from misread.training.recipe import Recipe, load_recipe, parse_recipe
 from misread.training.session import TrainState
 
@@ -149,6 +150,7 @@ def resumed_state(folder: Path, start: StartRecord, job: Job, anyway: bool) -> T
     checkpoints = folder / CHECKPOINTS
     fresh = not find_checkpoints(checkpoints)
     state = TrainState(job.recipe.member_seed(0)) if fresh else read_checkpoint(checkpoints)
+    _check_torchrun(folder, start)
     changes = _changes(start, job)
     if changes and not anyway:
         raise RunError(
@@ -157,10 +159,22 @@ def resumed_state(folder: Path, start: StartRecord, job: Job, anyway: bool) -> T
         )
     if job.recipe.seconds is not None:
         changes.append("a training by seconds depends on the clock")
+    ranks = this_environment(torch.get_num_threads(), str(job.device)).ranks
+    if ranks != start.environment.ranks:  # always allowed: sums over other shares differ in rounding only
+        changes.append(f"ranks was {start.environment.ranks}, now it is {ranks}")
     state.stopped = "" if state.is_interrupted else state.stopped
     position = {"member": state.member, "epoch": state.epoch, "step": state.step}
     state.interruptions.append({**position, "exact": not changes, "reason": "; ".join(changes)})
     return state
+
+
+def _check_torchrun(folder: Path, start: StartRecord) -> None:
+    """Raises RunError: several ranks began the training, whose optimizer state only the same backend can take over."""
+    if start.environment.ranks > 1 and current_ranks() is None:
+        raise RunError(
+            f"The training in {folder} ran on {start.environment.ranks} ranks. Continue it under torchrun, with any "
+            f"number of processes: torchrun --nproc-per-node 1 -m misread train --resume {folder}"
+        )
 
 
 def _changes(start: StartRecord, job: Job) -> list[str]:

@@ -8,12 +8,14 @@ from typing import Any
 from misread.analysis.intervals import describe
 from misread.errors import RecipeError
 from misread.runs.prepare import as_image_set
-from misread.runs.progress import Progress
+from misread.runs.progress import Progress, pick_progress
 from misread.runs.run import Run
+from misread.runs.seed_workers import train_in_workers
 from misread.runs.train import train
 from misread.training.auto_recipe import named_recipe, pick_recipe
 from misread.training.callbacks import Callback
 from misread.training.recipe import Recipe, Settings, load_recipe, parse_settings
+from misread.training.worker_progress import threads_of_each
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def train_seeds(
     out: str | Path = "runs",
     device: str = "auto",
     threads: int | None = None,
+    workers: int = 1,
     callbacks: Sequence[Callback] = (),
     progress: Progress | bool = True,
 ) -> SeedRuns:
@@ -98,32 +101,37 @@ def train_seeds(
     seeds: two or more. seed: the first seed; by default the recipe's. A carved validation split depends on the seed.
     The members of an ensemble have consecutive seeds, so its runs have seeds that are `members` apart: no two runs
     contain the same network. The other arguments are those of `train`. Each training writes its own run folder.
-    Raises RecipeError: `seeds` is below 2. Raises the errors of `train`; complete runs are kept.
-    Ctrl-C ends the current training, and no other follows.
+    workers: processes that train at the same time. `threads` is then the number of threads of each, by default an equal
+    share of torch's. The weights and predictions are those of one worker with this number of threads, bit for bit. If a
+    process is killed, another one continues its training. A script that uses workers needs
+    `if __name__ == "__main__":`, because each process imports it.
+    Raises RecipeError: `seeds` is below 2, or there are callbacks for several workers. Raises the errors of `train`;
+    complete runs are kept.
+    Ctrl-C ends the current training, and no other follows. With several workers it raises KeyboardInterrupt, and the
+    trainings that were not complete can be resumed.
     """
+    threads = threads_of_each(workers, threads)
     if seeds < 2:
         raise RecipeError(f"seeds is {seeds}, but must be 2 or more. Use train for a single training.")
     settings = parse_settings(settings, seed=seed)
     recipe = named_recipe(recipe, settings)
     images = as_image_set(data, quiet=progress is False)
     resolved = load_recipe(pick_recipe(recipe, images)[0], settings)
+    all_seeds = [resolved.seed + number * resolved.members for number in range(seeds)]
+    arguments: dict[str, Any] = {
+        "settings": settings, "label_patch": label_patch, "epochs": epochs, "seconds": seconds, "target": target,
+        "out": out, "device": device, "threads": threads,
+    }  # fmt: skip
+    if workers > 1:
+        if callbacks:
+            raise RecipeError(
+                "Callbacks and trackers are called in this process, but several workers train in others. Leave them "
+                "out, or use one worker."
+            )
+        display = progress if isinstance(progress, Progress) else pick_progress(quiet=not progress)
+        return SeedRuns(tuple(train_in_workers(images, recipe, all_seeds, workers, arguments, display)))
     runs: list[Run] = []
     while len(runs) < seeds and not (runs and runs[-1].record.status == "interrupted"):
-        runs.append(
-            train(
-                images,
-                recipe,
-                settings=settings,
-                label_patch=label_patch,
-                seed=resolved.seed + len(runs) * resolved.members,
-                epochs=epochs,
-                seconds=seconds,
-                target=target,
-                out=out,
-                device=device,
-                threads=threads,
-                callbacks=callbacks,
-                progress=progress,
-            )
-        )
+        one = all_seeds[len(runs)]
+        runs.append(train(images, recipe, seed=one, **arguments, callbacks=callbacks, progress=progress))
     return SeedRuns(tuple(runs))

@@ -1,31 +1,27 @@
 """`train` trains a network and writes a run. `resume` continues an interrupted training."""
 
-import itertools
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from misread import files
 from misread.models.summary import summarise
 from misread.runs import run_folder
+from misread.runs.interruptible import computing, interruptible
 from misread.runs.prepare import Job, as_image_set, prepare
 from misread.runs.progress import Progress, pick_progress
 from misread.runs.resume import find_training, read_start, reopen, reopen_job, resumed_state, write_start
 from misread.runs.run import Run
+from misread.runs.together import agree, stop_when
 from misread.runs.write_run import write_run
 from misread.training.auto_recipe import named_recipe
 from misread.training.backend import Backend
-from misread.training.callbacks import Callback, StopWhen, drive, recipe_callbacks
+from misread.training.callbacks import Callback, drive, recipe_callbacks
 from misread.training.checkpoints import Checkpoints
-from misread.training.device import using_threads
 from misread.training.fit import fit_members
 from misread.training.networks import load_members
 from misread.training.recipe import Recipe, Settings, backbone_settings, parse_settings
@@ -85,10 +81,11 @@ def train(
     overrides |= backbone_settings(backbone, fine_tune)
     recipe = named_recipe(recipe, overrides)
     images = as_image_set(data, quiet=progress is False)
-    with _computing(threads):
+    with computing(threads):
         begun = time.perf_counter()
         job = prepare(images, recipe, network=network, label_patch=label_patch, settings=overrides, device=device)
         state = TrainState(job.recipe.member_seed(0))
+        agree(job, state)
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{job.recipe.name}"
         with run_folder.new_run_folder(Path(out), name, RUN_SIZE * job.weight_bytes) as folder:
             display = _display(progress)
@@ -124,10 +121,11 @@ def resume(
     started = time.perf_counter()
     found = find_training(Path(folder))
     start = read_start(found)
-    with _computing(threads or start.environment.threads):
+    with computing(threads or start.environment.threads):
         begun = time.perf_counter()
         job = reopen_job(found, start, data, network)
         state = resumed_state(found, start, job, anyway)
+        agree(job, state)
         with run_folder.writing(
             reopen(found)
         ) as writing:  # only now: an interrupted run stays one where that is refused
@@ -155,14 +153,14 @@ def _carry_out(
     write_start(folder, job, backend.capabilities)
     train, val = job.examples(progress.lines)
     state.clock.fit_seconds += time.perf_counter() - begun
-    with _interruptible() as interrupt:
+    with interruptible() as interrupt:
 
         def backend_of(member: int, seed: int) -> Backend:
             return backend if member == first else job.backend(member, seed)
 
         events = fit_members(backend_of, job.recipe, train, val, state)
         checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS, job.weight_bytes)
-        all_callbacks = [*recipe_callbacks(job.recipe), *callbacks, StopWhen(interrupt.is_set)]
+        all_callbacks = [*recipe_callbacks(job.recipe), *callbacks, stop_when(interrupt.is_set)]
         drive(events, state, [*all_callbacks, checkpoints, progress])
         network = load_members(job.network, state.final_weights())
         return write_run(folder, job, network, state, backend.capabilities, started)
@@ -181,33 +179,3 @@ def _finish(run: Run, folder: Path, keep_checkpoints: bool, callbacks: Sequence[
 
 def _display(progress: Progress | bool) -> Progress:
     return pick_progress(quiet=not progress) if isinstance(progress, bool) else progress
-
-
-@contextmanager
-def _computing(threads: int | None) -> Iterator[None]:
-    """Let torch compute with this many threads inside the block. Its global generator is restored afterwards."""
-    with using_threads(threads), torch.random.fork_rng(devices=[]):
-        yield
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Yield an event that Ctrl-C sets, so that the training ends between two steps and the run is written.
-
-    The third Ctrl-C raises KeyboardInterrupt.
-    """
-    interrupt, presses = threading.Event(), itertools.count(1)
-    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
-        yield interrupt
-        return
-
-    def on_signal(signum: int, frame: Any) -> None:
-        if next(presses) > 2:
-            raise KeyboardInterrupt
-        interrupt.set()
-
-    before = signal.signal(signal.SIGINT, on_signal)
-    try:
-        yield interrupt
-    finally:
-        signal.signal(signal.SIGINT, before)

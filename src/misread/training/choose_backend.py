@@ -9,6 +9,8 @@ from misread.models.backbone import PretrainedNetwork
 from misread.training.backbone_backend import BackboneBackend
 from misread.training.backend import Backend
 from misread.training.kernel_backend import KernelBackend
+from misread.training.ranks import current_ranks
+from misread.training.ranks_backend import RanksBackend
 from misread.training.recipe import Recipe
 from misread.training.torch_backend import TorchBackend
 
@@ -22,8 +24,12 @@ def make_backend(
 ) -> Backend:
     """The backend for a network on `device`: the kernels if they support it, else PyTorch. Nothing else chooses one.
 
+    Several ranks train by PyTorch.
     image_shape: (H, W, C). recipe: needed for training. seed: of dropout.
     """
+    ranks = current_ranks()
+    if ranks is not None and recipe is not None:
+        return RanksBackend(network, device, recipe, seed, ranks)
     if isinstance(network, PretrainedNetwork) and network.frozen:
         return BackboneBackend(network, device, recipe, seed)
     if device.type != "cpu":

@@ -1,7 +1,10 @@
 """Cross-validation: predicts every image with a network that did not train on it."""
 
+import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import combinations
 
 import numpy as np
@@ -14,6 +17,7 @@ from misread.errors import DataError
 from misread.models.backbone import Backbone
 from misread.training.callbacks import Callback, drive, recipe_callbacks
 from misread.training.choose_backend import make_backend
+from misread.training.device import using_threads
 from misread.training.fit import fit_members
 from misread.training.networks import (
     examples_for,
@@ -26,6 +30,8 @@ from misread.training.networks import (
 from misread.training.predict import Predictor
 from misread.training.recipe import Recipe
 from misread.training.session import TrainState
+from misread.training.worker_progress import ReportSteps, TrainingProgress
+from misread.workers import Report, TaskDone, run_tasks
 
 # labels (M,) int64, held-out probs (M, K), probs (F - 1, L, K) of the same networks for L images whose labels they must
 # not know -> (M,) bool, the labels that look wrong
@@ -34,19 +40,63 @@ LooksWrong = Callable[[np.ndarray, np.ndarray, Sequence[np.ndarray]], np.ndarray
 
 @dataclass(frozen=True)
 class FoldDone:
-    """A network was trained on n_train images and predicted n_held_out others. `accuracy` on these is in [0, 1]."""
+    """A network was trained on n_train images and predicted n_held_out others. `accuracy` on these is in [0, 1].
+
+    cpu_seconds: of all threads of the process, for both.
+    """
 
     n_train: int
     n_held_out: int
     accuracy: float
     fit_seconds: float
+    cpu_seconds: float
 
 
 class FoldCallback(Callback):
-    """A callback for a cross-validation. Its inherited methods are called in every training."""
+    """A callback for a cross-validation. Its inherited methods are called in every training of this process."""
 
     def on_fold_end(self, fold: FoldDone) -> None:
         """After each training and the predictions of its network."""
+
+    def on_worker(self, worker: int, training: str, now: TrainingProgress) -> None:
+        """After some steps of a training in another process. worker: its number, from 0. training: its name."""
+
+    def on_workers_end(self) -> None:
+        """After the last training of several processes, also if one ended with an error."""
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """One training of a cross-validation: (M,) int64 positions in the pool, of those held out and those trained on."""
+
+    held_out: np.ndarray
+    train: np.ndarray
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """What all trainings of a cross-validation have in common."""
+
+    pool: Split
+    recipe: Recipe
+    n_classes: int
+    device: torch.device
+
+    @cached_property
+    def backbone(self) -> Backbone | None:
+        """One for all networks, if it never changes."""
+        spec = self.recipe.backbone
+        return recipe_backbone(self.recipe) if spec is not None and not spec.fine_tune else None
+
+    def predicted(self, task: FoldTask, callbacks: Sequence[Callback]) -> tuple[np.ndarray, FoldDone]:
+        """probs (M, K) of the images held out, from a network trained on the others."""
+        cpu_started = time.process_time()
+        train, held_out = self.pool.view(task.train), self.pool.take(task.held_out)
+        predictor, state = _trained(train, held_out, self.recipe, self.n_classes, self.device, self.backbone, callbacks)
+        probs = predictor.probs(np.asarray(held_out.images))
+        accuracy = float((probs.argmax(axis=1) == held_out.labels).mean())
+        seconds = state.clock.fit_seconds, time.process_time() - cpu_started
+        return probs, FoldDone(len(train), len(held_out), accuracy, *seconds)
 
 
 def predict_folds(
@@ -57,6 +107,7 @@ def predict_folds(
     device: torch.device,
     looks_wrong: LooksWrong | None = None,
     callbacks: Sequence[FoldCallback] = (),
+    workers: int = 1,
 ) -> np.ndarray:
     """Train a network for each fold on the images outside the fold, and predict the fold with it.
 
@@ -65,61 +116,104 @@ def predict_folds(
                  of other networks: one for each pair of folds, trained on the remaining folds. So the label of an image
                  never influences its own probabilities, not even through the choice of training images. It also sees
                  what these networks predict for the fold itself, all of them for the same images.
+    workers:     processes that train at the same time, each with this process's number of torch's threads. The result
+                 is the same, bit for bit, for every number of workers.
     Returns probs (N, K) float32, 0 for images without a fold.
     Exact copies of a held-out image are not trained on. With early stopping or a target accuracy, the validation images
     are carved from the training images. Otherwise `val_loss` and `val_accuracy` are those of the held-out fold.
     Raises DataError: no image is left to train a network on. Raises TrainingError: a loss is no longer finite.
+    Raises TaskFailed: the process of a worker died in each attempt.
     """
     numbers: dict[str, int] = {}
     contents = np.array([numbers.setdefault(image, len(numbers)) for image in image_hashes(pool.images)])
     folds = range(int(folds_of.max()) + 1)
-    frozen = recipe.backbone is not None and not recipe.backbone.fine_tune
-    backbone = recipe_backbone(recipe) if frozen else None  # one for all networks, because it never changes
+    trainings = Trainings(pool, recipe, n_classes, device)
+
+    def predicted(held_out: Sequence[np.ndarray], allowed: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """For each training the probs (M, K) of the images at these M positions, from a network trained on others.
+
+        allowed: (N,) bool for each training, which images it may train on.
+        """
+        tasks = [_fold_task(own, may_train, contents) for own, may_train in zip(held_out, allowed, strict=True)]
+        if workers > 1:
+            return _in_workers(trainings, tasks, workers, callbacks)
+        return [_in_turn(trainings, task, callbacks) for task in tasks]
+
     may_train = np.ones((len(folds), len(pool)), bool)
-
-    def predicted(held_out: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-        """probs (M, K) of the images at these M positions, from a network trained on other images."""
-        train = np.flatnonzero(allowed & ~np.isin(contents, contents[held_out]))
-        if not len(train):
-            raise DataError(
-                f"No image is left to train on when {len(held_out):,} and their exact copies are held out. Add images."
-            )
-        predictor, state = _trained(
-            pool.view(train), pool.take(held_out), recipe, n_classes, device, backbone, callbacks
-        )
-        probs = predictor.probs(np.asarray(pool.images[held_out]))
-        accuracy = float((probs.argmax(axis=1) == pool.labels[held_out]).mean())
-        for callback in callbacks:
-            callback.on_fold_end(FoldDone(len(train), len(held_out), accuracy, state.clock.fit_seconds))
-        return probs
-
     if looks_wrong:
         may_train = _without_wrong_labels(pool.labels, folds_of, n_classes, predicted, looks_wrong)
     all_probs = np.zeros((len(pool), n_classes), np.float32)
-    for fold in folds:
-        held_out = np.flatnonzero(folds_of == fold)
-        all_probs[held_out] = predicted(held_out, may_train[fold])
+    positions = [np.flatnonzero(folds_of == fold) for fold in folds]
+    for held_out, probs in zip(positions, predicted(positions, list(may_train)), strict=True):
+        all_probs[held_out] = probs
     return all_probs
+
+
+def _fold_task(held_out: np.ndarray, may_train: np.ndarray, contents: np.ndarray) -> FoldTask:
+    """contents: (N,) int64, equal for exact copies."""
+    train = np.flatnonzero(may_train & ~np.isin(contents, contents[held_out]))
+    if not len(train):
+        raise DataError(
+            f"No image is left to train on when {len(held_out):,} and their exact copies are held out. Add images."
+        )
+    return FoldTask(held_out, train)
+
+
+def _in_turn(trainings: Trainings, task: FoldTask, callbacks: Sequence[FoldCallback]) -> np.ndarray:
+    probs, fold = trainings.predicted(task, callbacks)
+    for callback in callbacks:
+        callback.on_fold_end(fold)
+    return probs
+
+
+def _in_workers(
+    trainings: Trainings, tasks: Sequence[FoldTask], workers: int, callbacks: Sequence[FoldCallback]
+) -> list[np.ndarray]:
+    """The probs of each task, in the order of the tasks. Folds end in any order."""
+    probs: dict[int, np.ndarray] = {}
+    function = partial(_in_worker, trainings, torch.get_num_threads())
+    try:
+        with closing(run_tasks(function, tasks, workers)) as events:
+            for event in events:
+                if isinstance(event, TaskDone):
+                    if event.error:
+                        raise event.error
+                    probs[event.index], fold = event.result
+                    for callback in callbacks:
+                        callback.on_fold_end(fold)
+                else:
+                    for callback in callbacks:
+                        callback.on_worker(event.worker, f"training {event.index + 1}", event.value)
+    finally:
+        for callback in callbacks:
+            callback.on_workers_end()
+    return [probs[index] for index in range(len(tasks))]
+
+
+def _in_worker(trainings: Trainings, threads: int, task: FoldTask, report: Report) -> tuple[np.ndarray, FoldDone]:
+    with using_threads(threads):
+        return trainings.predicted(task, [ReportSteps(report)])
 
 
 def _without_wrong_labels(
     labels: np.ndarray,
     folds_of: np.ndarray,
     n_classes: int,
-    predicted: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    predicted: Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], list[np.ndarray]],
     looks_wrong: LooksWrong,
 ) -> np.ndarray:
     """(F, N) bool: for each fold, the images to train on, by networks that saw neither it nor the image's own fold.
 
-    predicted: (positions held out, (N,) bool allowed) -> probs (M, K); it trains a network.
+    predicted: for each training, (positions held out, (N,) bool allowed) -> probs (M, K).
     """
     folds = range(int(folds_of.max()) + 1)
     may_train = np.ones((len(folds), len(labels)), bool)
     unseen = np.zeros((len(folds), len(labels), n_classes), np.float32)  # [f]: from networks that did not train on f
     of_itself: list[list[np.ndarray]] = [[] for _ in folds]
-    for pair in combinations(folds, 2):
-        held_out = np.flatnonzero(np.isin(folds_of, pair))
-        probs = predicted(held_out, np.ones(len(labels), bool))
+    pairs = list(combinations(folds, 2))
+    positions = [np.flatnonzero(np.isin(folds_of, pair)) for pair in pairs]
+    all_allowed = [np.ones(len(labels), bool)] * len(pairs)
+    for pair, held_out, probs in zip(pairs, positions, predicted(positions, all_allowed), strict=True):
         for fold, other in (pair, pair[::-1]):
             unseen[fold, held_out[folds_of[held_out] == other]] = probs[folds_of[held_out] == other]
             of_itself[fold].append(probs[folds_of[held_out] == fold])

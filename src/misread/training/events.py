@@ -13,7 +13,7 @@ class StepsDone:
     """Some steps of an epoch are done. Epochs are numbered from 1, across all members of an ensemble.
 
     step, steps: the number of steps done in this epoch, and the number of its steps.
-    rate: the learning rate of the last step.
+    rate: the learning rate of the last step. n_train: the number of images in an epoch.
     """
 
     state: TrainState
@@ -23,6 +23,7 @@ class StepsDone:
     steps: int
     batch_size: int
     rate: float
+    n_train: int
 
     @property
     def step(self) -> int:
@@ -36,7 +37,7 @@ class StepsDone:
     @property
     def accuracy(self) -> float:
         """The share of correct predictions in the epoch so far, each made before training on the image."""
-        return self.state.correct / (self.state.step * self.batch_size)
+        return self.state.correct / min(self.state.step * self.batch_size, self.n_train)
 
 
 @dataclass(frozen=True)

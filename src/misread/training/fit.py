@@ -51,7 +51,7 @@ def fit(
             _check_losses(state, recipe)
             yield StepsDone(
                 state, backend, len(state.history) + 1, budget.epochs(state), batches.steps_per_epoch, batch.size,
-                rates[-1],
+                rates[-1], len(train),
             )  # fmt: skip
             if state.stopped:
                 state.capture(backend)

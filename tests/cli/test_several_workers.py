@@ -1,0 +1,52 @@
+"""`--workers` of `misread train` and `misread labels`."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samples import Result
+
+FEW = ["--set", 'layers=[{type="Flatten"}, {type="Dense", units="classes"}]', "--set", "epochs=2", "--threads", 1]
+
+
+def test_doubtful_labels_are_the_same_with_two_workers(cli: Callable[..., Result]) -> None:
+    command = ["labels", "digits", "--recipe", "tutorial-mlp", *FEW, "--folds", 3, "--seeds", 1, "--json"]
+    one = cli(*command, "--out", "one")
+    two = cli(*command, "--out", "two", "--workers", 2)
+    assert one.code == two.code == 0, two.err
+    assert two.out == one.out
+    assert two.err.count("held-out images") == 6 + 1  # a line for each network, and that of the result
+
+
+def test_seeds_with_two_workers_print_what_one_prints(cli: Callable[..., Result], idx_folder: Path) -> None:
+    command = ["train", idx_folder, "--recipe", "tutorial-mlp", *FEW, "--seeds", 2, "--json"]
+    one, two = (cli(*command, "--out", f"out{n}", "--workers", n) for n in (1, 2))
+    assert one.code == two.code == 0, two.err
+
+    def without_times(result: Result) -> dict[str, Any]:
+        found = json.loads(result.out)
+        del found["summary"]["fit_seconds"]
+        for run in found["runs"]:
+            assert Path(run.pop("folder")).is_dir()
+            del run["fit_seconds"]
+        return found
+
+    assert without_times(two) == without_times(one)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["train", "digits", "--workers", 2], "--workers is for several trainings. Add --seeds, or leave it out."),
+        (["train", "digits", "--seeds", 2, "--workers", 0], "0 workers train nothing. Use 1 or more."),
+        (["train", "--resume", "last", "--workers", 2], "Leave out --workers"),
+        (["labels", "digits", "--workers", -1], "-1 workers train nothing. Use 1 or more."),
+    ],
+)
+def test_workers_that_cannot_be_are_refused(cli: Callable[..., Result], command: list[Any], message: str) -> None:
+    refused = cli(*command)
+    assert refused.code == 2
+    assert message in refused.err
