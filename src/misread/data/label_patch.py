@@ -33,6 +33,7 @@ from misread.names import nearest
 
 HASH = re.compile(r"[0-9a-f]{64}")
 CHECK, CHECK_DIGITS = "check", 8  # a key of a line, and the hex digits of its value
+LONGEST_LINE = 2**20  # bytes; a note is the longest part of a line
 SHOWN = 12  # hex digits of a hash in messages and tables; enough to identify an image
 
 
@@ -320,6 +321,10 @@ def _parse(contents: bytes, where: str) -> LabelPatch:
     for number, raw in enumerate(contents.split(b"\n"), 1):
         if not raw.strip():
             continue
+        if len(raw) > LONGEST_LINE:
+            raise DataError(
+                f"line {number} of {where} has {len(raw):,} bytes, which is no fix. Is it the file that you mean?"
+            )
         try:
             values = json.loads(raw.decode())
         except ValueError:  # also if a multi-byte character is incomplete
