@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -27,7 +28,7 @@ from forked import Ended, ended, misread, start
 from misread.errors import DataError
 from results_file import RESULTS, write_json
 
-TASKS = {"train": 50, "resume": 40, "report": 30, "labels": 30, "predict": 25, "cache": 25}  # kills
+KILLS = {"train": 50, "resume": 40, "report": 30, "labels": 30, "predict": 25, "cache": 25}
 DISKS = [2**n for n in range(2, 17)]  # kB
 LOADED = ["misread.runs.train", "misread.runs.checksums", "misread.cli.main", "sklearn.datasets", "safetensors.torch"]
 CLASSES, PICTURES, EPOCHS = 10, 400, 20
@@ -197,20 +198,27 @@ def misread_info(world: World) -> str:
 Row = tuple[str, int, list[str]]  # what was done, how often, and what was wrong
 
 
-def kills(world: World, share: float, rng: random.Random) -> Iterator[Row]:
-    for name, count in TASKS.items():
-        wrong: list[str] = []
+def kills(world: World, rng: random.Random, share: float, minutes: float) -> Iterator[Row]:
+    """All works in a random order, until as many were killed as planned, or the time is over."""
+    duration: dict[str, float] = {}
+    for name, work in WORKS.items():
         with world.scratch() as folder:
-            arguments, _ = WORKS[name](world, folder)
-            seconds = world.must(misread(arguments, world.log)).seconds
-        times, killed = max(1, round(count * share)), 0
-        for _ in range(times):
-            with world.scratch() as folder:
-                arguments, check = WORKS[name](world, folder)
-                killed += misread(arguments, world.log, kill_after=rng.uniform(0, seconds)).code == -9
-                if problem := check():
-                    wrong.append(problem)
-        yield f"SIGKILL at random moments of {name} ({killed} met it running)", times, wrong
+            duration[name] = world.must(misread(work(world, folder)[0], world.log)).seconds
+    order = [name for name, count in KILLS.items() for _ in range(max(1, round(count * share)))]
+    rng.shuffle(order)
+    wrong: dict[str, list[str]] = {name: [] for name in WORKS}
+    times, killed, until = Counter[str](), Counter[str](), time.monotonic() + 60 * minutes
+    for name in order:
+        with world.scratch() as folder:
+            arguments, check = WORKS[name](world, folder)
+            killed[name] += misread(arguments, world.log, kill_after=rng.uniform(0, duration[name])).code == -9
+            times[name] += 1
+            if problem := check():
+                wrong[name].append(problem)
+        if time.monotonic() > until:
+            break
+    for name in WORKS:
+        yield f"SIGKILL at random moments of {name} ({killed[name]} met it running)", times[name], wrong[name]
 
 
 @contextmanager
@@ -337,6 +345,7 @@ def two_at_once(world: World, times: int = 5) -> Iterator[Row]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--share", type=float, default=1.0, help="of the 200 kills")
+    parser.add_argument("--minutes", type=float, default=60.0, help="for the kills")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", default=["kills", "disks", "homes", "clocks", "two", "hostile"])
     chosen = parser.parse_args()
@@ -347,7 +356,7 @@ def main() -> None:
         world = World(Path(name))
         prepare_works(world)
         parts: dict[str, Callable[[], Iterator[Row]]] = {
-            "kills": lambda: kills(world, chosen.share, random.Random(chosen.seed)),
+            "kills": lambda: kills(world, random.Random(chosen.seed), chosen.share, chosen.minutes),
             "disks": lambda: full_disks(world),
             "homes": lambda: homes(world),
             "clocks": lambda: clocks(world),
@@ -361,8 +370,9 @@ def main() -> None:
                 what, times, wrong = row
                 print(f"| {what} | {times} | {len(wrong)} |", *(f"\n    {w}" for w in wrong[:5]), flush=True)
             os.environ["HOME"] = home
+    name = f"faults-{'-'.join(chosen.only)}-{date.today()}.json"
     found = [{"harm": what, "times": times, "wrong": wrong} for what, times, wrong in rows]
-    write_json(RESULTS / f"faults-{date.today()}.json", {"seed": chosen.seed, "rows": found})
+    write_json(RESULTS / name, {"seed": chosen.seed, "rows": found})
     raise SystemExit(any(wrong for _, _, wrong in rows))
 
 

@@ -114,20 +114,6 @@ def npz_of_19_gb(folder: Path) -> list[object]:
     return ["data", "info", folder / "x.npz"]
 
 
-def zip_bomb(folder: Path) -> list[object]:
-    folder.mkdir()
-    shape = {"descr": "|u1", "fortran_order": False, "shape": (60_000, 1000, 1000)}
-    kind, block = zipfile.ZIP_DEFLATED, bytes(10**8)
-    with (
-        zipfile.ZipFile(folder / "x.npz", "w", kind, compresslevel=1) as archive,
-        archive.open("x_train.npy", "w", force_zip64=True) as file,
-    ):
-        np.lib.format.write_array_header_1_0(file, shape)
-        for _ in range(600):
-            file.write(block)
-    return ["data", "info", folder / "x.npz"]
-
-
 class Harm:
     def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
         return os.system, ("touch /tmp/misread-unpickled",)
@@ -188,7 +174,6 @@ INPUTS: dict[str, Callable[[Path], list[object]]] = {
     "a gzipped IDX file of 2 GB that says 8 kB": gzip_bomb,
     "an IDX header that claims 19 GB": idx_of_19_gb,
     "an `.npz` header that claims 19 GB": npz_of_19_gb,
-    "an `.npz` that unpacks to 60 GB": zip_bomb,
     "pickles in an `.npz`": pickles,
     "a pickle as a label patch": pickled_patch,
     "class names of many scripts, with quotes and signs": names_of_any_script,

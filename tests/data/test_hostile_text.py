@@ -51,3 +51,22 @@ def test_a_size_that_no_memory_holds_is_refused(tmp_path: Path, cli: Callable[..
     result = cli("data", "info", tmp_path, "--size", "1000000")
     assert result.code == 2
     assert "One image of 1000000x1000000 needs 3.0 TB, but this machine has" in result.err
+
+
+def test_a_table_for_a_spreadsheet_has_no_formulas_and_keeps_its_numbers(tmp_path: Path) -> None:
+    import pandas as pd
+
+    from misread.cli.output import write_table
+
+    cells = {"label": ["=1+1", "+a", "-b", "@c", "\td", "plain", "日本"], "loss": [-1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]}
+    write_table(tmp_path / "table.csv", pd.DataFrame(cells))
+    with (tmp_path / "table.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    assert [row[0] for row in rows] == ["'=1+1", "'+a", "'-b", "'@c", "'\td", "plain", "日本"]
+    assert [float(row[1]) for row in rows] == cells["loss"]
+
+
+def test_a_file_of_another_kind_is_no_patch(tmp_path: Path) -> None:
+    (tmp_path / "fixes.jsonl").write_bytes(b"\x80\x04\x95\n\x8c\x01a")
+    with pytest.raises(DataError, match="is no label patch: its first line is no JSON object"):
+        read_patch(tmp_path / "fixes.jsonl")

@@ -164,9 +164,12 @@ class FixedLabels:
 def read_patch(path: str | Path) -> LabelPatch:
     """Read a patch file. Raises DataError: it cannot be read, or a complete line is not a fix; the message names it."""
     try:
-        return _parse(Path(path).expanduser().read_bytes(), str(path))
+        patch = _parse(Path(path).expanduser().read_bytes(), str(path))
     except OSError as error:
         raise DataError(f"The patch {path} cannot be read: {error.strerror}.") from None
+    if patch.cut_off and not patch.lines and not patch.contents.lstrip().startswith(b"{"):
+        raise DataError(f"{path} is no label patch: its first line is no JSON object. Name another file.")
+    return patch
 
 
 def add_fixes(
