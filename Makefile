@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-.PHONY: demo test slow lint docs sanitize wheel bench mutants resolve clean
+.PHONY: demo test slow lint docs sanitize wheel bench faults mutants resolve clean
 
 $(BIN)/python:
 	python3 -m venv $(VENV)
@@ -57,6 +57,10 @@ bench: $(VENV)/dev .venv-peers/done
 	$(BIN)/python benchmarks/bench.py --readme
 	$(BIN)/python benchmarks/scaling.py --readme
 	$(BIN)/python benchmarks/together.py --readme
+
+# kills, full disks, damaged and hostile files; half an hour, on Linux, with the right to mount
+faults: $(VENV)/dev
+	$(BIN)/python benchmarks/faults.py
 
 $(VENV)/mutation: $(VENV)/dev
 	$(PIP) install --quiet --constraint constraints.txt --group mutation

@@ -43,7 +43,8 @@ def test_a_fix_is_one_json_line_with_who_when_old_new_and_note(data: ImageSet, h
     added = add_fixes("fixes.jsonl", data, {hashes[4]: "left"}, by="Ada", note="tilted, not up: 左")
     (line,) = Path("fixes.jsonl").read_text(encoding="utf-8").splitlines()
     said = json.loads(line)
-    assert list(said) == ["image", "old", "new", "by", "at", "note"]
+    assert list(said) == ["image", "old", "new", "by", "at", "note", "check"]
+    assert len(said.pop("check")) == 8
     assert before <= datetime.fromisoformat(said.pop("at")) <= datetime.now(UTC)
     assert said == {"image": hashes[4], "old": "up", "new": "left", "by": "Ada", "note": "tilted, not up: 左"}
     assert "左" in line

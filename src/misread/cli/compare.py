@@ -17,6 +17,7 @@ from misread.cli.output import (
     print_table,
     warn,
     write_file,
+    write_table,
 )
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _write(
     """Write the files that are asked for; returns a line for each."""
     written = []
     if csv:
-        write_file(csv, lambda path: found.changes.to_csv(path, index=False))
+        write_table(csv, found.changes)
         written.append(f"Table: {csv}")
     if png:
         write_file(png, lambda path: found.figure(grid).save(path))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from misread.cli import options
-from misread.cli.output import check_picture_name, print_json, print_lines, print_table, warn, write_file
+from misread.cli.output import check_picture_name, print_json, print_lines, print_table, warn, write_file, write_table
 from misread.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def check(
     pairs = found.duplicates
     written = []
     if csv:
-        write_file(csv, lambda path: pairs.to_csv(path, index=False))
+        write_table(csv, pairs)
         written.append(f"Table: {csv}")
     if png:
         write_file(png, lambda path: _picture(images, pairs).save(path))

@@ -58,7 +58,7 @@ def _as_json(found: "LabelStats") -> dict[str, Any]:
 def _write(path: Path, images: list["Image"]) -> None:
     import pandas as pd
 
-    from misread.cli.predict import as_text
+    from misread.cli.output import as_text
 
     table = pd.DataFrame([_values(image) for image in images])
     for column in ("shard", "key", "label", "prediction", "suggested"):

@@ -28,6 +28,7 @@ from misread.cli import (
     summary,
     sweep,
     train,
+    verify,
 )  # fmt: skip
 from misread.errors import MisreadError
 from misread.version import __version__
@@ -71,6 +72,7 @@ app.command("push")(push.push)
 app.command("eject")(eject.eject)
 app.command("reproduce")(reproduce.reproduce)
 app.command("runs")(runs.runs)
+app.command("verify")(verify.verify)
 app.command("serve")(serve.serve)
 app.command("studio")(studio.studio)
 app.command("summary")(summary.summary)

@@ -8,7 +8,7 @@ import typer
 
 from misread.cli import options
 from misread.cli.keras import check_run_options, is_keras, keras_predictions
-from misread.cli.output import check_picture_name, print_json, print_lines, print_table, warn, write_file
+from misread.cli.output import check_picture_name, print_json, print_lines, print_table, warn, write_file, write_table
 from misread.cli.runs import find_run
 from misread.errors import MisreadError, RunError
 
@@ -68,7 +68,7 @@ def misreads(
     found = found.with_cause(cause) if cause else found
     written = []
     if csv:
-        write_file(csv, lambda path: found.table.to_csv(path, index=False))
+        write_table(csv, found.table)
         written.append(f"Table: {csv}")
     if png:
         shown = found.top(grid) if most_confident else found.sample(grid, seed)

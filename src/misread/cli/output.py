@@ -11,6 +11,7 @@ from misread.errors import RunError
 from misread.files import replacing
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.console import Console
 
 
@@ -69,6 +70,20 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
             write(partial)
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror}. Choose another path.") from None
+
+
+def write_table(path: Path, table: "pd.DataFrame") -> None:
+    """Write a table as CSV for a spreadsheet, atomically. Raises RunError: it cannot be written."""
+    text = table.map(lambda cell: as_text(cell) if isinstance(cell, str) else cell)
+    write_file(path, lambda partial: text.to_csv(partial, index=False, errors="backslashreplace"))
+
+
+def as_text(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula: one that could begin a formula gets an apostrophe before it.
+
+    Source: OWASP, "CSV Injection".
+    """
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def check_picture_name(path: Path | None) -> None:

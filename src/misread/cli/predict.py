@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from misread.cli import options
-from misread.cli.output import print_json, print_lines, print_table, warn, write_file
+from misread.cli.output import as_text, print_json, print_lines, print_table, warn, write_file
 from misread.cli.predict_shards import predict_shards
 from misread.cli.runs import find_run
 from misread.errors import DataError
@@ -179,11 +179,3 @@ def _write_csv(path: Path, results: Iterator[dict[str, Any]], top: int) -> dict[
 
     write_file(path, write)
     return counts
-
-
-def as_text(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula: one that could begin a formula gets an apostrophe before it.
-
-    Source: OWASP, "CSV Injection".
-    """
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from misread.data.bounded_lines import bounded_lines
 from misread.data.image_set import ImageSet, build_image_set
+from misread.data.memory import check_fits
 from misread.errors import DataError
+
+MEMORY_PER_BYTE = 4  # at least: every cell of two characters becomes a text and a number
 
 
 def load_csv(path: Path, size: tuple[int, int] | None = None) -> ImageSet:
@@ -20,11 +24,14 @@ def load_csv(path: Path, size: tuple[int, int] | None = None) -> ImageSet:
 
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            first = [cell.strip() for cell in next(csv.reader(file), [])]
-    except (OSError, UnicodeDecodeError) as error:
+            first = [cell.strip() for cell in next(csv.reader(bounded_lines(file, path)), [])]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as text: {error}.") from None
     if not any(first):
         raise DataError(f"{path} is empty. Each line needs a label and the pixels of an image.")
+    check_fits(
+        MEMORY_PER_BYTE * path.stat().st_size, f"{path} as a table", "Save the images as an .npz or as .npy files."
+    )
     header = sum(map(_is_number, first)) < len(first) / 2  # an image line with one bad cell is not a header
     try:
         table = pd.read_csv(

@@ -26,8 +26,8 @@ class FeatureStore:
     """The features of images by one network. An image is known by its contents, whatever data set it is in.
 
     name:   of the network. sha256: of everything that decides its features.
-    Every file in its folder has `hashes` (n, 32) uint8, the SHA-256 of n images, and `features` (n, D) float32. Damaged
-    files are ignored.
+    Every file in its folder has `hashes` (n, 32) uint8, the SHA-256 of n images, `features` (n, D) float32, and
+    `check` (32,) uint8, the SHA-256 of both. Damaged files are ignored.
     """
 
     def __init__(self, name: str, sha256: str) -> None:
@@ -65,10 +65,11 @@ class FeatureStore:
 
         digests = np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8).reshape(-1, 32)
         name = hashlib.sha256(digests.data).hexdigest()[:16]
+        stored = {"hashes": digests, "features": features, "check": _check(digests, features)}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             files.write_text(self.folder / NAME, self.name)
-            files.write_bytes(self.folder / f"{name}.safetensors", save({"hashes": digests, "features": features}))
+            files.write_bytes(self.folder / f"{name}.safetensors", save(stored))
         except OSError:
             pass  # the cache only saves time
 
@@ -78,6 +79,15 @@ class FeatureStore:
 
         try:
             stored = load_file(path)
+            if not np.array_equal(stored["check"], _check(stored["hashes"], stored["features"])):
+                return
             self._known.update(zip([row.tobytes().hex() for row in stored["hashes"]], stored["features"], strict=True))
         except (OSError, SafetensorError, LookupError, ValueError):
             pass
+
+
+def _check(hashes: np.ndarray, features: np.ndarray) -> np.ndarray:
+    digest = hashlib.sha256(np.ascontiguousarray(hashes).data)
+    digest.update(f"{features.dtype} {features.shape}".encode())
+    digest.update(np.ascontiguousarray(features).data)
+    return np.frombuffer(digest.digest(), np.uint8)

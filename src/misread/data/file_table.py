@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from misread.data.bounded_lines import bounded_lines
 from misread.data.listing import SPLIT_NAMES, LabelledFiles, Listing, class_order
 from misread.data.picture_files import PictureFile, is_picture_name
 from misread.errors import DataError
@@ -281,7 +282,7 @@ def _records(table: Path) -> Iterator[Record]:
 
 def _csv_records(table: Path) -> Iterator[Record]:
     with table.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
+        reader = csv.reader(bounded_lines(file, table))
         header = [name.strip().lower() for name in next(reader, [])]
         for cells in reader:
             if any(cells):
@@ -291,7 +292,7 @@ def _csv_records(table: Path) -> Iterator[Record]:
 
 def _json_records(table: Path) -> Iterator[Record]:
     with table.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(bounded_lines(file, table), 1):
             if not line.strip():
                 continue
             try:

@@ -30,6 +30,7 @@ from PIL import features
 
 from misread.data.download import cache_folder
 from misread.data.load_progress import CountProgress, Lines
+from misread.data.memory import check_fits
 from misread.data.picture import read_picture
 from misread.data.picture_files import PictureFile
 from misread.data.pixels_file import Written, write_pixels
@@ -85,6 +86,8 @@ def decoded_images(
                     f"The decoded images cannot be cached in {entry.parent}: {error.strerror}. They are decoded "
                     "into memory\non every load. Free some space, or set MISREAD_CACHE to a folder on another disk."
                 )
+        if size:
+            check_fits(len(files) * size[0] * size[1], f"{folder} decoded into memory", "Use a smaller size.")
         memory = io.BytesIO()
         written = write_pixels(memory, folder, names, size, progress.show)
     return _decoded(np.frombuffer(memory.getbuffer(), np.uint8).reshape(written.shape), written, len(names))

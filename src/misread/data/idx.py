@@ -4,35 +4,56 @@ Format: yann.lecun.com/exdb/mnist, "FILE FORMATS FOR THE MNIST DATABASE".
 """
 
 import hashlib
+import math
 import mmap
+import os
 import zlib
 from pathlib import Path
 
 import numpy as np
 
+from misread.data.memory import check_fits
 from misread.errors import DataError
 
 UNSIGNED_BYTE = 0x08
+LONGEST_HEADER = 4 + 4 * 255
+MOST_DEFLATED = 1032  # bytes that a compressed byte can become
+LARGE = "Save the images as an .npy file, which stays on the disk."
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a file, decompressed if it is gzipped. Raises DataError: missing, truncated or damaged."""
+    """The bytes of an IDX file, decompressed if it is gzipped. Raises DataError: missing, truncated or damaged.
+
+    Of gzipped contents that are longer than their header says, only one byte more is decompressed.
+    """
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            check_fits(os.fstat(file.fileno()).st_size, f"{path} in memory", LARGE)
+            raw = file.read()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from None
     if not raw.startswith(b"\x1f\x8b"):
         return raw
-    # the last four bytes are the length of the contents; without it zlib doubles its buffer again and again
-    length = int.from_bytes(raw[-4:], "little")
     try:
-        return zlib.decompress(raw, wbits=31, bufsize=min(max(length, 1), 1100 * len(raw)))
+        expected = _length(zlib.decompressobj(wbits=31).decompress(raw, LONGEST_HEADER))
+        check_fits(min(expected, MOST_DEFLATED * len(raw)), f"{path} in memory", LARGE)
+        stream = zlib.decompressobj(wbits=31)
+        contents = stream.decompress(raw, expected + 1)
     except zlib.error as error:
-        if "incomplete" in str(error):
-            raise DataError(
-                f"{path} is truncated: its {len(raw):,} bytes end inside the gzip stream. Download it again."
-            ) from None
         raise DataError(f"{path} is damaged: {error}. Download it again.") from None
+    if not stream.eof and len(contents) <= expected:
+        raise DataError(
+            f"{path} is truncated: its {len(raw):,} bytes end inside the gzip stream. Download it again."
+        ) from None
+    return contents
+
+
+def _length(contents: bytes) -> int:
+    """The length of the file by its header; of another file than IDX, enough to see that."""
+    dimensions = contents[3] if len(contents) > 3 and contents[:2] == b"\0\0" else 0
+    header = 4 + 4 * dimensions
+    sizes = (int.from_bytes(contents[i : i + 4], "big") for i in range(4, header, 4))
+    return header + math.prod(sizes) if dimensions and len(contents) >= header else LONGEST_HEADER
 
 
 def parse_idx(contents: bytes | mmap.mmap, path: Path, ndims: tuple[int, ...]) -> np.ndarray:
@@ -50,7 +71,7 @@ def parse_idx(contents: bytes | mmap.mmap, path: Path, ndims: tuple[int, ...]) -
         )
     header = 4 + 4 * magic[3]
     shape = tuple(int.from_bytes(contents[i : i + 4], "big") for i in range(4, header, 4))
-    expected = header + int(np.prod(shape, dtype=object))
+    expected = header + math.prod(shape)
     if len(contents) != expected:
         what = "truncated" if len(contents) < expected else "too long"
         raise DataError(

@@ -5,6 +5,8 @@ image: the `image_hash` of the image to fix. The fix applies to every copy of it
 old:   the name of its class before the fix. new: the name of the correct class.
 by, at, note: who made the fix, when (ISO 8601, UTC), and why.
 decision: only in lines that keep the label: what a reviewer decided on the image; see `label_decisions`.
+check: the beginning of the SHA-256 of the line's other values, so that a damaged line is noticed. A line that a person
+       writes needs none.
 Lines are only appended. The last line of an image counts. If its `new` is the `old` of the image's first line, the
 label is as it was: the fix is undone, or the label was reviewed and kept.
 """
@@ -30,6 +32,8 @@ from misread.messages import Message
 from misread.names import nearest
 
 HASH = re.compile(r"[0-9a-f]{64}")
+CHECK, CHECK_DIGITS = "check", 8  # a key of a line, and the hex digits of its value
+LONGEST_LINE = 2**20  # bytes; a note is the longest part of a line
 SHOWN = 12  # hex digits of a hash in messages and tables; enough to identify an image
 
 
@@ -47,7 +51,7 @@ class Fix:
 
     def line(self) -> str:
         values = asdict(self) if self.decision else {k: v for k, v in asdict(self).items() if k != "decision"}
-        return json.dumps(values, ensure_ascii=False) + "\n"
+        return json.dumps({**values, CHECK: _check(values)}, ensure_ascii=False) + "\n"
 
 
 @dataclass(frozen=True)
@@ -160,9 +164,12 @@ class FixedLabels:
 def read_patch(path: str | Path) -> LabelPatch:
     """Read a patch file. Raises DataError: it cannot be read, or a complete line is not a fix; the message names it."""
     try:
-        return _parse(Path(path).expanduser().read_bytes(), str(path))
+        patch = _parse(Path(path).expanduser().read_bytes(), str(path))
     except OSError as error:
         raise DataError(f"The patch {path} cannot be read: {error.strerror}.") from None
+    if patch.cut_off and not patch.lines and not patch.contents.lstrip().startswith(b"{"):
+        raise DataError(f"{path} is no label patch: its first line is no JSON object. Name another file.")
+    return patch
 
 
 def add_fixes(
@@ -317,6 +324,10 @@ def _parse(contents: bytes, where: str) -> LabelPatch:
     for number, raw in enumerate(contents.split(b"\n"), 1):
         if not raw.strip():
             continue
+        if len(raw) > LONGEST_LINE:
+            raise DataError(
+                f"line {number} of {where} has {len(raw):,} bytes, which is no fix. Is it the file that you mean?"
+            )
         try:
             values = json.loads(raw.decode())
         except ValueError:  # also if a multi-byte character is incomplete
@@ -328,10 +339,19 @@ def _parse(contents: bytes, where: str) -> LabelPatch:
     return LabelPatch(tuple(lines), tuple(cut_off), contents, where)
 
 
+def _check(values: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(values, ensure_ascii=False).encode(errors="replace")).hexdigest()[:CHECK_DIGITS]
+
+
 def _as_fix(values: object, where: str) -> Fix:
     if not isinstance(values, dict):
         raise DataError(
             f"{where} is not a fix but {type(values).__name__}. Each line must be an object with image, old and new."
+        )
+    if CHECK in values and values[CHECK] != (right := _check({k: v for k, v in values.items() if k != CHECK})):
+        raise DataError(
+            f"{where} is damaged: its check is {values[CHECK]!r}, but that of its values is {right!r}.\n"
+            "Restore the file. If you changed the line yourself, remove its check."
         )
     known = {f.name: values[f.name] for f in fields(Fix) if f.name in values}
     missing = [name for name in ("image", "old", "new") if name not in known]

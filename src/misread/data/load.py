@@ -8,6 +8,7 @@ from typing import Literal
 from misread.data.drawings import DIGITS, PREFIX, drawn_sets, load_drawings
 from misread.data.image_set import ImageSet
 from misread.data.load_progress import Lines, ignore, to_stderr
+from misread.data.memory import check_fits
 from misread.data.named import NAMED
 from misread.errors import DataError
 from misread.names import nearest
@@ -43,6 +44,8 @@ def load(
     hw = (size, size) if isinstance(size, int) else size
     if hw and min(hw) < 1:
         raise DataError(f"The size {hw[0]}x{hw[1]} is not possible for an image. Both numbers must be 1 or more.")
+    if hw:
+        check_fits(3 * hw[0] * hw[1], f"One image of {hw[0]}x{hw[1]}", "Use a smaller size.")
     loaded = _load(data, hw, strict, progress)
     if hw and loaded.image_shape[:2] != hw:
         height, width, _ = loaded.image_shape

@@ -1,12 +1,15 @@
 """Folders of `.npy` files, one for images and one for labels. Images are memory-mapped: they may exceed the memory."""
 
 import math
+import os
 import re
 from pathlib import Path
+from typing import IO, NamedTuple
 
 import numpy as np
 
 from misread.data.image_set import ImageSet, build_image_set
+from misread.data.memory import check_fits
 from misread.errors import DataError
 
 _NAMES = (
@@ -18,6 +21,15 @@ _SPLIT = {"": "train", "train": "train", "val": "val", "valid": "val", "validati
 _KIND = {"images": "images", "x": "images", "labels": "labels", "y": "labels"}
 _KNOWN = "train-images.npy and train-labels.npy, x_train.npy and y_train.npy, or images.npy and labels.npy"
 CLASS_NAMES = "class_names.npy"
+
+
+class Header(NamedTuple):
+    """What an `.npy` says about its array. offset: of the values, in bytes from the beginning."""
+
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype
+    offset: int
 
 
 def find_npy(folder: Path) -> dict[tuple[str, str], Path]:
@@ -79,36 +91,51 @@ def map_images(path: Path) -> np.memmap:
         )
     try:
         return np.memmap(path, np.uint8, "r", offset, shape)
+    except ValueError as error:
+        raise DataError(f"{path} cannot be read: {error}. Save it again.") from None
     except OSError as error:  # a file system without memory mapping, or too little address space
         raise DataError(f"{path} cannot be memory-mapped: {error.strerror}. Copy it to a local disk.") from None
 
 
 def read_npy(path: Path) -> np.ndarray:
-    """Read the array in an `.npy`. Raises DataError: damaged, not an `.npy`, or Python objects inside."""
-    _header(path)
-    return np.load(path, allow_pickle=False)
+    """Read the array in an `.npy`. Raises DataError: damaged, not an `.npy`, Python objects inside, or too large."""
+    shape, _, dtype, _ = _header(path)
+    check_fits(dtype.itemsize * math.prod(shape), f"The array in {path}", "Save a smaller one.")
+    try:
+        return np.load(path, allow_pickle=False)
+    except ValueError as error:  # more dimensions than NumPy has, for example
+        raise DataError(f"{path} cannot be read: {error}. Save it again.") from None
 
 
-def _header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """Shape, whether in Fortran order, dtype, and offset of the values, of a complete file."""
+def _header(path: Path) -> Header:
+    """The header of a complete file."""
     try:
         with path.open("rb") as file:
-            major, _ = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-            shape, fortran_order, dtype = read(file)
-            offset = file.tell()
+            return read_header(file, str(path), os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def read_header(file: IO[bytes], where: str, actual: int) -> Header:
+    """The header of an `.npy` that has `actual` bytes. Nothing is allocated for its values.
+
+    Raises DataError: damaged, Python objects inside, or a header that does not fit the number of bytes.
+    """
+    try:
+        major, _ = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+        shape, fortran_order, dtype = read(file)
+        offset = file.tell()
     except ValueError as error:
-        raise DataError(f"{path} is damaged or not an .npy file: {error}. Save it again.") from None
+        raise DataError(f"{where} is damaged or not an .npy file: {error}. Save it again.") from None
     if dtype.hasobject:
         raise DataError(
-            f"{path} contains Python objects, which misread never unpickles. Save numeric arrays with numpy.save."
+            f"{where} contains Python objects, which misread never unpickles. Save numeric arrays with numpy.save."
         )
-    expected, actual = offset + dtype.itemsize * math.prod(shape), path.stat().st_size
-    if actual != expected:
+    expected = offset + dtype.itemsize * math.prod(shape)
+    if actual != expected or min(shape, default=0) < 0:
         raise DataError(
-            f"{path} is {'truncated' if actual < expected else 'too long'}: its header gives "
+            f"{where} is {'too long' if actual > expected else 'truncated'}: its header gives "
             f"{' x '.join(map(str, shape))} {dtype}, so {expected:,} bytes, but it has {actual:,}. Save it again."
         )
-    return shape, fortran_order, dtype, offset
+    return Header(shape, fortran_order, dtype, offset)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from misread.data.decode import usable_cores
+from misread.data.memory import container_limit, meminfo
 from misread.runs.record import cpu_name
 
 ARM_MACHINES = ("aarch64", "arm64")
@@ -39,7 +40,7 @@ class Machine:
 
 def read_machine(root: Path = Path("/")) -> Machine:
     """This machine. root: the folder that holds `proc` and `sys`."""
-    memory = _meminfo(root)
+    memory = meminfo(root)
     swap, swap_free = memory.get("SwapTotal"), memory.get("SwapFree")
     cpuinfo = _text(root / "proc/cpuinfo")
     return Machine(
@@ -51,7 +52,7 @@ def read_machine(root: Path = Path("/")) -> Machine:
         core_limit=_core_limit(root),
         memory_bytes=memory.get("MemTotal"),
         free_bytes=memory.get("MemAvailable"),
-        memory_limit_bytes=_memory_limit(root, memory.get("MemTotal")),
+        memory_limit_bytes=container_limit(root, memory.get("MemTotal")),
         swap_used_bytes=None if swap is None or swap_free is None else swap - swap_free,
         emulation=emulation(platform.machine(), cpuinfo),
     )
@@ -90,21 +91,6 @@ def _core_limit(root: Path) -> float | None:
     if quota.isdecimal() and period.isdecimal() and int(period):
         return int(quota) / int(period)
     return None  # `max` or -1: no limit
-
-
-def _memory_limit(root: Path, memory: int | None) -> int | None:
-    """A limit above the machine's memory is none; version 1 writes a huge number where there is no limit."""
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        text = _text(root / "sys/fs/cgroup" / name).strip()
-        if text.isdecimal() and (memory is None or int(text) < memory):
-            return int(text)
-    return None
-
-
-def _meminfo(root: Path) -> dict[str, int]:
-    """Bytes by name."""
-    rows = (line.split() for line in _text(root / "proc/meminfo").splitlines())
-    return {row[0].rstrip(":"): int(row[1]) * 1024 for row in rows if len(row) == 3 and row[2] == "kB"}
 
 
 def _field(cpuinfo: str, name: str) -> str:

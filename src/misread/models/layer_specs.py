@@ -6,7 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Activation = Literal["linear", "relu", "leaky_relu", "tanh", "sigmoid", "softmax", "gelu"]
 Padding = Literal["valid", "same"]
-Positive = Annotated[int, Field(ge=1)]
+LARGEST = 2**31 - 1  # far above any use, and products of a few such numbers can still be counted
+Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 Pair = Positive | tuple[Positive, Positive]  # one number for both directions, or (vertical, horizontal)
 
 
@@ -81,7 +82,7 @@ class Whitening(Spec):
     """
 
     type: Literal["Whitening"] = "Whitening"
-    filters: Annotated[int, Field(ge=2, multiple_of=2)]
+    filters: Annotated[int, Field(ge=2, le=LARGEST, multiple_of=2)]
     kernel_size: Pair = 2
     strides: Pair = 1
     activation: Activation = "linear"

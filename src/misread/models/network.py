@@ -10,6 +10,7 @@ from misread.errors import RecipeError
 from misread.models import layer_specs as specs
 from misread.models import layers
 
+COMMON_WINDOW = 15  # recipes have windows up to this side, also over the 1x1 images that poolings leave
 Shape = tuple[int, ...]  # (H, W, C) of an image, or (n,) if flat: Keras's order, without the batch
 
 
@@ -80,6 +81,10 @@ def _chain(
             module, shape = _build(spec, shape, n_classes)
         except RecipeError as error:
             raise RecipeError(f"Layer {index + 1} ({spec.type}): {error}") from None
+        except RuntimeError as error:  # torch cannot allocate the weights, or cannot even count their bytes
+            raise RecipeError(
+                f"Layer {index + 1} ({spec.type}): its weights do not fit into any memory ({error}). Make it smaller."
+            ) from None
         named[_name(spec.type, named)] = module
         shapes.append(shape)
     return named, shapes
@@ -161,6 +166,11 @@ def _windows(padding: str, shape: tuple[int, int], kernel: tuple[int, int], stri
         raise RecipeError(
             f"its window of {kernel[0]}x{kernel[1]} is larger than its input of {shape[0]}x{shape[1]}. "
             'Use a smaller window, padding = "same", or fewer pooling layers before it.'
+        )
+    if any(k > max(2 * s, COMMON_WINDOW) for s, k in zip(shape, kernel, strict=True)):
+        raise RecipeError(
+            f"its window of {kernel[0]}x{kernel[1]} is more than twice its input of {shape[0]}x{shape[1]}, so most of "
+            "it would be padding. Use a smaller window."
         )
     return out
 

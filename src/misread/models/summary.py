@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from misread.models.backbone import PretrainedNetwork, n_features
 from misread.models.layers import Residual
-from misread.models.network import Network
+from misread.models.network import Network, Shape
 from misread.models.views import MeanOverViews
 
 MB = 1024 * 1024
@@ -62,8 +62,8 @@ def shape_text(shape: tuple[int, ...]) -> str:
     return "(" + ", ".join(["None", *map(str, shape)]) + ")"
 
 
-def summarise(network: nn.Module, image_shape: tuple[int, int, int]) -> Summary:
-    """The summary of a network for (H, W, C) images.
+def summarise(network: nn.Module, image_shape: Shape) -> Summary:
+    """The summary of a network for (H, W, C) images, or of a `Network` for (D,) features.
 
     A backbone is one line. Other modules than `Network` are listed by innermost modules.
 
@@ -125,9 +125,7 @@ def _count(module: nn.Module) -> int:
     return sum(t.numel() for t in module.state_dict().values() if t.is_floating_point())
 
 
-def _traced_shapes(
-    network: nn.Module, modules: dict[str, nn.Module], image_shape: tuple[int, int, int]
-) -> dict[str, tuple[int, ...]]:
+def _traced_shapes(network: nn.Module, modules: dict[str, nn.Module], image_shape: Shape) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
 
     def hook(name: str) -> Any:

@@ -14,6 +14,7 @@ from misread import files
 from misread.data.label_patch import read_patch
 from misread.data.load import load
 from misread.errors import RunError
+from misread.runs.checksums import CHECKSUMS
 from misread.runs.prepare import Job, as_image_set, prepare
 from misread.runs.record import EngineRecord, StartRecord, this_environment
 from misread.runs.run_folder import (
@@ -96,6 +97,7 @@ def reopen(folder: Path) -> Path:
         return folder
     partial = folder.rename(folder.with_name(folder.name + PARTIAL))
     (partial / RECORD).unlink()
+    (partial / CHECKSUMS).unlink(missing_ok=True)
     return partial
 
 

@@ -14,6 +14,7 @@ from misread.data.geometry import Geometry, fit_picture
 from misread.data.image_set import ImageSet, Split
 from misread.data.load import EMBEDDED, load
 from misread.data.named import NAMED
+from misread.data.npz import read_npz
 from misread.data.picture import read_picture
 from misread.errors import DataError, RecipeError, RunError
 from misread.models.summary import Summary, summarise
@@ -203,7 +204,8 @@ class StoredRun:
 
     def _split_of(self, data: ImageSet, name: str) -> Split:
         """As `split`, of `data`: the run's own images, perhaps with other labels."""
-        carved = np.load(self.folder / run_folder.SPLITS) if (self.folder / run_folder.SPLITS).is_file() else {}
+        path = self.folder / run_folder.SPLITS
+        carved = read_npz(path) if path.is_file() else {}
         if name in ("train", "val") and f"{name}_rows" in carved:
             train = data.train
             return train.take(np.searchsorted(train.rows, carved[f"{name}_rows"]))

@@ -13,6 +13,7 @@ from misread.data.geometry import measure_geometry
 from misread.models.summary import summarise
 from misread.runs import run_folder
 from misread.runs.card import card_text, write_card
+from misread.runs.checksums import write_checksums
 from misread.runs.history import COLUMNS, History
 from misread.runs.predictions import Predictions
 from misread.runs.prepare import Job
@@ -65,7 +66,9 @@ def write_run(
     run.network, run.predictor = predicting.eval(), predictor
     _draw(run)
     write_card(folder, card_text(record, recipe, predictions))
-    files.write_text(folder / run_folder.RECORD, record.model_dump_json(indent=2) + "\n")
+    text = record.model_dump_json(indent=2) + "\n"
+    write_checksums(folder, text)
+    files.write_text(folder / run_folder.RECORD, text)
     return run
 
 

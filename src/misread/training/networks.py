@@ -18,6 +18,7 @@ from misread.models.network import Network, Shape, build_network, to_input
 from misread.models.views import MeanOverViews
 from misread.training.backend import Weights
 from misread.training.batches import Examples, as_tensor, scaled_size
+from misread.training.memory_check import check_memory
 from misread.training.recipe import Recipe
 
 WHITENED_IMAGES = 2000  # that a whitening layer is computed from; more change nothing
@@ -53,6 +54,7 @@ def recipe_network(
     networks: list[nn.Module] = []
     backbone = backbone or recipe_backbone(recipe)
     input_shape: Shape = (n_features(backbone, image_shape),) if backbone else image_shape
+    check_memory(recipe, input_shape, n_classes, 0 if train is None else len(train))
     with torch.random.fork_rng(devices=[]):
         for k in range(recipe.members):
             torch.manual_seed(recipe.member_seed(k))
