@@ -100,6 +100,7 @@ def killed_in_the_middle() -> tuple[Path, Result]:
     return partial, first
 
 
+@pytest.mark.slow
 def test_a_dead_rank_ends_the_training_and_other_ranks_go_on_with_it(cli: Callable[..., Result]) -> None:
     partial, first = killed_in_the_middle()
     assert first.code == 1

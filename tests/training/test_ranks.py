@@ -48,6 +48,7 @@ def test_two_ranks_train_what_one_process_trains(name: str) -> None:
         assert weights.tobytes() == second.weights[key].tobytes(), key
 
 
+@pytest.mark.slow
 def test_three_ranks_and_one_rank_too() -> None:
     made = recipe(NETWORKS["all"], "optimizer.momentum=0.9", "loss.label_smoothing=0.1")
     expected = ranked.alone(made)
