@@ -11,7 +11,7 @@ CONTENTS = {
     "Guides": [
         "data", "recipes", "training", "distributed", "sweep", "analysis", "causes", "labels", "report", "studio",
         "export", "keras", "serve", "shards", "estimator", "eject", "cards", "hub", "trackers", "backbones",
-        "run-folder", "faults",
+        "run-folder", "faults", "scale",
     ],
     "Reference": ["api", "kernels", "log"],
     "한국어": ["시작하기 <index.ko>", "lesson.ko", "how-to.ko"],
