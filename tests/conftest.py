@@ -82,6 +82,7 @@ def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # a picture, and no question
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *camera])
         yield found
         found.close()
