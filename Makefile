@@ -25,7 +25,7 @@ demo: $(VENV)/runtime
 test: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-# the tests that take a minute or more each
+# tests that take long, and those that compile the kernels again, with two compilers and for ARM
 slow: $(VENV)/dev
 	$(BIN)/python -m pytest -m slow --ignore tests/builds/test_sanitizers.py
 
@@ -41,7 +41,7 @@ docs: $(VENV)/dev
 
 # the kernels under the address, undefined-behaviour and thread sanitizers: a fuzz of random networks, and the engine's tests
 sanitize: $(VENV)/dev
-	MISREAD_CI=1 MISREAD_SANITIZE=3000 $(BIN)/python -m pytest -m "slow or not slow" tests/builds/test_sanitizers.py
+	MISREAD_CI=1 MISREAD_SANITIZE=3000 $(BIN)/python -m pytest -m slow tests/builds/test_sanitizers.py
 
 # without build/, from which setuptools would take files that are gone from the sources
 wheel: $(BIN)/python

@@ -10,6 +10,7 @@ import pytest
 COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
 LIBRARIES = "/usr/aarch64-linux-gnu"  # where Debian has those of the emulated system
 CASES = 60
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

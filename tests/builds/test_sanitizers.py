@@ -1,4 +1,4 @@
-"""The fuzz and the engine's tests under the sanitizers: `make sanitize`. CI runs some cases of one of them."""
+"""The fuzz and the engine's tests under the sanitizers: `make sanitize`."""
 
 import os
 import sys
@@ -10,10 +10,8 @@ import pytest
 
 from misread.engine.library import build_name
 
-CASES = int(os.environ.get("MISREAD_SANITIZE", 150 if os.environ.get("MISREAD_CI") else 0))
-pytestmark = pytest.mark.skipif(
-    CASES == 0, reason="takes minutes: make sanitize, or MISREAD_SANITIZE=<number of cases>"
-)
+CASES = int(os.environ.get("MISREAD_SANITIZE", 150))
+pytestmark = pytest.mark.slow
 SANITIZERS = {
     "address and undefined behaviour": [
         "-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all",
@@ -22,9 +20,7 @@ SANITIZERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "sanitizer", ["address and undefined behaviour", pytest.param("threads", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
 def test_random_networks(
     sanitizer: str, kit: SimpleNamespace, needs: Callable[[str, str], None], tmp_path: Path
 ) -> None:
@@ -41,7 +37,6 @@ def test_random_networks(
     assert f"{CASES} cases, 0 failed" in kit.run(program, 0, CASES, limit=3600)
 
 
-@pytest.mark.slow
 def test_the_engines_tests(kit: SimpleNamespace, needs: Callable[[str, str], None], tmp_path: Path) -> None:
     """Python is not instrumented: the sanitizer's library is loaded before it, and leaks are not searched for."""
     needs("g++", "g++")

@@ -13,6 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 NO_COMPILER = {"CC": "/bin/false", "CXX": "/bin/false"}
 NOT_SOURCES = (".git", ".venv*", ".*_cache", "*.egg-info", "__pycache__", "build", "dist", "*.so")
 

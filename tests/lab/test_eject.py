@@ -125,7 +125,7 @@ def test_the_script_trains_the_same_weights_where_torch_trained_the_run(
     np.testing.assert_allclose(found["probs"], run.predictions().probs, atol=1e-5)
 
 
-@pytest.mark.parametrize("recipe", ["tutorial-mlp", "tutorial-cnn", "fast"])
+@pytest.mark.parametrize("recipe", ["tutorial-mlp", pytest.param("tutorial-cnn", marks=pytest.mark.slow), "fast"])
 def test_the_script_comes_as_close_as_rounding_where_the_kernels_trained_the_run(recipe: str, tmp_path: Path) -> None:
     run = misread.train(
         "digits",

@@ -87,6 +87,7 @@ def test_only_what_is_in_sight_is_drawn_and_scrolling_shows_every_image(visit: O
     assert seen == set(wrong.tolist())
 
 
+@pytest.mark.slow
 def test_ten_thousand_images_are_all_there(visit: Open, folder: Path) -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(10_000) % 10

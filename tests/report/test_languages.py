@@ -84,7 +84,10 @@ def both(write: Callable[[str], Path], visit: Callable[..., Any]) -> tuple[list[
     return english, korean
 
 
-@pytest.mark.parametrize("which", ["run", "patched", "predictions", "comparison"])
+@pytest.mark.parametrize(
+    "which",
+    ["run", *(pytest.param(which, marks=pytest.mark.slow) for which in ("patched", "predictions", "comparison"))],
+)
 def test_no_english_is_left_and_all_numbers_are_the_same(
     visit: Callable[..., Any], runs: tuple[Run, Run], fixed: Run, folder: Path, which: str
 ) -> None:

@@ -192,7 +192,7 @@ class KillOnce(FoldProgress):
             self.killed = True
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_several_processes_give_the_bits_of_one_also_if_one_is_killed(block_set: ImageSet, threads: int) -> None:
     listener = KillOnce(Console(quiet=True))
     settings: dict[str, Any] = {"threads": threads, "seeds": 1}

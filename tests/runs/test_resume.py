@@ -304,7 +304,7 @@ def live(out: str, data: str, settings: list[str], ready: Any) -> None:
 
 
 @pytest.mark.mnist
-@pytest.mark.parametrize("most", [5, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("most", [2, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_training_killed_at_random_moments_ends_with_the_same_bytes(most: int, mnist_root: Path) -> None:
     """SIGKILL, which no process can catch: in a step, in a checkpoint, in the last files of the run."""
     settings = ["epochs=3", "augmentation.shift=0.05", "weight_averaging.last=0.5", "precision=mixed"]

@@ -74,7 +74,14 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
 
 def write_table(path: Path, table: "pd.DataFrame") -> None:
     """Write a table as CSV for a spreadsheet, atomically. Raises RunError: it cannot be written."""
-    text = table.map(lambda cell: as_text(cell) if isinstance(cell, str) else cell)
+    import pandas as pd
+
+    cells = {  # numbers stay as they are: float32 has shorter texts than float64
+        name: pd.Series([as_text(cell) if isinstance(cell, str) else cell for cell in table[name]], dtype=object)
+        for name in table.columns
+        if not pd.api.types.is_numeric_dtype(table[name])
+    }
+    text = table.reset_index(drop=True).assign(**cells)
     write_file(path, lambda partial: text.to_csv(partial, index=False, errors="backslashreplace"))
 
 

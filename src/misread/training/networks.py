@@ -54,6 +54,9 @@ def recipe_network(
     networks: list[nn.Module] = []
     backbone = backbone or recipe_backbone(recipe)
     input_shape: Shape = (n_features(backbone, image_shape),) if backbone else image_shape
+    if backbone:
+        with torch.device("meta"):
+            _build_head(recipe, input_shape, n_classes)  # a layer that needs images is the first thing to say
     check_memory(recipe, input_shape, n_classes, 0 if train is None else len(train))
     with torch.random.fork_rng(devices=[]):
         for k in range(recipe.members):

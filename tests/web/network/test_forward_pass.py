@@ -17,6 +17,7 @@ from misread.training.recipe import Recipe, load_recipe, recipe_names
 CLOSE = 1e-4
 IMAGES = {
     "accurate": 60,
+    "tutorial-cnn": 100,
     "photo": 24,
     "photo-accurate": 8,
     "photo-fast": 60,
@@ -48,10 +49,8 @@ def test_a_trained_network_predicts_the_same_in_the_page(name: str, page: Networ
 @pytest.mark.parametrize(
     "name",
     [
-        "tutorial-mlp",
         "fast",
-        "fast-mlp",
-        *(pytest.param(n, marks=pytest.mark.slow) for n in ("tutorial-cnn", "accurate")),
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("tutorial-mlp", "tutorial-cnn", "fast-mlp", "accurate")),
     ],
 )
 def test_1000_images_of_mnist_are_read_the_same_in_the_page(
