@@ -19,9 +19,9 @@ from studios import until
 Open = Callable[..., Any]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def run(runs_folder: Path) -> Run:
-    """The MLP on digits."""
+    """The MLP on digits. It is found before a test begins to train another one."""
     (found,) = [
         f for f in sorted(runs_folder.iterdir()) if "mlp" in f.name and misread.open_run(f).record.data.name == "digits"
     ]
