@@ -17,6 +17,8 @@ import pytest
 import ranked
 from samples import Result
 
+pytestmark = pytest.mark.slow  # tests/training/test_ranks.py compares ranks without commands
+
 LAYERS = 'layers=[{type="Flatten"}, {type="Dense", units=16, activation="relu"}, {type="Dense", units="classes"}]'
 SETTINGS = (LAYERS, "name=tiny", "batch_size=64", "validation.name=carve")
 TINY = [*(part for setting in SETTINGS for part in ("--set", setting)), "--device", "cpu"]
@@ -47,7 +49,6 @@ def test_two_ranks_write_one_run_with_the_results_of_one() -> None:
     np.testing.assert_allclose(probs(two["folder"]), probs(one["folder"]), atol=1e-4)
 
 
-@pytest.mark.slow
 def test_torchrun_starts_the_ranks() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port",
@@ -75,7 +76,6 @@ def test_a_mistake_of_all_ranks_is_told_once(arguments: list[str], message: str)
     assert not Path("runs").exists()
 
 
-@pytest.mark.slow
 def test_ranks_that_differ_are_refused() -> None:
     commands = [(*TRAIN, "--seed", seed) for seed in (1, 2)]
     first, second = ranked.ends(ranked.start_each(commands))
@@ -102,7 +102,6 @@ def killed_in_the_middle() -> tuple[Path, Result]:
     return partial, first
 
 
-@pytest.mark.slow
 def test_a_dead_rank_ends_the_training_and_other_ranks_go_on_with_it(cli: Callable[..., Result]) -> None:
     partial, first = killed_in_the_middle()
     assert first.code == 1
@@ -129,7 +128,6 @@ def test_a_dead_rank_ends_the_training_and_other_ranks_go_on_with_it(cli: Callab
     assert agree.mean() > 0.98  # rounding, grown over 60 epochs
 
 
-@pytest.mark.slow
 def test_ctrl_c_on_any_rank_interrupts_all_at_the_same_step() -> None:
     processes = ranked.start(2, *TRAIN, "--epochs", 60, "--json")
     begun("runs")

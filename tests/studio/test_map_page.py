@@ -151,6 +151,7 @@ def test_close_up_the_pictures_are_those_of_the_images(room: Any, run: Run) -> N
     assert f"test {i}" in page.inner_text(".map-tip")
 
 
+@pytest.mark.slow
 def test_colours_and_splits(room: Any, run: Run) -> None:
     page = room("&split=all&method=tsne&colour=cause")
     n = run.record.data.n_train + run.record.data.n_test
