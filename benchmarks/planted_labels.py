@@ -97,7 +97,7 @@ def make_planter(data: ImageSet, folds: int) -> Planter:
 def main() -> int:
     args = parse_arguments()
     try:
-        data = first_images(misread.load(args.data), args.limit)
+        data = some_images(misread.load(args.data), args.limit)
         results = {
             "date": time.strftime("%Y-%m-%d"),
             "data": data.name,
@@ -128,7 +128,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, metavar="K", help="the seeds are 0 to K-1")
     parser.add_argument("--networks", type=int, default=2, metavar="S", help="seeds of networks in each trial")
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--limit", type=int, help="take the first so many training images only, for a trial")
+    parser.add_argument("--limit", type=int, help="take so many images of each split only, for a trial")
     parser.add_argument(
         "--peer-python", type=Path, default=ROOT / ".venv-peers/bin/python", help="the one with cleanlab"
     )
@@ -137,10 +137,13 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def first_images(data: ImageSet, limit: int | None) -> ImageSet:
+def some_images(data: ImageSet, limit: int | None) -> ImageSet:
+    """At most `limit` images of each split, drawn with a fixed seed: folders are in the order of their classes."""
     if limit is None:
         return data
-    return replace(data, splits={name: split.take(np.arange(limit)) for name, split in data.splits.items()})
+    draws = np.random.default_rng(0)
+    chosen = {name: np.sort(draws.permutation(len(split))[:limit]) for name, split in data.splits.items()}
+    return replace(data, splits={name: split.take(chosen[name]) for name, split in data.splits.items()})
 
 
 def plant_and_find(data: ImageSet, args: argparse.Namespace) -> list[dict[str, Any]]:
