@@ -85,22 +85,25 @@ def predict(
              "--shard-size": shard_size, "--plan": plan}  # fmt: skip
     if needless := ", ".join(name for name, value in asked.items() if value):
         raise DataError(f"{needless}: only with --out, the folder for the predictions of shards.")
+    if _predict_pictures(find_run(run), [Path(image) for image in images], csv, device, quiet, json):
+        sys.exit(1)
+
+
+def _predict_pictures(run: Path, images: Sequence[Path], csv: Path | None, device: str, quiet: bool, json: bool) -> int:
+    """Print the predictions of picture files, or write them as CSV; how many files could not be read."""
     from misread.runs.run import open_run
 
-    opened = open_run(find_run(run), device=device)
+    opened = open_run(run, device=device)
     opened.network  # noqa: B018  a run that cannot predict says so once, not for every file
-    results = _results(opened, _paths([Path(image) for image in images]), quiet)
+    results = _results(opened, _paths(images), quiet)
     if csv is None:
-        failed = _print(list(results), json)
+        return _print(list(results), json)
+    counts = _write_csv(csv, results, min(TOP, len(opened.record.data.class_names)))
+    if json:
+        print_json({"csv": str(csv), **counts})
     else:
-        counts = _write_csv(csv, results, min(TOP, len(opened.record.data.class_names)))
-        failed = counts["errors"]
-        if json:
-            print_json({"csv": str(csv), **counts})
-        else:
-            print_lines(f"Table: {csv}, {counts['pictures']:,} pictures, {failed:,} that could not be read")
-    if failed:
-        sys.exit(1)
+        print_lines(f"Table: {csv}, {counts['pictures']:,} pictures, {counts['errors']:,} that could not be read")
+    return counts["errors"]
 
 
 def _paths(given: Sequence[Path]) -> list[str]:

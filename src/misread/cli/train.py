@@ -102,12 +102,9 @@ def train(
                   "--set": set, "--labels": labels, "--size": size,
                   "--workers": None if workers == 1 else workers}  # fmt: skip
         _refuse_with_resume([name for name, value in begins.items() if value is not None])
-        if follows():
-            from misread.runs.together import follow_resumed
-
-            follow_resumed(find_unfinished_run(resume), threads, anyway)
-            return
-        _print_run(_resumed(resume, threads, anyway, keep_checkpoints, _trackers(track), progress), quiet, json)
+        resumed = _resumed(resume, threads, anyway, keep_checkpoints, track, progress)
+        if resumed:
+            _print_run(resumed, quiet, json)
         return
     if data is None:
         raise DataError(
@@ -164,18 +161,24 @@ def _resumed(
     threads: int | None,
     anyway: bool,
     keep_checkpoints: bool,
-    callbacks: "list[Callback]",
+    track: list[str] | None,
     progress: "Progress",
-) -> "Run":
+) -> "Run | None":
+    """The finished run; None on a rank that only computes."""
+    folder = find_unfinished_run(run)
+    if follows():
+        from misread.runs.together import follow_resumed
+
+        follow_resumed(folder, threads, anyway)
+        return None
     from misread.runs.train import resume
 
-    folder = find_unfinished_run(run)
     return resume(
         folder,
         threads=threads,
         anyway=anyway,
         keep_checkpoints=keep_checkpoints,
-        callbacks=callbacks,
+        callbacks=_trackers(track),
         progress=progress,
     )
 
