@@ -121,8 +121,7 @@ def decode_batch(paths: Sequence[str], prepare: Prepare) -> Batch:
 
 
 def serve() -> None:
-    """The main loop of a process of `in_order`: a function and items come from standard input, results go to standard
-    output.
+    """The main loop of a process: a function and then items come from standard input, results go to standard output.
 
     It ends when standard input is closed, so it never outlives the process that started it.
     """

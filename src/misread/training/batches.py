@@ -14,7 +14,7 @@ from misread.data.mapped_images import Images, MappedImages
 from misread.training.augment import augment
 from misread.training.randomness import Purpose, generator
 from misread.training.recipe import Recipe
-from misread.training.shuffle import MIB, Shuffle
+from misread.training.shuffle import Shuffle, in_windows
 
 AUGMENTATION_BLOCK = (
     1000  # images augmented at once: enough to hide the cost of a call, few enough to stay in the CPU cache
@@ -45,7 +45,7 @@ class Examples:
 
         window_mib: images of more than this stay on the CPU, because `Batches` brings them to the device in windows.
         """
-        if window_mib is not None and images.nbytes > window_mib * MIB and device.type != "cpu":
+        if window_mib is not None and in_windows(images.nbytes, window_mib) and device.type != "cpu":
             return replace(cls.on(torch.device("cpu"), images, labels), device=device)
         if isinstance(images, MappedImages) and device.type != "cpu":
             images = images[:]  # only these: the file may have more than the device can hold

@@ -16,6 +16,11 @@ FEWEST_BLOCKS = 256  # in a window, so that it has images of all classes, even i
 MIB = 2**20
 
 
+def in_windows(image_bytes: int, window_mib: int) -> bool:
+    """Whether training images of so many bytes together are shuffled in windows."""
+    return image_bytes > window_mib * MIB
+
+
 class Shuffle:
     """The windows of an epoch. With a single window, all images are shuffled together.
 
