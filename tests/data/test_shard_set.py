@@ -122,7 +122,7 @@ def test_shards_have_the_images_of_class_folders(kind: str, tmp_path: Path, made
     assert in_classes(data) == in_classes(expected)
     assert (data.carved_test, data.skipped, len(data.train), len(data.test)) == (True, (), 32, 8)
     assert data.source == str(Path(given).resolve())
-    assert data.train.files is None
+    assert {file.rpartition("/")[2] for file in data.split("all").files or ()} == {key for key, _, _ in made}
 
 
 @pytest.mark.parametrize("apart", [True, False])
@@ -133,6 +133,13 @@ def test_shards_are_decoded_in_order_by_processes_and_in_this_one(
     whole = misread.load(pattern).split("all")
     assert [str(label) for label in whole.labels] == [text for _, _, text in made]
     assert [png(image) for image in np.asarray(whole.images)] == [image for _, image, _ in made]
+    assert whole.files == tuple(f"{i // 10:02}.tar/{key}" for i, (key, _, _) in enumerate(made))
+
+
+def test_more_pictures_than_names_are_kept_have_none(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_cache, "MOST_NAMES", 39)
+    assert misread.load(pattern).train.files is None
+    assert misread.load(pattern).test.files is None
 
 
 def test_shards_are_decoded_once_and_again_after_a_change(
@@ -172,7 +179,9 @@ def test_splits_are_those_that_the_shards_are_named_for(tmp_path: Path, made: Sa
         assert [str(label) for label in data.split(split).labels] == [text for _, _, text in part]
     for split, part in (("train", made[:24]), ("test", made[24:])):
         tar(tmp_path / split / "0.tar", part)
-    assert [len(s) for s in misread.load(f"{tmp_path}/{{train,test}}/0.tar").splits.values()] == [24, 16]
+    by_folder = misread.load(f"{tmp_path}/{{test,train}}/0.tar")
+    assert [len(split) for split in by_folder.splits.values()] == [24, 16]
+    assert (by_folder.test.files or ("",))[0] == "test/0.tar/0024"
     assert misread.load(f"{tmp_path}/train/0.tar").carved_test
 
 

@@ -28,8 +28,8 @@ from misread.data.pixel_cache import (
     entry_folder,
     find_stored,
     is_settled,
-    map_pixels,
     new_pixels,
+    open_stored,
     write_record,
 )
 from misread.data.pixels_file import Written, write_pixels
@@ -70,8 +70,8 @@ def decoded_images(
             with new_pixels(entry) as path:
                 with path.open("w+b") as file:
                     written = write_pixels(file, folder, names, size, progress.show)
-                images, _ = map_pixels(path, written.shape)
                 record = {"source": source, "skipped": written.skipped, "settled": settled, "shape": written.shape}
+                images = open_stored(path, record).images
                 write_record(entry, path, record)
             return _decoded(images, written, len(names))
         except OSError as error:

@@ -31,14 +31,15 @@ DAMAGED = " again (the copy in the cache is damaged)"
 
 
 class Stored(NamedTuple):
-    """A valid entry.
+    """A valid entry: its record, and its file.
 
-    images: (M, H, W, C) uint8, mapped. labels: (M,) int32, mapped, if the entry has labels; else (0,).
+    images: (M, H, W, C) uint8, mapped. labels: (M,) int32 and names: M strings, if the entry has them; else empty.
     """
 
     record: dict[str, Any]
     images: np.ndarray
     labels: np.ndarray
+    names: tuple[str, ...]
 
 
 def entry_folder(key: str) -> Path:
@@ -75,9 +76,8 @@ def find_stored(entry: Path, source: dict[str, Any]) -> Stored | str:
             return " again (files or decoders have changed)"
         if not record["settled"]:
             return " again (files had just been changed)"
-        path, shape, labels = entry / record["pixels"], tuple(record["shape"]), record.get("labels", 0)
-        stored = Stored(record, *map_pixels(path, shape, labels))
-        return stored if _file_sha256(path) == record["pixels_sha256"] else DAMAGED
+        path = entry / record["pixels"]
+        return open_stored(path, record) if _file_sha256(path) == record["pixels_sha256"] else DAMAGED
     except FileNotFoundError:
         return ""
     except (OSError, ValueError, LookupError, TypeError):
@@ -102,7 +102,8 @@ def new_pixels(entry: Path) -> Iterator[Path]:
 def write_record(entry: Path, pixels: Path, values: dict[str, Any]) -> None:
     """Write a record that names these pixels. Remove the pixels of the previous record.
 
-    values: the record, with the `shape` of the images in the file and the number of `labels` behind them, if any.
+    values: the record, with the `shape` of the images in the file, and, if they are behind them, the number of
+            `labels` ("<i4") and the bytes of `names` (a JSON list).
     """
     replaced = _named_pixels(entry)
     record = {**values, "pixels": pixels.name, "pixels_sha256": _file_sha256(pixels)}
@@ -116,16 +117,16 @@ def write_record(entry: Path, pixels: Path, values: dict[str, Any]) -> None:
             pass  # already removed, or in use (Windows)
 
 
-def map_pixels(path: Path, shape: tuple[int, ...], labels: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """The images and the labels behind them in a file, memory-mapped.
-
-    Raises OSError or ValueError: it is missing, or has another size.
-    """
+def open_stored(path: Path, record: dict[str, Any]) -> Stored:
+    """The file of an entry, memory-mapped. Raises OSError or ValueError: it is missing, or has another size."""
+    shape, labels, names = tuple(record["shape"]), record.get("labels", 0), record.get("names", 0)
     size, pixels = path.stat().st_size, math.prod(shape)
-    if size != pixels + 4 * labels:
-        raise ValueError(f"{path} has {size:,} bytes, not {shape} and {labels} labels")
+    if size != pixels + 4 * labels + names:
+        raise ValueError(f"{path} has {size:,} bytes, not {shape}, {labels} labels and {names} bytes of names")
     images = np.memmap(path, np.uint8, "r", shape=shape) if pixels else np.empty(shape, np.uint8)
-    return images, np.memmap(path, "<i4", "r", pixels, (labels,)) if labels else np.empty(0, np.int32)
+    numbers = np.memmap(path, "<i4", "r", pixels, (labels,)) if labels else np.empty(0, np.int32)
+    text = np.memmap(path, np.uint8, "r", size - names).tobytes() if names else b"[]"
+    return Stored(record, images, numbers, tuple(json.loads(text)))
 
 
 def _named_pixels(entry: Path) -> str | None:

@@ -5,6 +5,8 @@ longer than training on it. So shards are read once, from start to end, and not 
 cache (see `pixel_cache`) is used as long as the names, sizes and times of all shards are unchanged.
 """
 
+import json
+import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
@@ -22,8 +24,8 @@ from misread.data.pixel_cache import (
     entry_folder,
     find_stored,
     is_settled,
-    map_pixels,
     new_pixels,
+    open_stored,
     write_record,
 )
 from misread.data.pixels_file import BLOCK_BYTES, PixelWriter, sizes_differ
@@ -33,12 +35,13 @@ from misread.errors import DataError
 
 PROCESSES_FROM_BYTES = 2**23  # of shards; for fewer, starting the processes takes longer than they save
 MOST_CLASSES = 65_536
+MOST_NAMES = 1_000_000  # of pictures: more would take more memory than a training does
 
 
 def decoded_shards(
     place: str, shards: Sequence[ShardFile], size: tuple[int, int] | None, lines: Lines | None
 ) -> Stored:
-    """The pictures of all shards in order, and their labels, which are positions in the record's `texts`.
+    """The pictures of all shards in order, their labels, which are positions in the record's `texts`, and their names.
 
     The record also has `counts`, the images of each shard, and `skipped`, a message for each picture left out.
     place: what was given for the shards. size: see `decode_shard`. lines: see `decoded_images`.
@@ -56,7 +59,7 @@ def decoded_shards(
             with new_pixels(entry) as path:
                 record = {"source": source, "settled": settled, **_decode(place, shards, size, path, progress.show)}
                 write_record(entry, path, record)
-                return Stored(record, *map_pixels(path, record["shape"], record["labels"]))
+                return open_stored(path, record)
         except OSError as error:
             raise DataError(
                 f"The images of {place} cannot be decoded into the cache {entry.parent}: {error.strerror or error}.\n"
@@ -67,13 +70,13 @@ def decoded_shards(
 def _decode(
     place: str, shards: Sequence[ShardFile], size: tuple[int, int] | None, target: Path, show: Callable[[int], None]
 ) -> dict[str, Any]:
-    """Write the pixels of all shards and then their labels to a file. Returns what the record says about them."""
+    """Write the pixels of all shards, their labels and their names to a file. Returns what the record says of them."""
     tasks = [(shard.path, target.with_name(f"{target.stem}-{i}{PIXELS}")) for i, shard in enumerate(shards)]
     apart = sum(shard.state.bytes for shard in shards) >= PROCESSES_FROM_BYTES and len(shards) > 1
     results = in_order(
         partial(decode_shard, size=size), tasks, apart=apart, most=len(tasks), describe=lambda task: f"{task[0]}. It"
     )
-    joined = _Joined(place)
+    joined, names = _Joined(place, [shard.path for shard in shards]), b""
     try:
         with target.open("w+b") as file, closing(results):
             writer = PixelWriter(file)
@@ -86,21 +89,30 @@ def _decode(
                 show(done)
             for labels in joined.labels:
                 file.write(labels.astype("<i4").data)
+            if joined.names:
+                names = json.dumps(joined.names).encode()
+                file.write(names)
     finally:
         for _, part in tasks:
             part.unlink(missing_ok=True)
     height, width = joined.size
     return {
-        "shape": (writer.count, height, width, writer.channels), "labels": writer.count, "counts": joined.counts,
-        "texts": list(joined.texts), "skipped": joined.problems,
+        "shape": (writer.count, height, width, writer.channels), "labels": writer.count, "names": len(names),
+        "counts": joined.counts, "texts": list(joined.texts), "skipped": joined.problems,
     }  # fmt: skip
 
 
 class _Joined:
-    """What decoded shards have together: labels and their texts, the images of each, problems, and one size."""
+    """What decoded shards have together: labels and their texts, names, counts of images, problems, and one size.
 
-    def __init__(self, place: str) -> None:
+    names: `SHARD/KEY` of each picture; none if there are more than `MOST_NAMES`.
+    """
+
+    def __init__(self, place: str, paths: Sequence[str]) -> None:
         self.place, self.size = place, (1, 1)
+        self.folder = os.path.commonprefix([os.path.dirname(path) + "/" for path in paths])
+        self.folder = self.folder[: self.folder.rfind("/") + 1]
+        self.names: list[str] = []
         self.first: tuple[str, DecodedShard] | None = None  # the first one with images, and its path
         self.texts: dict[str, int] = {}
         self.labels: list[np.ndarray] = []
@@ -115,8 +127,9 @@ class _Joined:
         if count and self.first and (height, width) != self.size:
             first_path, first = self.first
             raise sizes_differ(
-                self.place, f"{first.first} in {first_path}", self.size, f"{decoded.first} in {path}", (height, width)
-            )
+                self.place, f"{first.keys[0]} in {first_path}", self.size,
+                f"{decoded.keys[0]} in {path}", (height, width),
+            )  # fmt: skip
         numbers = np.array([self.texts.setdefault(text, len(self.texts)) for text in decoded.texts], np.int32)
         if len(self.texts) > MOST_CLASSES:
             raise DataError(
@@ -125,6 +138,10 @@ class _Joined:
             )
         self.labels.append(numbers[decoded.labels])
         self.counts.append(count)
+        if sum(self.counts) > MOST_NAMES:
+            self.names = []
+        else:
+            self.names += [f"{path[len(self.folder) :]}/{key}" for key in decoded.keys]
         self.problems += decoded.problems
 
 

@@ -22,14 +22,14 @@ class DecodedShard(NamedTuple):
 
     shape:    (M, H, W, C) of the pixels. If M is 0, no picture could be read, and H and W are meaningless.
     labels:   (M,) int32, positions in `texts`. texts: the labels that occur.
-    first:    the key of the first picture in the file, for messages.
+    keys:     M, that name the pictures in the shard.
     problems: a message for each picture that is left out: it cannot be read, or it has no label.
     """
 
     shape: tuple[int, int, int, int]
     labels: np.ndarray
     texts: list[str]
-    first: str
+    keys: list[str]
     problems: list[str]
 
 
@@ -54,19 +54,21 @@ def decode_shard(task: tuple[str, Path], size: tuple[int, int] | None) -> Decode
         pictures = _labelled_pictures(path, size, problems)
         first = next(pictures, None)
         if first is None:
-            return DecodedShard((0, 1, 1, 1), np.empty(0, np.int32), [], "", problems)
+            return DecodedShard((0, 1, 1, 1), np.empty(0, np.int32), [], [], problems)
         height, width = first.pixels.shape[:2]
         count = max(1, min(BATCH_PICTURES, BATCH_BYTES // (3 * height * width)))
         texts: dict[str, int] = {}
         labels: list[int] = []
+        keys: list[str] = []
         with target.open("w+b") as file:
             writer, pictures = PixelWriter(file), chain([first], pictures)
             while batch := list(islice(pictures, count)):
                 channels = max(picture.pixels.shape[-1] for picture in batch)
                 writer.append(np.stack([as_channels(picture.pixels, channels) for picture in batch]))
                 labels += [texts.setdefault(picture.label, len(texts)) for picture in batch]
+                keys += [picture.key for picture in batch]
         shape = writer.count, height, width, writer.channels
-        return DecodedShard(shape, np.array(labels, np.int32), list(texts), first.key, problems)
+        return DecodedShard(shape, np.array(labels, np.int32), list(texts), keys, problems)
     except (MisreadError, OSError) as error:
         return error
 

@@ -24,19 +24,19 @@ def load_shards(given: str, size: tuple[int, int] | None, strict: bool, lines: L
     """
     place = given if is_url(given) else str(Path(given).expanduser().resolve())
     shards = shard_files(place)
-    record, images, numbers = decoded_shards(place, shards, size, lines)
+    record, images, numbers, names = decoded_shards(place, shards, size, lines)
     problems = record["skipped"]
     if strict and problems:
         raise DataError("\n".join(problems) + "\nRepair or remove these pictures, or omit --strict.")
     ranges = _ranges(shards, record["counts"])
     if "train" not in ranges:
         raise DataError(f"{given} has no training image that can be used. {problems[0] if problems else ''}".rstrip())
-    names = _class_names(shards, [record["texts"][k] for k in np.unique(numbers[ranges["train"]])])
-    index = {name: k for k, name in enumerate(names)}
+    class_names = _class_names(shards, [record["texts"][k] for k in np.unique(numbers[ranges["train"]])])
+    index = {name: k for k, name in enumerate(class_names)}
     classes = np.array([index.get(text, -1) for text in record["texts"]], np.int64)
     if images.nbytes <= ARRAY_BYTES:
         images = np.asarray(images)
-    parts = {}
+    parts, files = {}, {}
     for split, own in ranges.items():
         labels = classes[numbers[own]]
         if labels.min() < 0:
@@ -46,7 +46,11 @@ def load_shards(given: str, size: tuple[int, int] | None, strict: bool, lines: L
                 "leave out this split, or add training images of this class."
             )
         parts[split] = images[own], labels
-    return build_image_set(_name(place), parts, class_names=names, location=given, size=size, skipped=tuple(problems))
+        if names:
+            files[split] = names[own]
+    return build_image_set(
+        _name(place), parts, class_names=class_names, files=files, location=given, size=size, skipped=tuple(problems)
+    )
 
 
 def _ranges(shards: Sequence[ShardFile], counts: Sequence[int]) -> dict[str, slice]:
