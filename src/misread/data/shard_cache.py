@@ -6,7 +6,6 @@ cache (see `pixel_cache`) is used as long as the names, sizes and times of all s
 """
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
@@ -76,14 +75,14 @@ def _decode(
     results = in_order(
         partial(decode_shard, size=size), tasks, apart=apart, most=len(tasks), describe=lambda task: f"{task[0]}. It"
     )
-    joined, names = _Joined(place, [shard.path for shard in shards]), b""
+    joined, names, short = _Joined(place), b"", _short_names([shard.path for shard in shards])
     try:
         with target.open("w+b") as file, closing(results):
             writer = PixelWriter(file)
-            for done, ((path, part), decoded) in enumerate(zip(tasks, results, strict=True), 1):
+            for done, ((path, part), name, decoded) in enumerate(zip(tasks, short, results, strict=True), 1):
                 if isinstance(decoded, Exception):
                     raise decoded
-                joined.add(path, decoded)
+                joined.add(path, name, decoded)
                 _append(writer, part, decoded)
                 part.unlink(missing_ok=True)
                 show(done)
@@ -108,10 +107,8 @@ class _Joined:
     names: `SHARD/KEY` of each picture; none if there are more than `MOST_NAMES`.
     """
 
-    def __init__(self, place: str, paths: Sequence[str]) -> None:
+    def __init__(self, place: str) -> None:
         self.place, self.size = place, (1, 1)
-        self.folder = os.path.commonprefix([os.path.dirname(path) + "/" for path in paths])
-        self.folder = self.folder[: self.folder.rfind("/") + 1]
         self.names: list[str] = []
         self.first: tuple[str, DecodedShard] | None = None  # the first one with images, and its path
         self.texts: dict[str, int] = {}
@@ -119,8 +116,10 @@ class _Joined:
         self.counts: list[int] = []
         self.problems: list[str] = []
 
-    def add(self, path: str, decoded: DecodedShard) -> None:
-        """Raises DataError: its images have another size, or there are too many labels."""
+    def add(self, path: str, name: str, decoded: DecodedShard) -> None:
+        """name: of the shard, as part of the pictures' names.
+
+        Raises DataError: its images have another size, or there are too many labels."""
         count, height, width, _ = decoded.shape
         if count and self.first is None:
             self.first, self.size = (path, decoded), (height, width)
@@ -141,8 +140,18 @@ class _Joined:
         if sum(self.counts) > MOST_NAMES:
             self.names = []
         else:
-            self.names += [f"{path[len(self.folder) :]}/{key}" for key in decoded.keys]
+            self.names += [f"{name}/{key}" for key in decoded.keys]
         self.problems += decoded.problems
+
+
+def _short_names(paths: Sequence[str]) -> list[str]:
+    """The last parts of the paths, as many as make them different."""
+    parts = [path.replace("\\", "/").split("/") for path in paths]
+    for count in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-count:]) for part in parts]
+        if len(set(names)) == len(names):
+            break
+    return names
 
 
 def _append(writer: PixelWriter, part: Path, decoded: DecodedShard) -> None:

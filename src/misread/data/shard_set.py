@@ -49,8 +49,9 @@ def load_shards(given: str, size: tuple[int, int] | None, strict: bool, lines: L
         if names:
             files[split] = names[own]
     return build_image_set(
-        _name(place), parts, class_names=class_names, files=files, location=given, size=size, skipped=tuple(problems)
-    )
+        _name(place), parts, class_names=class_names, files=files, location=given, size=size,
+        skipped=tuple(problems),
+    )  # fmt: skip
 
 
 def _ranges(shards: Sequence[ShardFile], counts: Sequence[int]) -> dict[str, slice]:
