@@ -60,8 +60,8 @@ def decoded_images(
     """
     entry, source = entry_folder(f"{folder.resolve()}\0{size}"), _source(folder, files, size)
     names = [file.name for file in files]
-    found = find_stored(entry, source)
-    found = _checked(found, folder, names) if isinstance(found, Stored) else found
+    stored = find_stored(entry, source)
+    found = _checked(stored, folder, names) if isinstance(stored, Stored) else stored
     if isinstance(found, Decoded):
         return found
     with CountProgress(f"{folder.resolve().name}: decoding{found}", len(files), lines) as progress:
@@ -94,7 +94,7 @@ def _source(folder: Path, files: Sequence[PictureFile], size: tuple[int, int] | 
 
 def _checked(stored: Stored, folder: Path, names: Sequence[str]) -> Decoded | str:
     """The images of an entry; or the reason to decode: a file that could not be read can be read now."""
-    written = Written(tuple(stored.images.shape), [], [])  # type: ignore[arg-type]
+    written = Written(tuple(stored.images.shape), [], [])
     try:
         for position in stored.record["skipped"]:
             try:
