@@ -140,3 +140,15 @@ def test_windows_of_mapped_images(rows: np.ndarray | None, small_windows: None) 
     recipe = Recipe(batch_size=SIZE, shuffle_window_mib=1)
     for labels, shown in taken(Batches(examples, recipe, 3), 0, 0, 14, 4):
         assert torch.equal(shown, data[labels])
+
+
+def test_another_device_gets_windows_and_only_the_images_of_the_split(small_windows: None) -> None:
+    device = torch.device("meta")  # has shapes and no contents
+    images_of_file, labels = images().numpy(), np.arange(70)
+    examples = Examples.on(device, images_of_file, labels, window_mib=1)
+    assert (examples.images.device.type, examples.device) == ("cpu", device)
+    batch = Batches(examples, Recipe(batch_size=SIZE, shuffle_window_mib=1), 3).take(0, 5, 2)
+    assert batch.images.device == batch.labels.device == batch.rows.device == device
+    assert (len(batch.images), len(batch.rows)) == (20, 10)
+    few = Examples.on(device, MappedImages(images_of_file, np.array([3, 1])), np.array([0, 1]), window_mib=1)
+    assert (few.images.device, few.images.shape, len(few.labels)) == (device, (2, 6, 6, 1), 2)
