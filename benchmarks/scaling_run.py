@@ -15,6 +15,7 @@ import misread
 from peers.contest import peak_rss_bytes
 
 BLOCK = 10_000  # images that are shifted at a time
+WINDOW_MIB = 128  # of mapped images, shuffled at a time: well below the limits that `scaling.py` sets
 
 
 def fill(images: np.ndarray, labels: np.ndarray, source: misread.ImageSet) -> None:
@@ -48,9 +49,11 @@ def in_memory(count: int) -> misread.ImageSet:
 
 def main() -> None:
     recipe, epochs, where = sys.argv[1:4]
-    data = misread.load(where) if Path(where).is_dir() else in_memory(int(where))
+    mapped = Path(where).is_dir()
+    data = misread.load(where) if mapped else in_memory(int(where))
+    settings = {"shuffle_window_mib": WINDOW_MIB} if mapped else {}
     with tempfile.TemporaryDirectory() as out:
-        run = misread.train(data, recipe, epochs=int(epochs), out=out, device="cpu", progress=False)
+        run = misread.train(data, recipe, epochs=int(epochs), settings=settings, out=out, device="cpu", progress=False)
         epoch_seconds = [float(s) for s in run.history["seconds"]]
     answer = {
         "n_train": run.record.data.n_train,

@@ -99,13 +99,20 @@ def peaks() -> dict[str, int]:
     return {"peak_rss_mib": own, "children_peak_rss_mib": others, "data_mib": int(lines["VmData"].split()[0]) // 1024}
 
 
+def cpu_seconds() -> float:
+    """Processor time of this process and of its children that have ended."""
+    return sum(
+        u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
 def decode_child(folder: str) -> None:
     import misread
 
-    began, cpu = time.perf_counter(), time.process_time()
+    began, cpu = time.perf_counter(), cpu_seconds()
     data = misread.load(folder, progress=None)
-    loaded = {"load_seconds": round(time.perf_counter() - began, 1), "load_cpu_seconds": time.process_time() - cpu}
-    print(json.dumps({"images": sum(map(len, data.splits.values())), **loaded, **peaks()}))
+    used = {"seconds": time.perf_counter() - began, "cpu_seconds": cpu_seconds() - cpu}
+    print(json.dumps({"images": sum(map(len, data.splits.values())), **used, **peaks()}))
 
 
 def train_child(folder: str, recipe: str, window_mib: str) -> None:
@@ -160,12 +167,11 @@ def webdataset_child(folder: str, workers: str) -> None:
         return np.asarray(Image.open(io.BytesIO(sample["png"])))[..., None], int(sample["cls"])
 
     paths = sorted(str(path) for path in Path(folder).glob("train-*.tar"))
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), cpu_seconds()
     samples = webdataset.WebDataset(paths, shardshuffle=len(paths), seed=0).shuffle(BUFFER).map(decoded)
     count = sum(len(labels) for _, labels in DataLoader(samples, batch_size=BATCH, num_workers=int(workers)))
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    print(json.dumps({"images": count, "seconds": time.perf_counter() - began,
-                      "cpu_seconds": sum(u.ru_utime + u.ru_stime for u in used)}))  # fmt: skip
+    used = {"seconds": time.perf_counter() - began, "cpu_seconds": cpu_seconds() - cpu}
+    print(json.dumps({"images": count, **used}))
 
 
 def read(folder: Path, python: str, rounds: int, window_mib: int) -> None:
@@ -180,8 +186,7 @@ def read(folder: Path, python: str, rounds: int, window_mib: int) -> None:
                 "webdataset, 2 workers": child("webdataset-child", folder, 2, python=python, **one),
             }
             for name, said in ways.items():
-                cpu = said["process_cpu_seconds"] if name == "decode" else said.get("cpu_seconds", float("nan"))
-                each = round(1e6 * cpu / said.get("images", 1), 1)
+                each = round(1e6 * said.get("cpu_seconds", float("nan")) / said.get("images", 1), 1)
                 print(json.dumps({"way": name, "cpu_us_per_image": each, **said}), flush=True)
 
 
