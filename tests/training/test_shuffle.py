@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from misread.data.image_set import ImageSet
 from misread.data.mapped_images import MappedImages
+from misread.runs.prepare import prepare
+from misread.runs.progress import headline
 from misread.training import batches as batches_module
 from misread.training import shuffle as shuffle_module
 from misread.training.augment import augment
@@ -102,6 +105,13 @@ def test_a_window_is_shuffled_and_augmented_by_numbers_of_its_own(small_windows:
     assert first == positions[:SIZE].tolist()
     shown = torch.cat([images for _, images in taken(batches, 0, 4, 8, 4)])
     assert torch.equal(shown, augment(data[positions], spec, generator(3, Purpose.AUGMENTATION, 0, 1, 0)))
+
+
+def test_the_headline_of_a_training_says_that_it_shuffles_in_windows(block_set: ImageSet, small_windows: None) -> None:
+    for window_mib, said in ((1, True), (100, False)):
+        job = prepare(block_set, "tutorial-mlp", settings={"shuffle_window_mib": window_mib})
+        line = headline(job.data, job.recipe, job.splits)
+        assert ("batches of 100, shuffled in windows of 1 MiB, seed" in line) == said
 
 
 def test_only_the_images_of_a_window_are_read(small_windows: None) -> None:
