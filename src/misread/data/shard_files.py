@@ -35,7 +35,7 @@ def shards_in(folder: Path) -> list[str]:
 
 
 def shard_files(given: str) -> list[ShardFile]:
-    """The shards of a folder, a path, a URL or a pattern with braces, split by split; else in the order given.
+    """The shards of a folder, a path, a URL or a pattern with braces: first those of train, then val, then test.
 
     The first word of a name is the split (`train-000.tar`, `validation-00000-of-00002.parquet`), or else its folder
     is (`test/000.tar`), if this holds for all shards and one of them is for training. Otherwise all are train.
@@ -53,7 +53,7 @@ def shard_files(given: str) -> list[ShardFile]:
 
 
 def shard_pictures(path: str) -> Iterator[Picture]:
-    """The pictures of a shard, in order. A label that is no text is as it stands there.
+    """The pictures of a shard, in order. Their labels are texts, also those that are numbers there.
 
     Raises DataError: the shard is damaged, or cannot be read.
     """
