@@ -56,7 +56,7 @@ def file_state(path: str) -> FileState:
     if is_url(path):
         size = file_size(path)
         system, name = _file_system(path)
-        return FileState(size, server=system.ukey(name))
+        return FileState(size, server=f"{system.ukey(name)} {system.info(name).get('ETag', '')}")  # HTTP's has no ETag
     try:
         state = os.stat(path)
     except OSError as error:
