@@ -1,5 +1,6 @@
 """From content to page: the sections that the template reads, and the data that the script reads."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from misread.analysis.calibration import Calibration
 from misread.analysis.causes import Cause
 from misread.analysis.comparison import BOTH, BROKEN, FIXED
-from misread.analysis.confusion import Confusion
+from misread.analysis.confusion import Confusion, confused_pairs
 from misread.analysis.explanation import Explanation
 from misread.analysis.label_issues import flagged_issues, label_issues, suggested_labels
 from misread.analysis.per_class import PerClass
@@ -61,7 +62,7 @@ def _add_analysis(page: Page, items: Items, scored: Scored, confidence: Confiden
     page.data["misreads"] = items.add(scored.misread_positions)
     page.sections |= {
         "headline": scored.metrics(),
-        "confusion": _confusion(Confusion(scored), t),
+        "confusion": confusion_section(Confusion(scored).counts, scored.class_names, t),
         "classes": PerClass(scored).to_dict(),
         "gallery": len(scored.misread_positions) or None,
         "confidence": _confidence(page, scored, confidence.calibration, t) | {"sets": confidence.sets},
@@ -70,19 +71,25 @@ def _add_analysis(page: Page, items: Items, scored: Scored, confidence: Confiden
         _add_doubtful(page, items, scored)
 
 
-def _confusion(confusion: Confusion, t: Translate) -> dict[str, Any]:
-    plain = confusion.to_dict()
-    counts, names = plain["counts"], plain["class_names"]
-    wrong = [n for i, row in enumerate(counts) for j, n in enumerate(row) if i != j]
+def confusion_section(
+    counts: np.ndarray, names: Sequence[str], t: Translate, kept: np.ndarray | None = None
+) -> dict[str, Any]:
+    """counts: (K, K), rows true. kept: (K, K), how many of them are on the page; None if all misread ones are."""
+    pairs = confused_pairs(counts, tuple(names))
     index = {name: k for k, name in enumerate(names)}
-    pairs = [{**pair, "from": index[pair["label"]], "to": index[pair["prediction"]]} for pair in plain["pairs"]]
+    shown = [
+        {**pair, "from": index[pair["label"]], "to": index[pair["prediction"]]} for pair in records(pairs.head(PAIRS))
+    ]
+    is_map = len(names) > MATRIX and len(pairs)
     return {
         "names": names,
-        "counts": counts,
-        "most": max(wrong, default=0) or 1,
-        "pairs": pairs[:PAIRS],
+        "counts": counts.tolist(),
+        "kept": (counts if kept is None else kept).tolist(),
+        "most": int(pairs["n"].max()) if len(pairs) else 1,
+        "pairs": shown,
         "n_pairs": len(pairs),
-        "map": diagrams.heat_map(counts, names, t) if len(names) > MATRIX and pairs else None,
+        "map": diagrams.heat_map(counts, names, t, kept) if is_map else None,
+        "in_map": min(diagrams.CELLS, len(pairs)),
         "readable": len(names) <= MATRIX,
     }
 

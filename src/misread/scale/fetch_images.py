@@ -64,9 +64,10 @@ def _probabilities(task: FetchTask) -> dict[int, np.ndarray]:
     with pq.ParquetFile(task.output, page_checksum_verification=True) as file:
         start = 0
         for group in range(file.num_row_groups):
-            rows = range(start, start := start + file.metadata.row_group(group).num_rows)
-            if wanted := sorted(task.rows & set(rows)):
-                table = file.read_row_group(group, ["probabilities"], use_threads=False)
-                for row in wanted:
-                    found[row] = np.array(table["probabilities"][row - rows.start].values, np.float32)
+            stop = start + file.metadata.row_group(group).num_rows
+            wanted = [row for row in task.rows if start <= row < stop]
+            if wanted:
+                column = file.read_row_group(group, ["probabilities"], use_threads=False)["probabilities"]
+                found |= {row: np.array(column[row - start].values, np.float32) for row in wanted}
+            start = stop
     return found

@@ -3,7 +3,7 @@
 import io
 import os
 import tarfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -64,7 +64,7 @@ def _pictures(shard: Shard, class_names: Sequence[str]) -> Iterator[Picture]:
 
 def images_at(
     shard: Shard, rows: Collection[int], geometry: Geometry
-) -> Iterator[tuple[int, Callable[[], np.ndarray]]]:
+) -> Generator[tuple[int, Callable[[], np.ndarray]], None, None]:
     """Some rows of a shard, in order: each with a function that gives its image (H, W, C) uint8, as `read_shard` does.
 
     What comes after the last of them is not read.
