@@ -56,14 +56,14 @@ function meta({ index, file, shard, row, confidence, margin, loss, hash }, t) {
 
 /** The most probable classes of a reading, and the label where it is none of them. */
 function bars(items, { top, ofLabel }, label, title, t) {
-  const withLabel = ofLabel === null || top.some(([k]) => k === label); // null: there is no label, or nothing known of it
-  const shown = withLabel ? top : [...top, [label, ofLabel]];
+  const complete = ofLabel === null || top.some(([k]) => k === label); // null: there is no label, or nothing is known of it
+  const shown = complete ? top : [...top, [label, ofLabel]];
   const rows = shown.map(([k, share]) => {
     const rod = make("span");
     rod.style.setProperty("--share", (100 * share).toFixed(2)); // a style attribute would need a weaker security policy
     return make(
       "tr",
-      { class: k === label ? "is-label" : k === top[0][0] ? "is-wrong" : "" },
+      { class: k === label ? "is-label" : label !== null && k === top[0][0] ? "is-wrong" : "" },
       make("th", { scope: "row" }, items.className(k), k === label ? make("small", {}, ` ${t("facts.is-label")}`) : null),
       make("td", { class: "rod" }, rod),
       make("td", {}, percent(share, 2)),
