@@ -101,10 +101,10 @@ def is_job(folder: Path) -> bool:
 
 def _report_job(folder: Path, out: Path | None, lang: str, quiet: bool, json: bool) -> None:
     from misread.data.decode import usable_cores
-    from misread.scale import engines
+    from misread.scale.engines import local_engine
     from misread.scale.job_report import write_job_report
 
-    engine = engines.local_engine(usable_cores())
+    engine = local_engine(usable_cores())
     made = write_job_report(folder, engine, out, language=lang, progress=(lambda line: None) if quiet else warn)
     labelled, right = int(made.stats.confusion.sum()), int(made.stats.confusion.trace())
     _print_result(

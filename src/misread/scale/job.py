@@ -18,6 +18,9 @@ from misread.scale.predictor import Predictor
 from misread.scale.shards import Shard, with_hashes
 
 FORMAT = 1
+KEYS = {
+    "backend", "class_names", "geometry", "image_shape", "probabilities", "recipe_sha256", "versions", "weights_sha256",
+}  # fmt: skip
 JOB, SUCCESS, FAILED = "job.json", "_SUCCESS", "_failed.jsonl"
 
 
@@ -77,10 +80,12 @@ def read_job(folder: Path) -> Job:
     except UnicodeDecodeError:
         raise _damaged(path) from None
     about = _parsed(text, path)
+    if KEYS - about.keys():
+        raise _damaged(path)
     try:
         shards = tuple(Shard(**entry) for entry in about.pop("shards"))
         return Job(folder, shards, about["probabilities"], hashlib.sha256(text.encode()).hexdigest(), about)
-    except (TypeError, KeyError):
+    except TypeError:  # an entry has other keys than a shard has
         raise _damaged(path) from None
 
 

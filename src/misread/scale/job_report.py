@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -143,7 +144,7 @@ def _fetch(job: Job, lists: _Lists, engine: Engine) -> dict[int, Fetched]:
     return {found.place: found for found in results(engine, fetch_images, tasks)}
 
 
-def _images(job: Job, lists: _Lists, fetched: dict[int, Fetched]) -> dict[str, object]:
+def _images(job: Job, lists: _Lists, fetched: dict[int, Fetched]) -> dict[str, Any]:
     """The fields of the content about images."""
     images = []
     for (shard, row), kept in lists.kept.items():
@@ -173,7 +174,7 @@ def _images(job: Job, lists: _Lists, fetched: dict[int, Fetched]) -> dict[str, o
 
 
 @with_names
-def _numbers(job: Job, stats: JobStats) -> dict[str, object]:
+def _numbers(job: Job, stats: JobStats) -> dict[str, Any]:
     """The fields of the content that are counts of all images."""
     names = job.about["class_names"]
     by_class, bins = stats.by_prediction, stats.bins
