@@ -9,6 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from misread import Predictions
+from misread.analysis.calibration import reliability_table
 from misread.messages import Message
 from misread.report.job_content import Doubt, FailedShard, JobContent, JobImage, UnreadImage
 
@@ -27,7 +28,7 @@ def foreign(n: int, classes: int, margin: float = 1.0, shape: tuple[int, ...] | 
 def job_content(labelled: int = 90, n: int = 100, probabilities: bool = True) -> JobContent:
     """A job of two shards that read n images as classes with dangerous names; the first ones have a label.
 
-    Some are here without a picture, some could not be read, and a third shard failed. Numbers are made plainly.
+    Some are here without a picture, some could not be read, and a third shard failed.
     """
     scored = foreign(n, len(NAMES), shape=(8, 8, 1))
     probs, predicted = scored.probs, scored.predicted
@@ -43,9 +44,6 @@ def job_content(labelled: int = 90, n: int = 100, probabilities: bool = True) ->
         )
         for i in range(n)
     ]  # fmt: skip
-    place = (confidence * 15 * (1 - 1e-9)).astype(int)
-    bins = [(place == m).sum() for m in range(15)], [confidence[place == m].mean() for m in range(15) if any(place == m)]
-    means = iter(bins[1])
     wrong = [int(i) for i in np.argsort(-confidence) if i < labelled and predicted[i] != scored.labels[i]]
     doubts = [Doubt(i, int(predicted[i])) for i in wrong[:8]]
     few = Predictions(scored.labels[:labelled], probs[:labelled], NAMES) if labelled else None
@@ -53,10 +51,10 @@ def job_content(labelled: int = 90, n: int = 100, probabilities: bool = True) ->
         title="preds", subtitle=Message("job.subtitle", done=2, shards=3, images=Message("report.n-images", n=n + 3)),
         class_names=NAMES, images=images, confusion=counts,
         by_class=pd.DataFrame({"class": NAMES, "n": np.bincount(predicted, minlength=4), "confidence": 0.5}),
-        bins=pd.DataFrame({"low": np.arange(15) / 15, "high": np.arange(1, 16) / 15, "n": bins[0],
-                           "confidence": [next(means) if count else np.nan for count in bins[0]]}),
+        bins=reliability_table(scored.labels, probs)[["low", "high", "n", "confidence"]],
         calibration=few.calibration() if few else None, n=n + 3, n_unread=3, n_unlabelled=n - labelled,
-        mistakes=wrong[:10], unsure=np.argsort(margin)[:12].tolist(), doubtful=doubts if labelled and probabilities else None,
+        mistakes=wrong[:10], unsure=np.argsort(margin)[:12].tolist(),
+        doubtful=doubts if labelled and probabilities else None,
         flagged=5, unread=[UnreadImage("00000-part", 50 + i, NAMES[1], "damaged") for i in range(2)],
         failed=[FailedShard("00002-part", "pictures/<b>.tar", "damaged")],
         facts=[("Job", "0123456789ab")], notes=[Message("job.note.missing", n=1)],

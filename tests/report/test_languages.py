@@ -87,7 +87,11 @@ def both(write: Callable[[str], Path], visit: Callable[..., Any]) -> tuple[list[
 
 @pytest.mark.parametrize(
     "which",
-    ["run", "job", *(pytest.param(which, marks=pytest.mark.slow) for which in ("patched", "predictions", "comparison"))],
+    [
+        "run",
+        "job",
+        *(pytest.param(which, marks=pytest.mark.slow) for which in ("patched", "predictions", "comparison")),
+    ],
 )
 def test_no_english_is_left_and_all_numbers_are_the_same(
     visit: Callable[..., Any], runs: tuple[Run, Run], fixed: Run, folder: Path, which: str

@@ -50,6 +50,7 @@ def tars(tmp_path_factory: pytest.TempPathFactory, pictures: list[tuple[str, byt
 @pytest.fixture
 def predict(run: misread.Run, tmp_path: Path) -> Callable[..., Any]:
     """`do_job` by the run, in a folder of the test."""
+
     def call(*given: str, out: Path | str = "out", **how: Any) -> Any:
         return do_job(run.folder, tmp_path / out, *given, **how)
 

@@ -156,7 +156,9 @@ def test_a_shard_that_is_gone_or_changed_gives_no_pictures(job: Path, tmp_path: 
     without = data["items"]["shard"][len(with_pictures) :]
     assert set(without) == {"00000-0", "00003-images"}
     assert not set(with_pictures) & set(without)
-    assert f"{len(without)} images are here without a picture, from 2 shards. The first, 00000-0: {gone} does not" in text
+    assert (
+        f"{len(without)} images are here without a picture, from 2 shards. The first, 00000-0: {gone} does not" in text
+    )
 
 
 def test_shards_that_failed_and_those_not_done_are_left_out(job: Path, tmp_path: Path) -> None:
@@ -194,7 +196,11 @@ def test_damaged_predictions_are_refused(job: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [(None, "job.json cannot be read: No such file"), ("{", "job.json is damaged"), ('{"shards": []}', "has the format")],
+    [
+        (None, "job.json cannot be read: No such file"),
+        ("{", "job.json is damaged"),
+        ('{"shards": []}', "has the format"),
+    ],
 )
 def test_a_folder_without_a_job_is_refused(tmp_path: Path, text: str | None, said: str) -> None:
     if text is not None:

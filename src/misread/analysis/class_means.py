@@ -21,7 +21,9 @@ def class_means(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> di
     return class_means_of(*_class_counts(labels, predicted, n_classes))
 
 
-def _class_counts(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _class_counts(
+    labels: np.ndarray, predicted: np.ndarray, n_classes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(K,) each: images read right, of the label, and of the prediction."""
     which = labels[labels == predicted], labels, predicted
     right, support, guessed = (np.bincount(classes, minlength=n_classes) for classes in which)

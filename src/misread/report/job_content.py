@@ -1,4 +1,4 @@
-"""The content of the page of a job of predicted shards, as plain values. `scale` gathers it; `job_sections` makes a page of it."""
+"""The content of the page of predicted shards, as plain values. `scale` gathers it, `job_sections` makes a page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -63,7 +63,7 @@ class JobContent:
     by_class:    a line a class: class, n (images read as it), confidence (their mean; NaN without images).
     bins:        a line for each bin of confidence: low, high, n of all images with a prediction, confidence (mean).
     calibration: of the images with a label; None if there are none.
-    n:           all images. n_unread: those that could not be read. n_unlabelled: those with a prediction without a label.
+    n:           all images. n_unread: those that could not be read. n_unlabelled: the others without a label.
     mistakes:    the most confident of the misread images. unsure: the images with the lowest margin.
     doubtful:    the most doubtful labels; None if the job has no labels or no probabilities.
     flagged:     how many labels confident learning calls wrong, if `doubtful` is not None.

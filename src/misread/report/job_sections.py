@@ -143,7 +143,9 @@ def _add_labelled(page: Page, content: JobContent, place: dict[int, int], t: Tra
     low, high = wilson_interval(n_right, n)
     wrong = [content.images[position] for position in content.mistakes]
     kept = confusion_counts(
-        np.array([image.label for image in wrong], np.int64), np.array([i.prediction for i in wrong], np.int64), len(names)
+        np.array([image.label for image in wrong], np.int64),
+        np.array([i.prediction for i in wrong], np.int64),
+        len(names),
     )
     page.notes += accuracy_warnings_of(right, support, guessed, names)
     page.data["misreads"] = [place[position] for position in content.mistakes]

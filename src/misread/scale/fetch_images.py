@@ -1,4 +1,4 @@
-"""The few images that a report shows: their pixels out of their shard, and their probabilities out of its predictions."""
+"""The few images that a report shows: their pixels from their shard, their probabilities from its predictions."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -16,7 +16,7 @@ from misread.scale.shards import Shard, check_unchanged, with_files
 
 @dataclass(frozen=True)
 class FetchTask:
-    """Rows of a shard. place: the shard's, in the job. output: its predictions. probabilities: whether they have them."""
+    """Rows of a shard. place: the shard's, in the job. output: its predictions, with or without probabilities."""
 
     shard: Shard
     place: int
@@ -28,7 +28,7 @@ class FetchTask:
 
 @dataclass
 class Fetched:
-    """What was found, by row. pixels: (H, W, C) uint8 each. probs: (K,) float32 each. why: why pixels are missing, if any are."""
+    """What was found, by row: pixels (H, W, C) uint8, probs (K,) float32. why: why pixels are missing, if any are."""
 
     place: int
     pixels: dict[int, np.ndarray] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Fetched:
 
 
 def fetch_images(task: FetchTask, report: Callable[[int], None]) -> Fetched:
-    """The images of a shard. One that is gone or has changed gives no pixels, since they would be those of other images."""
+    """The images of a shard. One that is gone or has changed gives no pixels: they could be those of other images."""
     found = Fetched(task.place)
     if task.probabilities:
         found.probs = _probabilities(task)

@@ -105,7 +105,7 @@ def _failed(job: Job, done: set[int]) -> list[FailedShard]:
 
 @dataclass(frozen=True)
 class _Lists:
-    """The images of the lists. kept: each of them once, in the order of the job. doubtful: with the suggested classes."""
+    """The images of the lists. kept: each of them once, in the order of the job. doubtful: with suggested classes."""
 
     kept: dict[Place, Kept]
     mistakes: list[Place]

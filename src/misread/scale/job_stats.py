@@ -1,7 +1,7 @@
 """What a job's predictions come to, in one pass: a task for every shard, whose results are merged.
 
-What is kept has a bounded size, however many images there are: matrices (K, K), bins, and lists of `top` images. Merged over
-any division into shards it is exactly what all images give at once.
+What is kept has a bounded size, however many images there are: matrices (K, K), bins, and lists of `top` images.
+Merged over any division into shards it is exactly what all images give at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ COLUMNS = ("row", "key", "label", "prediction", "confidence", "margin", "error")
 
 
 class Kept(NamedTuple):
-    """An image of a list; `order` is its place in it. shard: its place in the job. label: a class, or -1 without one."""
+    """An image of a list, sorted by `order`. shard: its place in the job. label: a class, or -1 without one."""
 
     order: float
     shard: int
@@ -57,7 +57,8 @@ class JobStats:
     right:         (BINS,) int64, images in each bin that were read right.
     images:        all rows. unread: those of them that could not be read. unlabelled: images without a label.
     other_labels:  images whose label is no class; they count as unlabelled too.
-    mistakes:      at most `top` misread images, the most confident first. unsure: the same of all, the lowest margin first.
+    mistakes:      at most `top` misread images, the most confident first.
+    unsure:        at most `top` of all images, the lowest margin first.
     errors:        at most `top` images that could not be read, the first of the job.
     """
 
@@ -168,7 +169,7 @@ class _Rows:
     margin: np.ndarray
 
     def first(self, values: np.ndarray, among: np.ndarray, top: int) -> list[Kept]:
-        """The rows of `among` with the lowest values, at most `top`, in their order; equals in the order of the rows."""
+        """The rows of `among` with the lowest values, at most `top`, in this order; equals in that of the rows."""
         order = among[np.argsort(values[among], kind="stable")[:top]]
         table = self.table.take(order)
         columns = (

@@ -143,7 +143,7 @@ def results(engine: Engine, function: Callable[..., Any], tasks: Sequence[Any]) 
 
 
 def check_output(path: Path, sha256: str) -> None:
-    """Raises RunError: a file of predictions has another hash. sha256: as `_SUCCESS` has it; empty if it is not known."""
+    """Raises RunError: a file of predictions has another hash. sha256: as `_SUCCESS` has it, or empty."""
     if sha256 and file_hash(path) != sha256:
         raise RunError(f"{path} is damaged. Remove it, and run `misread predict` again.")
 
