@@ -56,7 +56,7 @@ def job_content(labelled: int = 90, n: int = 100, probabilities: bool = True) ->
         mistakes=wrong[:10], unsure=np.argsort(margin)[:12].tolist(),
         doubtful=doubts if labelled and probabilities else None,
         flagged=5, unread=[UnreadImage("00000-part", 50 + i, NAMES[1], "damaged") for i in range(2)],
-        failed=[FailedShard("00002-part", "pictures/<b>.tar", "damaged")],
+        failed=[FailedShard("00002-part", "pictures/<b>.tar", "damaged")], n_failed=1,
         facts=[("Job", "0123456789ab")], notes=[Message("job.note.missing", n=1)],
     )  # fmt: skip
 

@@ -67,7 +67,8 @@ class JobContent:
     mistakes:    the most confident of the misread images. unsure: the images with the lowest margin.
     doubtful:    the most doubtful labels; None if the job has no labels or no probabilities.
     flagged:     how many labels confident learning calls wrong, if `doubtful` is not None.
-    unread:      the first images that could not be read. failed: all shards that failed.
+    unread:      the first images that could not be read.
+    failed:      the first shards that failed. n_failed: how many did.
     facts, notes: as in `Content`.
     """
 
@@ -88,5 +89,6 @@ class JobContent:
     flagged: int
     unread: Sequence[UnreadImage]
     failed: Sequence[FailedShard]
+    n_failed: int
     facts: Sequence[tuple[str, str]]
     notes: Sequence[str] = ()

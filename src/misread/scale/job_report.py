@@ -16,6 +16,7 @@ from misread.errors import RunError
 from misread.messages import Message
 from misread.report.job_content import Doubt, FailedShard, JobContent, JobImage, UnreadImage
 from misread.report.job_sections import job_page_of
+from misread.report.page import texts_of
 from misread.scale.exact_sums import ExactSums
 from misread.scale.fetch_images import Fetched, FetchTask, fetch_images
 from misread.scale.job import SUCCESS, Job, read_job
@@ -50,6 +51,7 @@ def write_job_report(
     Raises RunError: there is no job, none of its shards is predicted, a file of predictions is damaged, there is no
     such language, or the page cannot be written.
     """
+    texts_of(language)  # a wrong language is an error before the work, not after it
     job = read_job(folder)
     tasks = _stats_tasks(job, top)
     progress(f"Counting the images of {len(tasks):,} shards ...")
@@ -74,7 +76,8 @@ def write_job_report(
         **_images(job, lists, fetched),
         flagged=int(labels.joint.sum() - labels.joint.trace()) if labels else 0,
         unread=[UnreadImage(job.shards[one.shard].name, *one[1:]) for one in stats.errors],
-        failed=failed,
+        failed=failed[:top],
+        n_failed=len(failed),
         facts=facts,
         notes=notes,
     )
