@@ -234,7 +234,7 @@ def confidence_diagram(bins: pd.DataFrame, t: Translate) -> Markup:
 
 def _power(exponent: int) -> str:
     """A power of ten, short enough for an axis; no shard has so many that the exponent takes two digits."""
-    return f"{10**exponent:,}" if exponent < 5 else f"10{SUPERSCRIPTS[min(exponent, 9)]}"
+    return str(10**exponent) if exponent < 3 else f"10{SUPERSCRIPTS[min(exponent, 9)]}"
 
 
 def risk_coverage_diagram(

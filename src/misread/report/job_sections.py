@@ -16,7 +16,7 @@ from misread.report.items import TOP, rounded
 from misread.report.job_content import JobContent, JobImage
 from misread.report.page import Page, texts_of
 from misread.report.pictures import MISREAD, encoded_pictures
-from misread.report.sections import confusion_section
+from misread.report.sections import changed_pictures, confusion_section
 
 
 def job_page_of(content: JobContent, language: str = "en") -> Page:
@@ -26,7 +26,8 @@ def job_page_of(content: JobContent, language: str = "en") -> Page:
     order = _with_pictures_first(content.images)
     place = {position: place for place, position in enumerate(order)}
     page.data |= {"classes": list(content.class_names), **_items([content.images[p] for p in order], order)}
-    page.data["lists"] = {"unsure": _list(place, content.unsure, _margins(content, t))}
+    margins = [f"{content.images[position].margin:.2%}" for position in content.unsure]
+    page.data["lists"] = {"unsure": _list(place, content.unsure, margins)}
     page.sections |= {
         "job": {
             "n": content.n,
@@ -43,7 +44,7 @@ def job_page_of(content: JobContent, language: str = "en") -> Page:
         "confidence": _confidence(content, t),
         "facts": content.facts,
         "files": True,
-        "changed": {name: pictures["changed"] for name, pictures in page.data["pictures"].items()},
+        "changed": changed_pictures(page.data["pictures"]),
     }
     if content.calibration is not None:
         _add_labelled(page, content, place, t)
@@ -95,10 +96,6 @@ def _list(place: dict[int, int], positions: Sequence[int], more: Sequence[str]) 
     return {"items": [place[position] for position in positions], "more": list(more)}
 
 
-def _margins(content: JobContent, t: Translate) -> list[str]:
-    return [t("job.margin", margin=f"{content.images[p].margin:.2%}") for p in content.unsure]
-
-
 def _rows(content: JobContent, positions: Sequence[int]) -> list[dict[str, Any]]:
     """The images of a list as lines of a table."""
     names = content.class_names
@@ -132,6 +129,7 @@ def _confidence(content: JobContent, t: Translate) -> dict[str, Any] | None:
         "reliability": diagrams.reliability_diagram(calibration, t) if calibration else None,
         "histogram": diagrams.confidence_diagram(content.bins, t),
         "counts": records(content.bins),
+        "coverage": None,
         "sets": None,
     }
 
@@ -161,9 +159,8 @@ def _add_labelled(page: Page, content: JobContent, place: dict[int, int], t: Tra
     }  # fmt: skip
     if content.doubtful:
         positions = [doubt.image for doubt in content.doubtful]
-        asked = [
-            t("report.labels.question", label=names[content.images[p].label or 0], suggested=names[suggested])
-            for p, suggested in content.doubtful
-        ]
-        page.data["lists"]["doubts"] = _list(place, positions, asked)
-        page.sections["doubts"] = {"flagged": content.flagged, "rows": _rows(content, positions)}
+        rows = _rows(content, positions)
+        more = [t("report.labels.label", share=f"{row['of_label']:.2%}") for row in rows]
+        page.data["lists"]["doubts"] = _list(place, positions, more)
+        suggested = [names[doubt.suggested] for doubt in content.doubtful]
+        page.sections["doubts"] = {"flagged": content.flagged, "rows": rows, "suggested": suggested}

@@ -47,10 +47,15 @@ def page_of(content: Content, language: str = "en") -> Page:
     page.sections |= {
         "facts": [*content.facts, *_playground_facts(content)],
         "files": "file" in data["items"],
-        "changed": {name: pictures.get("changed") for name, pictures in data["pictures"].items()},
+        "changed": changed_pictures(data["pictures"]),
     }
     page.data |= {"classes": list(content.scored.class_names), **data}
     return page
+
+
+def changed_pictures(pictures: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What the pictures of items and of training images differ from the images in; None if in nothing."""
+    return {name: pictures.get(name, {}).get("changed") for name in ("items", "training")}
 
 
 def _playground_facts(content: Content) -> list[tuple[str, str]]:
@@ -108,6 +113,7 @@ def _confidence(page: Page, scored: Scored, calibration: Calibration, t: Transla
         "bins": calibration.to_dict()["bins"],
         "reliability": diagrams.reliability_diagram(calibration, t),
         "coverage": diagram,
+        "histogram": None,
         "limit": limit,
         "table": risk_coverage.to_dict()["table"],
     }
