@@ -53,7 +53,7 @@ def job_content(labelled: int = 90, n: int = 100, probabilities: bool = True) ->
         by_class=pd.DataFrame({"class": NAMES, "n": np.bincount(predicted, minlength=4), "confidence": 0.5}),
         bins=reliability_table(scored.labels, probs)[["low", "high", "n", "confidence"]],
         calibration=few.calibration() if few else None, n=n + 3, n_unread=3, n_unlabelled=n - labelled,
-        mistakes=wrong[:10], unsure=np.argsort(margin)[:12].tolist(),
+        mistakes=wrong[:5], unsure=np.argsort(margin)[:12].tolist(),
         doubtful=doubts if labelled and probabilities else None,
         flagged=5, unread=[UnreadImage("00000-part", 50 + i, NAMES[1], "damaged") for i in range(2)],
         failed=[FailedShard("00002-part", "pictures/<b>.tar", "damaged")], n_failed=1,

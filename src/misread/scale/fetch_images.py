@@ -60,7 +60,7 @@ def _probabilities(task: FetchTask) -> dict[int, np.ndarray]:
     import_pyarrow()
     import pyarrow.parquet as pq
 
-    found = {}
+    found: dict[int, np.ndarray] = {}
     with pq.ParquetFile(task.output, page_checksum_verification=True) as file:
         start = 0
         for group in range(file.num_row_groups):

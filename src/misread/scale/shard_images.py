@@ -77,7 +77,7 @@ def images_at(
         return
     for row, picture in enumerate(islice(_pictures(shard, ()), max(rows) + 1)):
         if row in rows:
-            yield row, lambda picture=picture: fit_picture(picture.read(), geometry)
+            yield row, partial(_fitted, picture, geometry)
 
 
 def _rows(shard: Shard, class_names: Sequence[str], geometry: Geometry, count: int) -> Iterator[Block]:
@@ -101,12 +101,16 @@ def _block(pictures: Iterable[Picture], geometry: Geometry) -> Block:
         keys.append(os.fsencode(picture.key).decode("utf-8", "backslashreplace"))
         labels.append(picture.label)
         try:
-            images.append(fit_picture(picture.read(), geometry))
+            images.append(_fitted(picture, geometry))
             errors.append(None)
         except DataError as error:
             errors.append(str(error).encode("utf-8", "backslashreplace").decode())
     shape = geometry.height, geometry.width, geometry.channels
     return Block(keys, labels, errors, np.stack(images) if images else np.empty((0, *shape), np.uint8))
+
+
+def _fitted(picture: Picture, geometry: Geometry) -> np.ndarray:
+    return fit_picture(picture.read(), geometry)
 
 
 def _file_pictures(shard: Shard, class_names: Sequence[str]) -> Iterator[Picture]:
