@@ -233,8 +233,8 @@ def confidence_diagram(bins: pd.DataFrame, t: Translate) -> Markup:
 
 
 def _power(exponent: int) -> str:
-    """A power of ten, short enough for an axis; no shard has so many that the exponent takes two digits."""
-    return str(10**exponent) if exponent < 3 else f"10{SUPERSCRIPTS[min(exponent, 9)]}"
+    """A power of ten, short enough for an axis."""
+    return str(10**exponent) if exponent < 3 else "10" + "".join(SUPERSCRIPTS[int(digit)] for digit in str(exponent))
 
 
 def risk_coverage_diagram(

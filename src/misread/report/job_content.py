@@ -58,7 +58,7 @@ class FailedShard(NamedTuple):
 class JobContent:
     """What the page of a job shows. K classes.
 
-    images:      those with a picture here, in the order of the job. Lists below are positions in them.
+    images:      those that the page shows, in the order of the job. Lists below are positions in them.
     confusion:   (K, K) int64, labels (row) and predictions (column) of all images with a label.
     by_class:    a line a class: class, n (images read as it), confidence (their mean; NaN without images).
     bins:        a line for each bin of confidence: low, high, n of all images with a prediction, confidence (mean).
