@@ -1,6 +1,7 @@
 """The page of a job of predicted shards, in a browser: what it shows of a few images, and what it says of all."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,10 @@ def test_a_job_without_labels_says_what_its_images_were_read_as(visit: Open, fol
     assert page.locator("#matrix, #gallery, #doubtful-labels, #per-class, #accuracy").count() == 0
     page.locator("[data-list=unsure] [data-item]").first.click()
     assert page.locator("#view .probs tr").count() == 1
+
+
+def test_the_page_says_what_was_done_to_its_pictures() -> None:
+    content, noise = job_content(), np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    photographs = [replace(image, pixels=noise) for image in content.images]
+    assert "compressed as JPEG" in job_page_of(replace(content, images=photographs)).html()
+    assert "compressed as JPEG" not in job_page_of(content).html()
