@@ -4,6 +4,7 @@ import { make } from "./elements.js";
 import { colourOf, onTheme } from "./pixels.js";
 
 const MARGIN = { left: 46, right: 10, top: 8, bottom: 22 };
+const TICKS = 4; // of the y axis, about
 const EASE = 0.25; // of the way to new limits of the axes, in each frame
 
 export class Curves {
@@ -87,7 +88,8 @@ export class Curves {
     }
     const room = (high - low || Math.abs(high) || 1) * 0.06;
     const [least, most] = this.bounds;
-    return { x: [0, right || 1], y: [Math.max(low - room, least ?? -Infinity), Math.min(high + room, most ?? Infinity)] };
+    const [bottom, top] = rounded(low - room, high + room);
+    return { x: [0, reach(right)], y: [Math.max(bottom, least ?? -Infinity), Math.min(top, most ?? Infinity)] };
   }
 
   #approach(wanted) {
@@ -120,7 +122,7 @@ export class Curves {
     context.lineWidth = 1;
     context.textAlign = "right";
     context.textBaseline = "middle";
-    for (const value of ticks(...y, 4)) {
+    for (const value of ticks(...y, TICKS)) {
       const at = Math.round(toY(value)) + 0.5;
       context.beginPath();
       context.moveTo(MARGIN.left, at);
@@ -154,11 +156,27 @@ function drawSeries(context, colour, { points, dashed, thin, dots }, toX, toY) {
   }
 }
 
-/** Round numbers between low and high, about `count` of them. */
-export function ticks(low, high, count) {
+// A chart whose axes move is drawn in every frame, which takes time from the training. So the limits move seldom.
+
+/** Where the x axis ends for points up to `right`: at a power of 1.5. */
+const reach = (right) => Math.max(1, right, 1.5 ** Math.ceil(Math.log(right || 1) / Math.log(1.5) - 1e-9));
+
+/** The ticks around low and high. */
+function rounded(low, high) {
+  const step = tickStep(low, high, TICKS);
+  return [Math.floor(low / step) * step, Math.ceil(high / step) * step];
+}
+
+/** A round number: the distance of about `count` ticks between low and high. */
+function tickStep(low, high, count) {
   const rough = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 2.5, 5, 10].map((k) => k * power).find((one) => one >= rough);
+  return [1, 2, 2.5, 5, 10].map((k) => k * power).find((one) => one >= rough);
+}
+
+/** Round numbers between low and high, about `count` of them. */
+export function ticks(low, high, count) {
+  const step = tickStep(low, high, count);
   const found = [];
   for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) found.push(k * step);
   return found;
