@@ -9,6 +9,7 @@ const EASE = 0.25; // of the way to new limits of the axes, in each frame
 
 export class Curves {
   #series = [];
+  #end = Infinity;
   #limits = null; // {x: [low, high], y: [low, high]} that are shown
   #frame = 0;
   #watch;
@@ -28,9 +29,10 @@ export class Curves {
     });
   }
 
-  /** series: [{points: [[x, y]], colour: a CSS custom property, dashed, thin, dots}]. */
-  show(series) {
+  /** series: [{points: [[x, y]], colour: a CSS custom property, dashed, thin, dots}]. end: the last x that is expected. */
+  show(series, end = Infinity) {
     this.#series = series;
+    this.#end = end;
     this.#ask();
   }
 
@@ -89,7 +91,7 @@ export class Curves {
     const room = (high - low || Math.abs(high) || 1) * 0.06;
     const [least, most] = this.bounds;
     const [bottom, top] = rounded(low - room, high + room);
-    return { x: [0, reach(right)], y: [Math.max(bottom, least ?? -Infinity), Math.min(top, most ?? Infinity)] };
+    return { x: [0, Math.max(right, Math.min(reach(right), this.#end)) || 1], y: [Math.max(bottom, least ?? -Infinity), Math.min(top, most ?? Infinity)] };
   }
 
   #approach(wanted) {
@@ -159,7 +161,7 @@ function drawSeries(context, colour, { points, dashed, thin, dots }, toX, toY) {
 // A chart whose axes move is drawn in every frame, which takes time from the training. So the limits move seldom.
 
 /** Where the x axis ends for points up to `right`: at a power of 1.5. */
-const reach = (right) => Math.max(1, right, 1.5 ** Math.ceil(Math.log(right || 1) / Math.log(1.5) - 1e-9));
+const reach = (right) => Math.max(1, 1.5 ** Math.ceil(Math.log(right || 1) / Math.log(1.5)));
 
 /** The ticks around low and high. */
 function rounded(low, high) {
