@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from misread.errors import DataError, RunError
+from misread.errors import RunError
 from misread.files import replacing
 from misread.scale.arrow import ROWS_PER_GROUP, import_pyarrow, prediction_schema, prediction_writer, read_about
 from misread.scale.predictor import Predictor
 from misread.scale.shard_images import Block, read_shard
-from misread.scale.shards import Shard, shard_hash
+from misread.scale.shards import Shard, check_unchanged
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,11 +52,7 @@ def predict_shard(task: ShardTask, report: Callable[[int], None]) -> ShardResult
     if done is not None:
         report(done.images)
         return done
-    if shard_hash(task.shard) != task.shard.sha256:
-        raise DataError(
-            f"{task.shard.path} has changed since the job was begun: its SHA-256 is another one.\n"
-            "Put the file back, or start a new job with another --out."
-        )
+    check_unchanged(task.shard)
     predictor = _the_loaded(task.predictor)
     names, geometry = predictor.class_names, predictor.geometry
     schema = prediction_schema(len(names), task.probabilities)

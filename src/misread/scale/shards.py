@@ -92,6 +92,27 @@ def shard_hash(shard: Shard) -> str:
     return digest.hexdigest()
 
 
+def check_unchanged(shard: Shard) -> None:
+    """Raises DataError: the shard has changed since its job was begun, or cannot be read."""
+    if shard_hash(shard) != shard.sha256:
+        raise DataError(
+            f"{shard.path} has changed since the job was begun: its SHA-256 is another one.\n"
+            "Put the file back, or start a new job with another --out."
+        )
+
+
+def with_files(shard: Shard) -> Shard:
+    """A shard out of `job.json`; one of a list of files gets their names again.
+
+    Raises DataError: the folder or the list does not exist.
+    """
+    if shard.kind != "files":
+        return shard
+    folder = Path(shard.path)
+    names = [file.name for file in scan_pictures(folder)] if folder.is_dir() else _listed(shard.path)
+    return replace(shard, files=tuple(names[shard.start : shard.stop]))
+
+
 def file_path(shard: Shard, name: str) -> str:
     """The path or URL of a file of a list."""
     return name if is_url(name) else os.path.join(_list_folder(shard.path), name)
