@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -102,11 +103,11 @@ class _Worker:
         self._start()
 
     def _start(self) -> None:
-        # a fresh interpreter: threads of PyTorch and of the kernels do not survive a fork
-        context = multiprocessing.get_context("spawn")
+        # no fork of this process: threads of PyTorch and of the kernels do not survive it
+        context = _context(self._function.__module__)
         self.connection, other = context.Pipe()
         # a daemon, so that Python never waits at its exit for a process that waits for a task
-        arguments = other, self._function, self._cores
+        arguments = other, self._function, self._cores, dict(os.environ)
         self._process: BaseProcess = context.Process(target=_work, args=arguments, daemon=True)
         with _ctrl_c_held_back():
             self._process.start()
@@ -149,9 +150,33 @@ class _Worker:
         self._process.join()
 
 
-def _work(connection: Connection, function: TaskFunction, cores: set[int] | None) -> None:
+def warm_up(module: str) -> None:
+    """Begin to import in the background what the tasks of a module's function need.
+
+    It gains time before this process itself imports as much; without it, the first call of `run_tasks` does it.
+    """
+    if isinstance(_context(module), ForkServerContext):
+        with _ctrl_c_held_back():
+            forkserver.ensure_running()
+
+
+def _context(module: str) -> ForkServerContext | SpawnContext:
+    """How processes start: forked from a server that has imported the function's module and has no threads of its own.
+
+    So N processes import PyTorch once and share its memory. Where there is no such server, each starts a new Python.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module])
+    return context
+
+
+def _work(connection: Connection, function: TaskFunction, cores: set[int] | None, environment: dict[str, str]) -> None:
     """The life of a process: tasks come until the connection closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.clear()  # the server's is that of its start
+    os.environ.update(environment)
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
     try:

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -289,18 +290,19 @@ def test_runs_that_cannot_be_reproduced_are_refused(block_set: ImageSet) -> None
 # a process that is killed
 
 
-def live(out: str, data: str, settings: list[str], ready: Any) -> None:
-    """One life of a training: begins it, or continues what is there."""
+def live(root: Path, out: str, settings: list[str], ready: Any) -> None:
+    """One life of a training: begins it, or continues what is there. root: the folder above the real MNIST."""
     from misread.runs.train import resume, train
     from misread.training import checkpoints
 
+    os.environ["MISREAD_DATA"] = str(root)  # the server of processes may be older than this test
     checkpoints.EVERY_SECONDS, checkpoints.TIME_SHARE = 0.05, float("inf")
     partial = run_folder.find_unfinished(Path(out))
     ready.set()
     if partial:
         resume(partial[0], progress=False)
     else:
-        train(data, "tutorial-mlp", settings=settings, out=out, threads=2, progress=False)
+        train("mnist", "tutorial-mlp", settings=settings, out=out, threads=2, progress=False)
 
 
 @pytest.mark.mnist
@@ -315,7 +317,7 @@ def test_a_training_killed_at_random_moments_ends_with_the_same_bytes(most: int,
     out.mkdir()
     while kills < most or not finished:
         ready = context.Event()
-        process = context.Process(target=live, args=(str(out), "mnist", settings, ready))
+        process = context.Process(target=live, args=(mnist_root, str(out), settings, ready))
         process.start()
         ready.wait()
         process.join(draws.uniform(0.0, 2.0) if kills < most else None)

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,9 @@ from misread.analysis.records import records
 from misread.analysis.scored import Scored
 from misread.analysis.temperature import HIGHEST, LOWEST, fit_temperature
 from misread.errors import DataError
-from misread.figures.reliability import reliability_figure
-from misread.figures.style import Picture
+
+if TYPE_CHECKING:
+    from misread.figures.style import Picture
 
 BINS = 15  # as in Guo et al. 2017
 
@@ -121,8 +122,10 @@ class Calibration:
     table: pd.DataFrame
     scaling: TemperatureScaling | None
 
-    def figure(self) -> Picture:
+    def figure(self) -> "Picture":
         """The reliability diagram, before and after temperature scaling."""
+        from misread.figures.reliability import reliability_figure
+
         panels = [(f"As predicted: ECE {self.ece:.2%}, {self.n:,} images", self.table)]
         if (s := self.scaling) is not None:
             panels.append((f"Temperature {s.temperature:.2f}: ECE {s.ece_after:.2%}, {s.n:,} images", s.table))

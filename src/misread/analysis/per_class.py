@@ -2,7 +2,7 @@
 
 import math
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,9 @@ from misread.analysis.confusion import confusion_counts
 from misread.analysis.intervals import wilson_intervals
 from misread.analysis.records import records, with_names
 from misread.analysis.scored import Scored
-from misread.figures.per_class import per_class_figure
-from misread.figures.style import Picture
+
+if TYPE_CHECKING:
+    from misread.figures.style import Picture
 
 
 @with_names
@@ -77,8 +78,10 @@ class PerClass:
         """The unweighted ("macro") means of recall, precision and f1 over the classes where each is defined."""
         return per_class_means(self.table)
 
-    def figure(self) -> Picture:
+    def figure(self) -> "Picture":
         """The classes' errors as bars with their intervals, the class most misread on top."""
+        from misread.figures.per_class import per_class_figure
+
         return per_class_figure(self.table, self.scored.title)
 
     def to_dict(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from misread.analysis.calibration import Calibration
 from misread.analysis.records import records
-from misread.figures.style import percent
+from misread.figures.ticks import percent
 from misread.messages import Translate
 
 WIDTH, HEIGHT = 440, 280

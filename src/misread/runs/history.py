@@ -1,13 +1,14 @@
 """The history of a run: a DataFrame with one row for each epoch, and its figure."""
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
-from misread.figures.history import history_figure
-from misread.figures.style import Picture
 from misread.training.session import HistoryRow
+
+if TYPE_CHECKING:
+    from misread.figures.style import Picture
 
 COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
 
@@ -31,6 +32,8 @@ class History(pd.DataFrame):
     def _constructor(self) -> Any:
         return pd.DataFrame
 
-    def plot(self) -> Picture:  # type: ignore[override]
+    def plot(self) -> "Picture":  # type: ignore[override]
         """Loss and accuracy against epochs, in two panels."""
+        from misread.figures.history import history_figure
+
         return history_figure(self, self.title, self.validation)
