@@ -101,5 +101,5 @@ def test_a_job_without_labels_says_what_its_images_were_read_as(visit: Open, fol
 def test_the_page_says_what_was_done_to_its_pictures() -> None:
     content, noise = job_content(), np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
     photographs = [replace(image, pixels=noise) for image in content.images]
-    assert "compressed as JPEG" in job_page_of(replace(content, images=photographs)).html()
-    assert "compressed as JPEG" not in job_page_of(content).html()
+    assert "these images are compressed as JPEG" in job_page_of(replace(content, images=photographs)).html()
+    assert "these images are compressed as JPEG" not in job_page_of(content).html()
