@@ -132,7 +132,7 @@ def test_a_path_object_is_a_path_even_with_the_name_of_a_named_set(idx_folder: P
 
 
 def test_an_unknown_file_type_error_lists_the_known_ones(tmp_path: object) -> None:
-    path = tmp_path / "x.parquet"  # type: ignore[operator]
+    path = tmp_path / "x.feather"  # type: ignore[operator]
     path.write_bytes(b"")
-    with pytest.raises(DataError, match=r"Use a folder, an .npz, .npy, .csv or .jsonl file"):
+    with pytest.raises(DataError, match=r"Use a folder, an .npz, .npy, .csv, .jsonl, .tar or .parquet file"):
         misread.load(path)

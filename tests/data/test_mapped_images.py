@@ -19,7 +19,7 @@ def mapped(how: str, folder: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("how", "by_place"), [("whole", True), ("a part", False), ("by columns", False), ("in memory", False)]
+    ("how", "by_place"), [("whole", True), ("a part", True), ("by columns", False), ("in memory", False)]
 )
 @pytest.mark.parametrize("rows", [None, np.array([3, 1, 1, 30])])
 def test_a_copy_has_the_same_images(how: str, by_place: bool, rows: np.ndarray | None, tmp_path: Path) -> None:

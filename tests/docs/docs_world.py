@@ -18,6 +18,7 @@ from misread.data.label_patch import Fix, write_patch
 from misread.runs.progress import Progress
 from misread.training.session import INTERRUPTED
 from samples import Result, blocks
+from shard_jobs import write_tar
 
 CLASSES = ("cats", "dogs", "stop sign", "ships")
 RUNS = ("BEFORE", "AFTER", "A", "B", "OTHER", "RUN")
@@ -49,6 +50,18 @@ def draw_pictures(folder: Path) -> None:
         Image.fromarray(image).save(file)
 
 
+def write_shards(folder: Path, pictures: Path) -> None:
+    """Four tar files of the pictures with their classes."""
+    folder.mkdir()
+    files = sorted(pictures.rglob("*.png"), key=lambda file: int(file.stem))
+    for number in range(4):
+        write_tar(folder / f"{number}.tar", [
+            (f"{file.stem}.{ending}", contents)
+            for file in files[number::4]
+            for ending, contents in (("png", file.read_bytes()), ("cls", file.parent.name.encode()))
+        ])  # fmt: skip
+
+
 def write_arrays(run: misread.Run) -> None:
     """The files that another model's predictions come in."""
     scored = run.predictions()
@@ -71,6 +84,7 @@ def write_patches(run: misread.Run) -> str:
 def build(folder: Path) -> str:
     """Fills the folder, which is the current one; returns the hash that `write_patches` returns."""
     draw_pictures(folder / "pictures")
+    write_shards(folder / "shards", folder / "pictures")
     for name in ("photo.jpg", "drawing.png", "my-digit.jpg"):
         Image.fromarray(misread.load("digits").test.images[0, :, :, 0]).save(name)
     Path("my-set").mkdir()

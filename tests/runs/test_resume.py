@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import random
 import shutil
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,22 @@ def contents(folder: Path) -> dict[str, Any]:
 def _a_step_an_event_and_every_epoch_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("misread.training.budget.TICK_SECONDS", 0.0)
     monkeypatch.setattr("misread.training.checkpoints.TIME_SHARE", float("inf"))
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 7, 14])  # a window has two steps, an epoch five windows
+def test_a_training_in_windows_resumes_to_the_same_bytes(
+    after: int, block_set: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("misread.training.shuffle.MIB", 64 * 64)
+    augmented = ("shuffle_window_mib=1", "augmentation.shift=0.2")
+    whole = small(block_set, *augmented, epochs=2)
+    interrupted = small(block_set, *augmented, epochs=2, callbacks=[StopAfter(after)])
+    assert interrupted.record.status == "interrupted"
+    resumed = misread.resume(interrupted.folder, data=block_set, progress=False)
+    assert contents(resumed.folder) == contents(whole.folder)
+    assert tomllib.loads((whole.folder / "recipe.toml").read_text())["shuffle_window_mib"] == 1
+    together = small(block_set, "shuffle_window_mib=2", "augmentation.shift=0.2", epochs=2)
+    assert contents(together.folder)["history"] != contents(whole.folder)["history"]
 
 
 @pytest.mark.parametrize("more", [(), ("members=2",), ("early_stopping.patience=1", "optimizer.learning_rate=0.1")])

@@ -9,8 +9,9 @@ from typing import Literal
 
 from misread.data.download import DECOMPRESSED, cache_folder
 from misread.data.feature_store import FEATURES, NAME
-from misread.data.folder_cache import FOLDERS, RECORD
+from misread.data.locations import is_url
 from misread.data.named import NAMED
+from misread.data.pixel_cache import FOLDERS, RECORD
 from misread.errors import DataError
 
 HUB = "hub"  # the folder in the cache with downloaded runs: COMMIT/USER--NAME
@@ -20,12 +21,14 @@ HUB = "hub"  # the folder in the cache with downloaded runs: COMMIT/USER--NAME
 class CacheEntry:
     """One entry of the cache.
 
-    kind:    "decoded" for the pictures of a folder, "decompressed" and "downloaded" for files of a named set,
-             "features" for features of images, "run" for a run from the Hugging Face Hub.
-    what:    the folder, the named set, the backbone or the address that it belongs to; empty if this is unknown.
+    kind:    "decoded" for the pictures of a folder or of shards, "decompressed" and "downloaded" for files of a named
+             set, "features" for features of images, "run" for a run from the Hugging Face Hub.
+    what:    the folder, the shards, the named set, the backbone or the address that it belongs to; empty if this is
+             unknown.
     bytes:   its size on disk.
     images:  the number of decoded pictures, else None.
     size:    the (H, W) that they were resized to, if any.
+    orphaned: the decoded folder, or the first shard, no longer exists.
     """
 
     kind: Literal["decoded", "decompressed", "downloaded", "features", "run", "other"]
@@ -34,16 +37,12 @@ class CacheEntry:
     bytes: int
     images: int | None = None
     size: tuple[int, int] | None = None
+    orphaned: bool = False
 
     @property
     def is_copy(self) -> bool:
         """Whether it can be recreated from other files on this machine."""
         return self.kind in ("decoded", "decompressed", "features")
-
-    @property
-    def orphaned(self) -> bool:
-        """Whether the decoded folder no longer exists."""
-        return self.kind == "decoded" and not os.path.isdir(self.what)
 
 
 def cache_entries(data: str | None = None) -> list[CacheEntry]:
@@ -78,10 +77,13 @@ def _decoded(path: Path) -> CacheEntry:
     try:
         record = json.loads((path / RECORD).read_text(encoding="utf-8"))
         source, size = record["source"], record["source"]["size"]
-        images = int(record["shape"][0])
-        return CacheEntry("decoded", source["folder"], path, _bytes(path), images, tuple(size) if size else None)
+        images, first = int(record["shape"][0]), source.get("first", source["folder"])
+        orphaned = not (is_url(first) or os.path.exists(first))
+        return CacheEntry(
+            "decoded", source["folder"], path, _bytes(path), images, tuple(size) if size else None, orphaned
+        )
     except (OSError, ValueError, LookupError, TypeError):  # left by a killed process, or damaged
-        return CacheEntry("decoded", "", path, _bytes(path))
+        return CacheEntry("decoded", "", path, _bytes(path), orphaned=True)
 
 
 def _network(path: Path) -> str:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -73,8 +73,33 @@ def decode(paths: Sequence[str], prepare: Prepare, pixels_each: int) -> Generato
     """
     count = max(1, min(BATCH_FILES, BATCH_BYTES // (3 * pixels_each)))
     batches = (paths[start : start + count] for start in range(0, len(paths), count))
-    with _decoders(prepare, len(paths)) as decoders:
-        yield from _in_order(decoders, batches)
+    decode_paths = partial(decode_batch, prepare=prepare)
+    yield from in_order(decode_paths, batches, apart=len(paths) >= PROCESSES_FROM, describe=_files_text)
+
+
+def in_order(
+    function: Callable[[Any], Any],
+    items: Iterable[Any],
+    *,
+    apart: bool,
+    describe: Callable[[Any], str],
+    most: int = MAX_WORKERS,
+) -> Generator[Any, None, None]:
+    """The function's result for each item, in their order. All cores compute; few results wait for their turn.
+
+    Close the iterator (`contextlib.closing`) if you leave it early.
+    function: a module-level function or a `partial` of one, because it is sent to other processes, as the items are.
+    apart:    compute in processes of their own. Otherwise, or if no process can start, in threads.
+    describe: what a process read when it ended unexpectedly, and which part of it may be damaged, in words.
+    most:     processes or threads.
+    Raises MisreadError: a process ended unexpectedly.
+    """
+    with _workers(function, apart, describe, min(usable_cores(), MAX_WORKERS, most)) as workers:
+        yield from _in_order(workers, iter(items))
+
+
+def _files_text(paths: Sequence[str]) -> str:
+    return f"the {len(paths)} files from\n{paths[0]} to\n{paths[-1]}.\nOne of them"
 
 
 def decode_batch(paths: Sequence[str], prepare: Prepare) -> Batch:
@@ -96,7 +121,7 @@ def decode_batch(paths: Sequence[str], prepare: Prepare) -> Batch:
 
 
 def serve() -> None:
-    """The main loop of a decoding process: `prepare` and paths come from standard input, batches go to standard output.
+    """The main loop of a process: a function and then items come from standard input, results go to standard output.
 
     It ends when standard input is closed, so it never outlives the process that started it.
     """
@@ -104,18 +129,19 @@ def serve() -> None:
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # the output of a library must not mix with the replies
     try:
-        prepare = pickle.load(requests)
+        function = pickle.load(requests)
         while True:
-            pickle.dump(decode_batch(pickle.load(requests), prepare), replies, pickle.HIGHEST_PROTOCOL)
+            pickle.dump(function(pickle.load(requests)), replies, pickle.HIGHEST_PROTOCOL)
             replies.flush()
     except (EOFError, BrokenPipeError):
         os._exit(0)
 
 
 class _Process:
-    """A decoding process. After `prepare` has been sent, it is called like `decode_batch`."""
+    """A process that computes a function. It is called like that function."""
 
-    def __init__(self) -> None:
+    def __init__(self, describe: Callable[[Any], str]) -> None:
+        self.describe = describe
         # the child imports the package from the same place, even if sys.path was changed
         code = (
             "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "  # first of all: imports take a while
@@ -128,16 +154,16 @@ class _Process:
             process_group=0 if os.name == "posix" else None,  # Ctrl-C in a terminal reaches the parent alone
         )
 
-    def __call__(self, paths: Sequence[str]) -> Batch:
+    def __call__(self, item: Any) -> Any:
         try:
-            self.send(paths)
+            self.send(item)
             return pickle.load(self.process.stdout)  # type: ignore[arg-type]
         except (EOFError, OSError, pickle.UnpicklingError):
             self.process.kill()
             raise MisreadError(
                 f"A process that decodes pictures ended unexpectedly (exit code {self.process.wait()}), while it read "
-                f"the {len(paths)} files from\n{paths[0]} to\n{paths[-1]}.\nOne of them may be damaged so that it "
-                "crashes the decoder, or memory ran out. Move these files away, or free memory."
+                f"{self.describe(item)} may be damaged so that it crashes the decoder, or memory ran out. Move these "
+                "files away, or free memory."
             ) from None
 
     def send(self, value: Any) -> None:
@@ -153,39 +179,40 @@ class _Process:
 
 
 @contextmanager
-def _decoders(prepare: Prepare, files: int) -> Iterator[list[Callable[[Sequence[str]], Batch]]]:
-    """One decoder per core: processes for many files; threads for few files, or if no process can start."""
-    workers = min(usable_cores(), MAX_WORKERS)
+def _workers(
+    function: Callable[[Any], Any], apart: bool, describe: Callable[[Any], str], count: int
+) -> Iterator[list[Callable[[Any], Any]]]:
+    """So many workers: processes if `apart`; else, or if no process can start, threads."""
     with ExitStack() as stack:
-        processes: list[Callable[[Sequence[str]], Batch]] = []
-        if files >= PROCESSES_FROM and workers > 1 and _is_python():
+        processes: list[Callable[[Any], Any]] = []
+        if apart and count > 1 and _is_python():
             with suppress(OSError):  # this system starts no processes, or no more of them
-                for _ in range(workers):
-                    process = _Process()
+                for _ in range(count):
+                    process = _Process(describe)
                     stack.callback(process.close)
-                    process.send(prepare)
+                    process.send(function)
                     processes.append(process)
-        yield processes or [partial(decode_batch, prepare=prepare)] * workers
+        yield processes or [function] * count
 
 
-def _in_order(decoders: list[Callable[[Sequence[str]], Batch]], batches: Iterator[Sequence[str]]) -> Iterator[Batch]:
-    idle: SimpleQueue[Callable[[Sequence[str]], Batch]] = SimpleQueue()
-    for decoder in decoders:
-        idle.put(decoder)
+def _in_order(workers: list[Callable[[Any], Any]], items: Iterator[Any]) -> Iterator[Any]:
+    idle: SimpleQueue[Callable[[Any], Any]] = SimpleQueue()
+    for worker in workers:
+        idle.put(worker)
 
-    def run(batch: Sequence[str]) -> Batch:
-        decoder = idle.get()
+    def run(item: Any) -> Any:
+        worker = idle.get()
         try:
-            return decoder(batch)
+            return worker(item)
         finally:
-            idle.put(decoder)
+            idle.put(worker)
 
-    pending: deque[Future[Batch]] = deque()
-    with ThreadPoolExecutor(len(decoders)) as pool:
+    pending: deque[Future[Any]] = deque()
+    with ThreadPoolExecutor(len(workers)) as pool:
         try:
-            for batch in batches:
-                pending.append(pool.submit(run, batch))
-                if len(pending) > 3 * len(decoders):
+            for item in items:
+                pending.append(pool.submit(run, item))
+                if len(pending) > 3 * len(workers):
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()

@@ -8,6 +8,7 @@ from typing import Literal
 from misread.data.drawings import DIGITS, PREFIX, drawn_sets, load_drawings
 from misread.data.image_set import ImageSet
 from misread.data.load_progress import Lines, ignore, to_stderr
+from misread.data.locations import is_shard_name, is_url
 from misread.data.memory import check_fits
 from misread.data.named import NAMED
 from misread.errors import DataError
@@ -31,10 +32,11 @@ def load(
 
     A path is a folder of IDX files, a folder of `.npy` files, a folder of class folders (also under train/ val/
     test/), a folder of pictures with a table of labels (`metadata.csv`, `metadata.jsonl`) or that table, an `.npz` with
-    Keras's keys, or a `.csv` of labels and pixels. Pictures are decoded once and cached.
+    Keras's keys, a `.csv` of labels and pixels, or shards: tar files in the form of WebDataset or Parquet files, as a
+    folder, a path, a URL, or a pattern such as `shards/{000..099}.tar`. Pictures are decoded once and cached.
 
-    size:     height and width: pictures in folders are resized to it; the pixels of a CSV have it.
-    strict:   refuse a folder with unreadable files. By default they are left out and reported.
+    size:     height and width: pictures in folders and shards are resized to it; the pixels of a CSV have it.
+    strict:   refuse a folder or shards with unreadable files. By default they are left out and reported.
     progress: called with lines of text: the sources tried for a named set, and the number of pictures decoded from a
               folder. If standard error is a terminal, a progress bar there shows the number instead. "decoding" shows
               only the number, on standard error. None shows nothing.
@@ -50,10 +52,11 @@ def load(
     if hw and loaded.image_shape[:2] != hw:
         height, width, _ = loaded.image_shape
         raise DataError(
-            f"{data} has images of {height}x{width}, not {hw[0]}x{hw[1]}; only pictures in folders can be resized."
+            f"{data} has images of {height}x{width}, not {hw[0]}x{hw[1]}; only pictures in folders and shards can be "
+            "resized."
         )
     named = isinstance(data, str) and (data in (*NAMED, EMBEDDED) or _is_drawn(data))
-    source = str(data) if named else str(Path(data).expanduser().resolve())
+    source = str(data) if named or is_url(str(data)) else str(Path(data).expanduser().resolve())
     return replace(loaded, source=source, load_seconds=time.perf_counter() - started)
 
 
@@ -76,12 +79,16 @@ def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress
         from misread.data.idx_folder import find_idx, load_idx_folder
         from misread.data.listing import load_listing
         from misread.data.npy import find_npy, load_npy
+        from misread.data.shard_files import shards_in
+        from misread.data.shard_set import load_shards
 
         if find_idx(path):
             return load_idx_folder(path)
         if find_npy(path):
             return load_npy(path)
         table = find_table(path)
+        if not table and shards_in(path):
+            return load_shards(str(data), size, strict, lines)
         listing = list_table(table) if table else list_split_tables(path) or list_class_folders(path)
         return load_listing(listing, path.resolve().name, str(path), size, strict, lines)
     if path.suffix.lower() == ".npy" and path.is_file():
@@ -101,14 +108,19 @@ def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress
             name = path.resolve().parent.name if path.stem in STEMS else path.stem
             return load_listing(list_table(path), name, str(path), size, strict, lines)
         return load_csv(path, size)
+    if is_shard_name(str(data)):
+        from misread.data.shard_set import load_shards
+
+        return load_shards(str(data), size, strict, lines)
     names = (*NAMED, EMBEDDED, *drawn_sets())
     if path.exists():
         raise DataError(
-            f"{path} is not a data set. Use a folder, an .npz, .npy, .csv or .jsonl file, or one of {', '.join(names)}."
+            f"{path} is not a data set. Use a folder, an .npz, .npy, .csv, .jsonl, .tar or .parquet file, or one of "
+            f"{', '.join(names)}."
         )
     raise DataError(
         f"There is no data set or path {str(data)!r}.{nearest(str(data), names)}\n"
-        f"Known names: {', '.join(names)}; or the path of a folder, an .npz, .npy, .csv or .jsonl file."
+        f"Known names: {', '.join(names)}; or the path of a folder, an .npz, .npy, .csv, .jsonl, .tar or .parquet file."
     )
 
 

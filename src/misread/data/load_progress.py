@@ -25,11 +25,12 @@ def to_stderr(line: str) -> None:
 class CountProgress:
     """Shows how many of a number of pictures are done. Use it in a `with` block.
 
+    unit: what is counted, if not pictures.
     lines: called with lines of text. If standard error is a terminal, a bar there replaces them. None shows nothing.
     """
 
-    def __init__(self, what: str, total: int, lines: Lines | None) -> None:
-        self.what, self.total, self.lines = what, total, lines
+    def __init__(self, what: str, total: int, lines: Lines | None, unit: str = "pictures") -> None:
+        self.what, self.total, self.lines, self.unit = what, total, lines, unit
         self._next = time.monotonic() + QUIET_SECONDS
         self._bar: Any = None
 
@@ -52,7 +53,7 @@ class CountProgress:
             self._draw(done)
         else:
             self._next = now + LINE_SECONDS
-            self.lines(f"{self.what}: {done:,} of {self.total:,} pictures")
+            self.lines(f"{self.what}: {done:,} of {self.total:,} {self.unit}")
 
     def _draw(self, done: int) -> None:
         if self._bar is None:

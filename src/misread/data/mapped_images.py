@@ -22,8 +22,8 @@ class MappedImages:
     def __getstate__(self) -> dict[str, Any]:
         """For another process: where a mapped file is, instead of its contents."""
         file = self.file
-        if isinstance(file, np.memmap) and file.filename is not None and _begins_at_its_offset(file):
-            return {"rows": self.rows, "path": file.filename, "offset": file.offset, "shape": file.shape,
+        if isinstance(file, np.memmap) and file.filename is not None and (offset := _offset(file)) is not None:
+            return {"rows": self.rows, "path": file.filename, "offset": offset, "shape": file.shape,
                     "dtype": file.dtype}  # fmt: skip
         return vars(self)
 
@@ -73,12 +73,15 @@ class MappedImages:
         return MappedImages(self.file, positions if self.rows is None else self.rows[positions])
 
 
-def _begins_at_its_offset(file: np.memmap) -> bool:
-    """Whether this is what `np.memmap` maps at this offset: a part of a map has the offset of the whole."""
-    if not isinstance(file.base, mmap) or not file.flags.c_contiguous:
-        return False
-    start = np.frombuffer(file.base, np.uint8).ctypes.data + file.offset % ALLOCATIONGRANULARITY
-    return file.ctypes.data == start
+def _offset(file: np.memmap) -> int | None:
+    """Where a map, or a part of one, begins in its file; None if its bytes do not follow one another there."""
+    base: Any = file
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if not isinstance(base, mmap) or not file.flags.c_contiguous:
+        return None
+    mapped_from = file.offset - file.offset % ALLOCATIONGRANULARITY  # a part of a map has the offset of the whole
+    return mapped_from + file.ctypes.data - np.frombuffer(base, np.uint8).ctypes.data
 
 
 Images = np.ndarray | MappedImages  # images in memory or in a file

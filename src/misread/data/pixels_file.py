@@ -27,6 +27,24 @@ class Written(NamedTuple):
     problems: list[str]
 
 
+class PixelWriter:
+    """Appends pictures of one size to an empty file of raw pixels: grey ones until the first with colour, then RGB.
+
+    file: open for reading and writing. count, channels: of the pictures in it.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.count, self.channels = file, 0, 1
+
+    def append(self, pictures: np.ndarray) -> None:
+        """pictures: (n, H, W, 1 or 3) uint8. Raises OSError: the file cannot be written."""
+        if pictures.shape[-1] > self.channels:
+            _repeat_channels(self.file, self.count * pictures.shape[1] * pictures.shape[2])
+            self.channels = 3
+        self.file.write(_with_channels(pictures, self.channels).data)
+        self.count += len(pictures)
+
+
 def write_pixels(
     file: BinaryIO, folder: Path, names: Sequence[str], size: tuple[int, int] | None, show: Callable[[int], None]
 ) -> Written:
@@ -42,7 +60,7 @@ def write_pixels(
     first = read_first(paths)
     height, width = size or (first[1].shape[:2] if first else (1, 1))
     prepare: Prepare = partial(resized if size else of_size, height=height, width=width)
-    count, channels, done = 0, 1, 0
+    writer, done = PixelWriter(file), 0
     skipped: list[int] = []
     problems: list[str] = []
     with closing(decode(paths, prepare, height * width)) as batches:
@@ -52,24 +70,21 @@ def write_pixels(
                     skipped.append(position)
                     problems.append(outcome)
                 elif outcome is not None and first is not None:
-                    raise _sizes_differ(folder, names[first[0]], (height, width), names[position], outcome)
+                    raise sizes_differ(str(folder), names[first[0]], (height, width), names[position], outcome)
             if batch.pixels is not None:
-                if batch.pixels.shape[-1] > channels:
-                    _repeat_channels(file, count * height * width)
-                    channels = 3
-                file.write(_with_channels(batch.pixels, channels).data)
-                count += len(batch.pixels)
+                writer.append(batch.pixels)
             done += len(batch.outcomes)
             show(done)
-    return Written((count, height, width, channels), skipped, problems)
+    return Written((writer.count, height, width, writer.channels), skipped, problems)
 
 
-def _sizes_differ(
-    folder: Path, first: str, first_size: tuple[int, int], other: str, other_size: tuple[int, int]
+def sizes_differ(
+    place: str, first: str, first_size: tuple[int, int], other: str, other_size: tuple[int, int]
 ) -> DataError:
+    """The error about two pictures of a place that differ in size, each with its name and its (H, W)."""
     (h, w), (other_h, other_w) = first_size, other_size
     return DataError(
-        f"The images in {folder} differ in size: {first} is {h}x{w}, {other} is {other_h}x{other_w} "
+        f"The images in {place} differ in size: {first} is {h}x{w}, {other} is {other_h}x{other_w} "
         f"(height x width).\nResize them to one size, for example with --size {min(h, other_h)}x{min(w, other_w)}."
     )
 

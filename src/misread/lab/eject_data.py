@@ -184,7 +184,7 @@ def _class_folders(data: ImageSet, source: Path) -> DataText | None:
         for file, label in zip(split.files, split.labels, strict=True):
             if not Path(file).is_relative_to(Path(folders[name]) / data.class_names[label]):
                 return None
-    if data.skipped or not source.is_dir():
+    if data.skipped or not all((source / folder).is_dir() for folder in folders.values()):
         return None
     lines = [
         f"suffixes = {quoted(sorted(EXTENSIONS))}",

@@ -21,6 +21,7 @@ from misread.runs.run import Run
 from misread.training import augment, batches, optimizers, randomness
 from misread.training.networks import WHITENED_IMAGES, members
 from misread.training.recipe import SGD, Adam, AdamW, Augmentation, Cosine, Muon, OneCycle, Recipe, RMSprop
+from misread.training.shuffle import in_windows
 
 WIDTH = 120
 STANDARD = {  # the names that a script may use, and where they come from
@@ -255,6 +256,8 @@ def _why_inexact(run: Run) -> list[str]:
         why.append("misread's compiled kernels trained the run, and they round differently from PyTorch")
     elif record.environment.device != "cpu":
         why.append(f"the run was trained on {record.environment.device}, which adds in no fixed order")
+    if in_windows(run.data.train.images.nbytes, run.recipe.shuffle_window_mib):
+        why.append("the run shuffled its images in windows, this script shuffles all of them together")
     if run.recipe.seconds is not None:
         why.append("the run's length was a number of seconds, here it is the number of epochs that it reached")
     if record.status != "complete" or (

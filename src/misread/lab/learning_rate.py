@@ -121,7 +121,7 @@ def _losses(
         epoch, step = divmod(done, batches.steps_per_epoch)
         count = min(TICK, len(rates) - done, batches.steps_per_epoch - step)
         batch = batches.take(epoch, step, count, scale)
-        new, _ = backend.step(batch, rates[done : done + count].tolist())
+        new, _ = backend.step(batch, rates[done : done - (-len(batch.rows) // batch.size)].tolist())
         losses = np.concatenate([losses, new.double().cpu().numpy()])
         progress(len(losses))
         if (end := _diverges_at(losses)) is not None:

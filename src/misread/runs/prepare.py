@@ -71,15 +71,15 @@ class Job:
         return [self.network] if self.custom_network else members(self.network)
 
     def examples(self, lines: Lines | None = None) -> tuple[Examples, Examples]:
-        """The training and validation images on the device; their features if the network has a frozen backbone.
+        """The training and validation images for the device; their features if the network has a frozen backbone.
 
         lines: called with lines about the progress of features.
         """
         if backbone := frozen_backbone(self.network):  # whole splits: few images, like a carved part, are not stored
             for split in self.data.splits.values():
                 backbone.image_features(split.images, lines)
-        train, val = (examples_for(self.network, self.device, s) for s in (self.splits.train, self.splits.val))
-        return train, val
+        train = examples_for(self.network, self.device, self.splits.train, self.recipe.shuffle_window_mib)
+        return train, examples_for(self.network, self.device, self.splits.val)
 
     def backend(self, member: int, seed: int) -> Backend:
         """The backend that trains a member."""

@@ -17,6 +17,7 @@ from misread.training.cross_validation import FoldCallback, FoldDone
 from misread.training.events import EpochEnded, StepsDone
 from misread.training.recipe import Recipe
 from misread.training.session import HistoryRow, TrainState
+from misread.training.shuffle import in_windows
 from misread.training.worker_progress import TrainingProgress
 
 if TYPE_CHECKING:
@@ -61,9 +62,11 @@ def pick_progress(quiet: bool = False, console: "Console | None" = None) -> Prog
 def headline(data: ImageSet, recipe: Recipe, splits: TrainingSplits) -> str:
     length = f"{recipe.epochs} epochs" if recipe.seconds is None else f"{recipe.seconds:g} seconds"
     epochs = length if recipe.members == 1 else f"{recipe.members} x {length}"
+    windowed = in_windows(splits.train.images.nbytes, recipe.shuffle_window_mib)
+    shuffled = f", shuffled in windows of {recipe.shuffle_window_mib:,} MiB" if windowed else ""
     return (
         f"{recipe.name} on {data.name}: {len(splits.train):,} training images, {len(splits.val):,} for validation "
-        f"({splits.validation}); {epochs}, batches of {recipe.batch_size}, seed {recipe.seed}"
+        f"({splits.validation}); {epochs}, batches of {recipe.batch_size}{shuffled}, seed {recipe.seed}"
     )
 
 

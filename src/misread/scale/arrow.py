@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from misread.errors import MisreadError, RunError
+from misread.data.parquet_pictures import import_pyarrow
+from misread.errors import RunError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,16 +23,6 @@ WRITER: Mapping[str, Any] = {
     "write_batch_size": 1024, "data_page_size": 2**20, "dictionary_pagesize_limit": 2**20,
     "write_page_index": False, "write_page_checksum": True,
 }  # fmt: skip
-
-
-def import_pyarrow() -> Any:
-    """The package pyarrow. Raises MisreadError: it is not installed."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise MisreadError("Shards need pyarrow, which is not installed. pip install 'misread[shards]'") from None
-    return pyarrow
 
 
 def prediction_schema(classes: int, probabilities: bool) -> "pa.Schema":

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from misread.data.geometry import Geometry
+from misread.data.parquet_pictures import import_pyarrow
 from misread.errors import DataError
-from misread.scale.arrow import import_pyarrow
 from misread.scale.shard_images import images_at
 from misread.scale.shards import Shard, check_unchanged, with_files
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from misread.data.parquet_pictures import import_pyarrow
 from misread.errors import RunError
 from misread.files import write_text
-from misread.scale.arrow import import_pyarrow
 from misread.scale.predictor import Predictor
 from misread.scale.shards import Shard, with_hashes
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from misread.analysis.calibration import BINS, confidence_bins
 from misread.analysis.confusion import confusion_counts
+from misread.data.parquet_pictures import import_pyarrow
 from misread.errors import RunError
-from misread.scale.arrow import import_pyarrow, read_about
+from misread.scale.arrow import read_about
 from misread.scale.exact_sums import ExactSums
 from misread.scale.run_job import check_output
 

@@ -20,8 +20,9 @@ from misread.analysis.label_issues import (
     mean_of_sums,
     self_confidence,
 )
+from misread.data.parquet_pictures import import_pyarrow
 from misread.errors import RunError
-from misread.scale.arrow import import_pyarrow, read_about
+from misread.scale.arrow import read_about
 from misread.scale.exact_sums import ExactSums
 from misread.scale.run_job import Engine, check_output, read_success, results
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from misread.data.parquet_pictures import import_pyarrow
 from misread.errors import RunError
 from misread.files import replacing
-from misread.scale.arrow import ROWS_PER_GROUP, import_pyarrow, prediction_schema, prediction_writer, read_about
+from misread.scale.arrow import ROWS_PER_GROUP, prediction_schema, prediction_writer, read_about
 from misread.scale.predictor import Predictor
 from misread.scale.shard_images import Block, read_shard
 from misread.scale.shards import Shard, check_unchanged

@@ -1,8 +1,6 @@
 """The images of a shard, block by block: few of them are in memory at any time."""
 
-import io
 import os
-import tarfile
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,17 +10,16 @@ from typing import Any
 import numpy as np
 
 from misread.data.geometry import Geometry, fit_picture
+from misread.data.locations import is_url, open_file
+from misread.data.parquet_pictures import parquet_pictures
 from misread.data.picture import decode_picture, read_picture
-from misread.data.picture_files import is_picture_name
+from misread.data.shard_pictures import Picture, class_of
+from misread.data.tar_pictures import tar_pictures
 from misread.errors import DataError
-from misread.scale.locations import is_url, open_file
-from misread.scale.parquet_images import parquet_pictures
-from misread.scale.pictures import Picture, class_of
 from misread.scale.row_files import labels_beside, open_rows
 from misread.scale.shards import Shard, file_path
 
 BLOCK_BYTES, MOST_IN_BLOCK = 2**24, 1000  # of a block's pixels; images in a block
-LARGEST_FILE = 2**28  # bytes of one encoded picture
 
 
 @dataclass(frozen=True)
@@ -58,8 +55,9 @@ def read_shard(shard: Shard, class_names: Sequence[str], geometry: Geometry) -> 
 
 def _pictures(shard: Shard, class_names: Sequence[str]) -> Iterator[Picture]:
     """The encoded pictures of a shard that is no array."""
-    read = {"tar": _tar_pictures, "parquet": parquet_pictures, "files": _file_pictures}[shard.kind]
-    return read(shard, class_names)
+    if shard.kind == "files":
+        return _file_pictures(shard, class_names)
+    return (tar_pictures if shard.kind == "tar" else parquet_pictures)(shard.path, class_names)
 
 
 def images_at(
@@ -130,57 +128,3 @@ def _reader(path: str) -> Any:
             return decode_picture(file, path)
 
     return read
-
-
-def _tar_pictures(shard: Shard, class_names: Sequence[str]) -> Iterator[Picture]:
-    """The samples of a WebDataset tar file: consecutive files whose names are equal up to the first dot.
-
-    The picture is the first file with a picture's ending; the label is the text of the `.cls` file.
-    """
-    with open_file(shard.path) as file:
-        try:
-            with tarfile.open(fileobj=file, mode="r|*") as tar:
-                yield from _samples(tar, class_names)
-        except (tarfile.TarError, EOFError) as error:
-            raise DataError(f"{shard.path} is damaged: {error}. Make it again.") from None
-
-
-def _samples(tar: tarfile.TarFile, class_names: Sequence[str]) -> Iterator[Picture]:
-    key, parts = None, dict[str, bytes | str]()
-    for member in tar:
-        folder, name = os.path.split(member.name)
-        if not member.isfile() or name.startswith((".", "__")):
-            continue
-        stem, _, ending = name.partition(".")
-        if (found := os.path.join(folder, stem)) != key:
-            if key is not None:
-                yield _sample(key, parts, class_names)
-            key, parts = found, {}
-        if is_picture_name(f".{ending}") or ending.lower() == "cls":
-            parts[f".{ending.lower()}"] = _contents(tar, member)
-    if key is not None:
-        yield _sample(key, parts, class_names)
-
-
-def _contents(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | str:
-    """The bytes of a file in a tar file; or why it is not read."""
-    if member.size > LARGEST_FILE:
-        return f"{member.name} has {member.size:,} bytes, more than the {LARGEST_FILE:,} that a picture may have."
-    file = tar.extractfile(member)
-    contents = b"" if file is None else file.read()
-    if len(contents) < member.size:
-        raise tarfile.ReadError(f"it ends inside {member.name}")
-    return contents
-
-
-def _sample(key: str, parts: dict[str, bytes | str], class_names: Sequence[str]) -> Picture:
-    label = parts.pop(".cls", None)
-    text = label.decode("utf-8", "replace").strip() if isinstance(label, bytes) else None
-    ending, contents = next(iter(parts.items()), ("", "has no picture"))
-    return Picture(key, class_of(text, class_names), lambda: _decoded(key + ending, contents))
-
-
-def _decoded(name: str, contents: bytes | str) -> np.ndarray:
-    if isinstance(contents, str):
-        raise DataError(f"{name} {contents}." if contents == "has no picture" else contents)
-    return decode_picture(io.BytesIO(contents), name)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from misread.data.braces import expand_braces
 from misread.data.decode import usable_cores
+from misread.data.locations import file_size, is_url, open_file
 from misread.data.picture_files import scan_pictures
 from misread.errors import DataError
-from misread.scale.braces import expand_braces
-from misread.scale.locations import file_size, is_url, open_file
 from misread.scale.row_files import is_row_file, open_rows
 
 IMAGES_PER_SHARD = 10_000  # of arrays and of lists of files, which have no shards of their own

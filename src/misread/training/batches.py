@@ -2,7 +2,8 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from misread.data.mapped_images import Images, MappedImages
 from misread.training.augment import augment
 from misread.training.randomness import Purpose, generator
 from misread.training.recipe import Recipe
+from misread.training.shuffle import Shuffle, in_windows
 
 AUGMENTATION_BLOCK = (
     1000  # images augmented at once: enough to hide the cost of a call, few enough to stay in the CPU cache
@@ -21,23 +23,32 @@ AUGMENTATION_BLOCK = (
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled images on the training device: the `rows` (N,) int64 of images (M, H, W, C) uint8 and labels (M,) int64.
+    """Labelled images: the `rows` (N,) int64 of images (M, H, W, C) uint8 and labels (M,) int64.
 
     With a frozen backbone, `images` are features (M, D) float32.
 
     On the CPU, images in a file are not copied: `images` is the complete file, and `rows` selects from it.
+    device: the training device, if the images are not there but on the CPU; see `Shuffle`.
     """
 
     images: Tensor
     labels: Tensor
     rows: Tensor
+    device: torch.device | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @classmethod
-    def on(cls, device: torch.device, images: Images, labels: np.ndarray) -> "Examples":
-        """images (N, H, W, C) uint8 and labels (N,) int64 on a device."""
+    def on(cls, device: torch.device, images: Images, labels: np.ndarray, window_mib: int | None = None) -> "Examples":
+        """images (N, H, W, C) uint8 and labels (N,) int64 for a device.
+
+        window_mib: images of more than this stay on the CPU, because `Batches` brings them to the device in windows.
+        """
+        if window_mib is not None and in_windows(images.nbytes, window_mib) and device.type != "cpu":
+            return replace(cls.on(torch.device("cpu"), images, labels), device=device)
+        if isinstance(images, MappedImages) and device.type != "cpu":
+            images = images[:]  # only these: the file may have more than the device can hold
         if not isinstance(images, MappedImages) or images.rows is None:
             array = images.file if isinstance(images, MappedImages) else images
             return cls(as_tensor(array, device), as_tensor(labels, device), torch.arange(len(labels), device=device))
@@ -62,6 +73,24 @@ class Batch:
     first_step: int
 
 
+class Window(NamedTuple):
+    """Images of an epoch that are shuffled together: all of them, or as many as are in memory at a time.
+
+    epoch, number: of the window, both counted from 0. start: the number of the epoch's images before it.
+    images:        (M, H, W, C) uint8 and labels (M,) int64 on the training device.
+    rows:          (n,) int64 there: the window's images, in the order of the training.
+    positions:     (n,) int64 on the CPU: the positions of these images among the examples.
+    """
+
+    epoch: int
+    number: int
+    start: int
+    images: Tensor
+    labels: Tensor
+    rows: Tensor
+    positions: Tensor
+
+
 class Batches:
     """Gives the batch of any step. It depends only on the seed and the position of the step."""
 
@@ -69,54 +98,71 @@ class Batches:
         self.examples, self.spec, self.size, self.seed = examples, recipe.augmentation, recipe.batch_size, seed
         self.class_balance = recipe.class_balance
         self.steps_per_epoch = -(-len(examples) // recipe.batch_size)
-        self._order: tuple[int, Tensor] | None = None  # an epoch, and the order of its images, as positions
+        image_bytes = examples.images[:1].nbytes
+        self.shuffle = Shuffle(len(examples), image_bytes, recipe.batch_size, recipe.shuffle_window_mib, seed)
+        self._window: Window | None = None  # the last one
         self._mirrored: Tensor | None = None  # in even epochs; in odd ones it is the other images
         if self.spec and self.spec.flip:
             self._mirrored = torch.rand(len(examples), generator=generator(seed, Purpose.FLIP)) < 0.5
-        self._block: tuple[tuple[int, int], Tensor] | None = None  # (epoch, block) augmented last, and its images
+        self._block: tuple[tuple[int, ...], Tensor] | None = None  # (epoch, window, block) augmented last; its images
 
     def take(self, epoch: int, step: int, steps: int, scale: float = 1.0) -> Batch:
-        """The batch for `steps` steps of an epoch, beginning at `step`. Epoch and step are counted from 0.
+        """The batch for `steps` steps of an epoch, beginning at `step`; fewer at the end of a window.
 
-        scale: the images are resized to this share of their side.
+        Epoch and step are counted from 0. scale: the images are resized to this share of their side.
         """
-        data, first_step = self.examples, epoch * self.steps_per_epoch + step
-        start, stop = step * self.size, min((step + steps) * self.size, len(data))
-        rows = data.rows[self._shuffled(epoch)[start:stop].to(data.rows.device)]
+        window, first_step = self._window_of(epoch, step), epoch * self.steps_per_epoch + step
+        start = step * self.size - window.start
+        stop = min(start + steps * self.size, len(window.rows))
+        rows = window.rows[start:stop]
         if self.spec is None and scale == 1:
-            return Batch(data.images, data.labels, rows, self.size, first_step)
-        images = data.images[rows] if self.spec is None else self._augmented(epoch, start, stop)
+            return Batch(window.images, window.labels, rows, self.size, first_step)
+        images = window.images[rows] if self.spec is None else self._augmented(window, start, stop)
         positions = torch.arange(len(rows), device=rows.device)
-        return Batch(resized(images, scale).contiguous(), data.labels[rows], positions, self.size, first_step)
+        return Batch(resized(images, scale).contiguous(), window.labels[rows], positions, self.size, first_step)
 
-    def _shuffled(self, epoch: int) -> Tensor:
-        """(N,) int64 on the CPU: the positions of the epoch's examples, in its order."""
-        if self._order is None or self._order[0] != epoch:
-            data, draws = self.examples, generator(self.seed, Purpose.ORDER, epoch)
-            if self.class_balance:
-                order = balanced_order(data.labels[data.rows].cpu(), self.class_balance, draws)
-            else:
-                order = torch.randperm(len(data), generator=draws)
-            self._order = epoch, order
-        return self._order[1]
+    def _window_of(self, epoch: int, step: int) -> Window:
+        number = step // self.shuffle.window_steps
+        if self._window is None or (self._window.epoch, self._window.number) != (epoch, number):
+            self._window = None  # which frees its memory before the next one is read
+            self._window = self._read(epoch, number)
+        return self._window
 
-    def _augmented(self, epoch: int, start: int, stop: int) -> Tensor:
-        """The augmented images of an epoch from `start` to `stop`."""
+    def _read(self, epoch: int, number: int) -> Window:
+        data, draws = self.examples, self.shuffle.draws(epoch, number)
+        positions = self.shuffle.positions(epoch, number)
+        rows = data.rows[positions.to(data.rows.device)]
+        if self.class_balance:
+            order = balanced_order(data.labels[rows].cpu(), self.class_balance, draws)
+        else:
+            order = torch.randperm(len(positions), generator=draws)
+        images, labels = data.images, data.labels
+        if self.shuffle.windows > 1:
+            device = data.device or images.device
+            images, labels = images[rows].to(device), labels[rows].to(device)
+            rows = torch.arange(len(rows), device=device)
+        start = number * self.shuffle.window_size
+        return Window(epoch, number, start, images, labels, rows[order.to(rows.device)], positions[order])
+
+    def _augmented(self, window: Window, start: int, stop: int) -> Tensor:
+        """The augmented images of a window from `start` to `stop`."""
         parts = []
         for block in range(start // AUGMENTATION_BLOCK, -(-stop // AUGMENTATION_BLOCK)):
             offset = block * AUGMENTATION_BLOCK
-            parts.append(self._augmented_block(epoch, block)[max(start - offset, 0) : stop - offset])
+            parts.append(self._augmented_block(window, block)[max(start - offset, 0) : stop - offset])
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _augmented_block(self, epoch: int, block: int) -> Tensor:
+    def _augmented_block(self, window: Window, block: int) -> Tensor:
         """A block of fixed size, so that the random numbers do not depend on how many steps are taken at once."""
-        if self._block is None or self._block[0] != (epoch, block):
+        key = (*self.shuffle.key(window.epoch, window.number), block)
+        if self._block is None or self._block[0] != key:
             assert self.spec is not None
-            positions = self._shuffled(epoch)[block * AUGMENTATION_BLOCK :][:AUGMENTATION_BLOCK]
-            images = self.examples.images[self.examples.rows[positions.to(self.examples.rows.device)]]
-            mirrored = None if self._mirrored is None else self._mirrored[positions] ^ bool(epoch % 2)
-            draws = generator(self.seed, Purpose.AUGMENTATION, epoch, block)
-            self._block = (epoch, block), augment(images, self.spec, draws, mirrored)
+            own = slice(block * AUGMENTATION_BLOCK, (block + 1) * AUGMENTATION_BLOCK)
+            mirrored = None
+            if self._mirrored is not None:
+                mirrored = self._mirrored[window.positions[own]] ^ bool(window.epoch % 2)
+            draws = generator(self.seed, Purpose.AUGMENTATION, *key)
+            self._block = key, augment(window.images[window.rows[own]], self.spec, draws, mirrored)
         return self._block[1]
 
 

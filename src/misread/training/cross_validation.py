@@ -246,7 +246,8 @@ def _trained(
     shape, recipe = (height, width, channels), recipe.for_images(len(train))
     network = recipe_network(recipe, shape, n_classes, train.images, backbone).to(device)
     networks, state = members(network), TrainState(recipe.member_seed(0))
-    examples, val_examples = (examples_for(network, device, split) for split in (train, val))
+    examples = examples_for(network, device, train, recipe.shuffle_window_mib)
+    val_examples = examples_for(network, device, val)
     events = fit_members(
         lambda member, seed: make_backend(networks[member], shape, device, recipe, seed),
         recipe,

@@ -22,11 +22,11 @@ TakeStep = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 class GraphedSteps:
     """Takes full batches by replaying a graph, and short batches and the first steps one by one.
 
-    A graph is recorded again if the size of the images changes.
+    A graph is recorded again if the size of the images changes, and in each window of resident images.
 
     take_step: takes one step with tensors on `device` alone, and synchronises nothing.
     seed_step: seeds the device's random numbers for the step of this number, counted from 0.
-    resident:  all batches have the same `images` and `labels`, so the graph can read them where they are.
+    resident:  all batches of a window have the same `images` and `labels`, so the graph can read them where they are.
     """
 
     def __init__(
@@ -41,6 +41,9 @@ class GraphedSteps:
 
     def take(self, batch: Batch, rates: Sequence[float]) -> tuple[Tensor, Tensor]:
         """The steps of a batch: their losses (S,) float32 and the number of correct predictions (), on the device."""
+        if self._resident and self._graph is not None and self._images is not batch.images:
+            del self._images, self._labels, self._graph  # the memory of the last window
+            self._graph = None
         if batch.images.shape[1:] != self._image_shape:
             self._image_shape, self._warm_up_left, self._graph = batch.images.shape[1:], WARM_UP_STEPS, None
         losses = torch.zeros(len(rates), device=self._device)

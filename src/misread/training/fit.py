@@ -53,6 +53,7 @@ def fit(
                 state, backend, len(state.history) + 1, budget.epochs(state), batches.steps_per_epoch, batch.size,
                 rates[-1], len(train),
             )  # fmt: skip
+            del batch  # its images are a window of the epoch, and memory holds one
             if state.stopped:
                 state.capture(backend)
                 return

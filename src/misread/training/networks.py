@@ -112,12 +112,15 @@ def frozen_backbone(network: nn.Module) -> Backbone | None:
     return first.backbone if isinstance(first, PretrainedNetwork) and first.frozen else None
 
 
-def examples_for(network: nn.Module, device: torch.device, split: Split) -> Examples:
-    """What the network is trained or validated on: the images of a split, or their features by a frozen backbone."""
+def examples_for(network: nn.Module, device: torch.device, split: Split, window_mib: int | None = None) -> Examples:
+    """What the network is trained or validated on: the images of a split, or their features by a frozen backbone.
+
+    window_mib: of the training images; see `Examples.on`.
+    """
     if backbone := frozen_backbone(network):
         features, labels = backbone.image_features(split.images).to(device), as_tensor(split.labels, device)
         return Examples(features, labels, torch.arange(len(labels), device=device))
-    return Examples.on(device, split.images, split.labels)
+    return Examples.on(device, split.images, split.labels, window_mib)
 
 
 def joined(networks: Sequence[nn.Module]) -> nn.Module:

@@ -195,6 +195,7 @@ class Recipe(Spec):
     min_steps: Annotated[int, Field(ge=0)] = 0  # with few images, train more epochs to reach this number of steps
     seconds: PositiveFloat | None = None  # of training time, instead of epochs; the schedule follows it
     batch_size: Positive = 32
+    shuffle_window_mib: Positive = 1024  # of training images shuffled together; more are shuffled in such windows
     image_scales: Annotated[tuple[ImageScale, ...], Field(min_length=1)] = (1.0,)  # for equal parts of the training
     precision: Literal["float32", "mixed"] = "float32"
     class_balance: Annotated[float, Field(ge=0, le=1)] = 0.0  # 0: classes as frequent as in the data; 1: all equally

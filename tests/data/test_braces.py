@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
+from misread.data import braces
+from misread.data.braces import expand_braces
 from misread.errors import DataError
-from misread.scale import braces
-from misread.scale.braces import expand_braces
 
 PATTERNS = [
     "a.tar", "{0..3}.tar", "{00..03}.tar", "{8..11}", "{08..11}", "{998..1001}", "s{a,b}/{1..2}.tar", "{a,,b}", "x{y}z",

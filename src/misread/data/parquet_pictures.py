@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from misread.data.locations import open_file
 from misread.data.picture import decode_picture
-from misread.errors import DataError
-from misread.scale.arrow import import_pyarrow
-from misread.scale.locations import open_file
-from misread.scale.pictures import Picture, class_of
-from misread.scale.shards import Shard
+from misread.data.shard_pictures import Picture, class_of
+from misread.errors import DataError, MisreadError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +19,17 @@ ROWS_AT_ONCE = 256
 IMAGE_COLUMNS, LABEL_COLUMNS, KEY_COLUMNS = ("image", "img"), ("label", "labels"), ("key", "__key__", "id")
 
 
-def parquet_pictures(shard: Shard, class_names: Sequence[str]) -> Iterator[Picture]:
+def import_pyarrow() -> Any:
+    """The package pyarrow. Raises MisreadError: it is not installed."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise MisreadError("Shards need pyarrow, which is not installed. pip install 'misread[shards]'") from None
+    return pyarrow
+
+
+def parquet_pictures(path: str, class_names: Sequence[str]) -> Iterator[Picture]:
     """The pictures in the order of the rows. The key is the column `key`, or the picture's path, or the row's number.
 
     A whole number as the label is an index: into the names that the file's Hugging Face metadata has for the column,
@@ -31,12 +39,12 @@ def parquet_pictures(shard: Shard, class_names: Sequence[str]) -> Iterator[Pictu
     pa = import_pyarrow()
     import pyarrow.parquet as pq
 
-    with open_file(shard.path) as file:
+    with open_file(path) as file:
         try:
             table = pq.ParquetFile(file)
             schema = table.schema_arrow
-            image = _image_column(schema, shard.path)
-            label, key = (next((c for c in names if c in schema.names), None) for names in (LABEL_COLUMNS, KEY_COLUMNS))
+            image = _image_column(schema, path)
+            label, key = _column(schema, LABEL_COLUMNS), _column(schema, KEY_COLUMNS)
             names = _label_names(schema, label) or class_names
             columns = [column for column in (image, label, key) if column is not None]
             row = 0
@@ -45,7 +53,7 @@ def parquet_pictures(shard: Shard, class_names: Sequence[str]) -> Iterator[Pictu
                     yield _picture(values[image], values.get(key), class_of(values.get(label), names), row)
                     row += 1
         except pa.ArrowException as error:
-            raise DataError(f"{shard.path} is damaged or no Parquet file: {error}. Make it again.") from None
+            raise _damaged(path, error) from None
 
 
 def _picture(cell: Any, key: Any, label: str | None, row: int) -> Picture:
@@ -78,6 +86,31 @@ def _has_bytes(kind: Any) -> bool:
     if types.is_struct(kind):
         return "bytes" in [field.name for field in kind]
     return types.is_binary(kind) or types.is_large_binary(kind)
+
+
+def parquet_class_names(path: str) -> tuple[str, ...]:
+    """The class names in the metadata that the `datasets` library writes; empty if there are none.
+
+    Raises DataError: the file is damaged.
+    """
+    pa = import_pyarrow()
+    import pyarrow.parquet as pq
+
+    with open_file(path) as file:
+        try:
+            schema = pq.ParquetFile(file).schema_arrow
+        except pa.ArrowException as error:
+            raise _damaged(path, error) from None
+    return tuple(_label_names(schema, _column(schema, LABEL_COLUMNS)) or ())
+
+
+def _damaged(path: str, error: Exception) -> DataError:
+    return DataError(f"{path} is damaged or no Parquet file: {error}. Make it again.")
+
+
+def _column(schema: "pa.Schema", names: Sequence[str]) -> str | None:
+    """The first of these columns that there is."""
+    return next((name for name in names if name in schema.names), None)
 
 
 def _label_names(schema: "pa.Schema", label: str | None) -> Sequence[str] | None:
