@@ -280,7 +280,7 @@ def test_two_processes_share_the_trials_and_a_kill_loses_none(
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = cli(*command, "--json")
+    done = cli(*command, "--workers", 1, "--json")
     assert done.code == 0, done.err
     found = json.loads(done.out)
     states = [trial["state"] for trial in found["trials"]]
