@@ -12,8 +12,10 @@ from safetensors.numpy import load_file
 import misread
 from misread import ImageSet
 from misread.errors import RecipeError, TrainingError
+from misread.runs import member_workers
 from misread.runs.progress import Progress, result_lines
 from misread.runs.run_folder import find_unfinished
+from misread.runs.run_report import _facts
 from misread.training.session import INTERRUPTED
 from misread.training.worker_progress import TrainingProgress
 from misread.workers import TaskFailed
@@ -91,6 +93,10 @@ def test_members_of_killed_processes_are_continued_to_the_bits_of_one_process(da
     assert any(i.epoch for i in record.interruptions)  # not from the beginning
     assert record.timing.fit_seconds >= two.history["seconds"].sum() > 0
     assert any("1 thread for each of 2 workers, whose times are added up" in line for line in result_lines(two))
+    assert "2 workers, whose times are added up" in (two.folder / "README.md").read_text()
+    facts = dict(_facts(two))
+    assert facts["Machine"].endswith("2 workers with 1 thread each")
+    assert "added up over the workers" in facts["Time"]
     assert not (two.folder / "checkpoints").exists()
     assert multiprocessing.active_children() == []
 
@@ -168,7 +174,7 @@ def test_three_deaths_end_the_training_which_can_be_resumed(data: ImageSet, one:
     assert contents(misread.resume(partial, data=data, progress=False)) == contents(one)
 
 
-def test_what_several_workers_cannot_share_is_refused(data: ImageSet) -> None:
+def test_what_several_workers_cannot_share_is_refused(data: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RecipeError, match="'small' trains a single network, which 2 workers cannot share"):
         ensemble(data, "members=1", workers=2)
     with pytest.raises(RecipeError, match="Callbacks and trackers are called in this process"):
@@ -176,3 +182,6 @@ def test_what_several_workers_cannot_share_is_refused(data: ImageSet) -> None:
     with pytest.raises(RecipeError, match="0 workers train nothing. Use 1 or more"):
         ensemble(data, workers=0)
     assert not Path("runs").exists()
+    monkeypatch.setattr(member_workers, "current_ranks", object)
+    with pytest.raises(RecipeError, match="Use 1 worker under torchrun, or train without it"):
+        ensemble(data, workers=2)

@@ -44,7 +44,7 @@ def write_run(
     state: TrainState,
     engine: Capabilities,
     started: float,
-    workers: int = 1,
+    workers: int,
 ) -> Run:
     """Predict the test split, and write all files of the run folder, `run.json` last.
 
