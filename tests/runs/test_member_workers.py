@@ -11,6 +11,8 @@ from safetensors.numpy import load_file
 
 import misread
 from misread import ImageSet
+from misread.data.image_hash import image_hashes
+from misread.data.label_patch import add_fixes
 from misread.errors import RecipeError, TrainingError
 from misread.runs import member_workers
 from misread.runs.progress import Progress, result_lines
@@ -156,6 +158,17 @@ def test_workers_go_on_with_a_training_that_one_process_began_and_the_reverse(da
     positions = [(i.member, i.epoch, i.step) for i in done.record.interruptions]
     assert positions == sorted(positions)
     assert positions[0] == (1, 290, 0)
+
+
+@pytest.mark.slow
+def test_networks_of_pytorch_on_fixed_labels_are_the_same_too(data: ImageSet, tmp_path: Path) -> None:
+    add_fixes(tmp_path / "fixes.jsonl", data, {image_hashes(data.train.images)[0]: "1"})
+    common: dict[str, Any] = {"epochs": 3, "threads": 2, "label_patch": tmp_path / "fixes.jsonl"}
+    first, second = (ensemble(data, "optimizer.name=sgd", workers=workers, **common) for workers in (1, 2))
+    assert second.record.engine.name == "torch"
+    assert second.record.label_patch == first.record.label_patch
+    assert contents(second) == contents(first)
+    assert second.metrics == first.metrics
 
 
 @pytest.mark.slow
