@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,20 @@ def test_one_worker_does_the_tasks_in_their_order() -> None:
         ends = [e for e in events if isinstance(e, TaskDone)]
     assert [(e.index, e.result[0]) for e in ends] == [(0, 25), (1, 9), (2, 16)]
     assert len({e.result[1] for e in ends}) == 1  # the process is kept
+
+
+def test_a_task_is_taken_when_a_process_is_free_so_it_may_depend_on_results() -> None:
+    results = [2]
+
+    def tasks() -> Iterator[int]:
+        while results[-1] < 1000:
+            yield results[-1]
+
+    with closing(run_tasks(worked.square, tasks(), 1)) as events:
+        for event in events:
+            if isinstance(event, TaskDone):
+                results.append(event.result[0])
+    assert results == [2, 4, 16, 256, 65536]
 
 
 def test_no_tasks_start_no_process() -> None:
