@@ -26,7 +26,7 @@ def keys(path: Path, contents: bytes) -> list[str]:
 
 def test_every_cut_inside_a_file_is_noticed(whole: bytes, tmp_path: Path) -> None:
     assert keys(tmp_path / "x.tar", whole) == KEYS
-    for cut in range(1, 6 * BLOCK):
+    for cut in sorted({*range(1, 6 * BLOCK, 13), *range(BLOCK, 6 * BLOCK, BLOCK)}):
         if cut % (2 * BLOCK) == 0:  # after a whole file: many writers leave out the zeros at the end
             assert keys(tmp_path / "x.tar", whole[:cut]) == KEYS[: cut // (2 * BLOCK)]
         else:
