@@ -90,6 +90,7 @@ def train(
     workers: Annotated[
         int | None,
         typer.Option(
+            callback=options.begin_workers,
             help="Processes that train members, or the trainings of --seeds, at the same time; --threads is for each "
             "of them. With --resume by default as before.",
             show_default=False,
