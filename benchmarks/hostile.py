@@ -17,6 +17,7 @@ from PIL import Image
 
 from forked import misread
 from misread.data.idx import idx_bytes, idx_header
+from works import Row
 
 SECONDS, MEGABYTES = 120.0, 3000  # a command may take; torch and the forked parent are about 500 MB of it
 NAMES = (
@@ -180,7 +181,7 @@ INPUTS: dict[str, Callable[[Path], list[object]]] = {
 }
 
 
-def rows(root: Path) -> Iterator[tuple[str, int, list[str]]]:
+def rows(root: Path) -> Iterator[Row]:
     """What was done, once, and what was wrong."""
     for name, make in INPUTS.items():
         with tempfile.TemporaryDirectory(dir=root) as folder:
@@ -193,5 +194,5 @@ def rows(root: Path) -> Iterator[tuple[str, int, list[str]]]:
             if Path("/tmp/misread-unpickled").exists():
                 wrong.append("a pickle was loaded")
             said = json.dumps(result.said[:200], ensure_ascii=False)
-            print(f"  {time.monotonic() - started:.1f} s, {result.peak_mb:,} MB, {result.code}: {said}")
-            yield name, 1, wrong
+            print(f"  {time.monotonic() - started:.1f} s, {result.peak_mb:,} MB, {result.code}: {said}", flush=True)
+            yield Row(name, 1, wrong, result.said)
