@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import misread
+from misread.cli.main import main
 from samples import Result, blocks, write_idx_folder
 
 
@@ -539,3 +540,28 @@ def test_a_reader_that_leaves_early_is_no_error(shared: tuple[Path, Path]) -> No
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("index")
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("buffering", [-1, 1])  # the output fails at the end, or at the first line
+def test_output_that_cannot_be_written_is_one_message(
+    buffering: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open("/dev/full", "w", buffering=buffering) as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(SystemExit) as left:
+            main(["recipes"])
+    assert left.value.code == 1
+    assert capsys.readouterr().err == "Error: The output cannot be written: No space left on device.\n"
+
+
+def test_a_reader_that_left_before_a_short_output_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as gone:
+        monkeypatch.setattr(sys, "stdout", gone)
+        with pytest.raises(SystemExit):
+            main(["recipes"])
+    assert capsys.readouterr().err == ""

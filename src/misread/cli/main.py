@@ -1,5 +1,6 @@
 """The `misread` command: its verbs, and its handling of errors."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -96,3 +97,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         sys.stderr.write(f"Error: {error}\n")
         sys.exit(error.exit_code)
+    finally:
+        _end_output()
+
+
+def _end_output() -> None:
+    """Write what is left of the output while a failure can still be said. Exits with 1 if nobody takes it."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it exits
+        if not isinstance(error, BrokenPipeError):  # as `misread runs | head`: its reader wants no more
+            sys.stderr.write(f"Error: The output cannot be written: {error.strerror}.\n")
+        sys.exit(1)

@@ -116,28 +116,34 @@ def sweep(
     if trials < 1 or workers < 1:
         raise RecipeError(f"{trials} trials with {workers} workers are not possible. Both must be 1 or more.")
     with needing("sweep", "A sweep"):
-        from misread.lab.trials import Work, open_study, repeat_killed_trials, run_trials
+        from misread.lab.trials import Work, drop_incomplete_line, open_study, repeat_killed_trials, run_trials
     if not isinstance(space, SearchSpace):
         space = read_search_space(Path(space), parse_settings(settings))
     images, folder = as_image_set(data, quiet=True), Path(out)
-    _begin(folder, space, images)
     given = str(data) if isinstance(data, str | Path) else images
     each = threads or max(torch.get_num_threads() // workers, 1)
-    with (folder / LOCK).open("wb") as lock, files.locked(lock, wait=False) as held:
-        if not held:
-            raise RunError(f"Another process works on the sweep in {folder}. Wait for it, or use another --out.")
-        study = open_study(folder / JOURNAL)
-        repeat_killed_trials(study)
-        left = trials - sum(row.state != "killed" for row in _rows(study))
-        if left > 0:
-            until = math.inf if seconds is None else time.time() + seconds
-            work = Work(images if workers == 1 else given, space, folder / JOURNAL, device, each, until)
-            run_trials(work, left, workers, progress)
-        return _finish(folder, space, images, _rows(study), device, each)
+    try:
+        _begin(folder, space, images)
+        with (folder / LOCK).open("wb") as lock, files.locked(lock, wait=False) as held:
+            if not held:
+                raise RunError(f"Another process works on the sweep in {folder}. Wait for it, or use another --out.")
+            drop_incomplete_line(folder / JOURNAL)
+            study = open_study(folder / JOURNAL)
+            repeat_killed_trials(study)
+            left = trials - sum(row.state != "killed" for row in _rows(study))
+            if left > 0:
+                until = math.inf if seconds is None else time.time() + seconds
+                work = Work(images if workers == 1 else given, space, folder / JOURNAL, device, each, until)
+                run_trials(work, left, workers, progress)
+            return _finish(folder, space, images, _rows(study), device, each)
+    except OSError as error:
+        raise RunError(
+            f"{folder} cannot be written: {error.strerror or error}. Free some space, or choose another with --out."
+        ) from None
 
 
 def _begin(folder: Path, space: SearchSpace, images: ImageSet) -> None:
-    """Create the folder, or check that it has this sweep."""
+    """Create the folder, or check that it has this sweep. Raises OSError: it cannot be written."""
     start = {**space.to_dict(), "data": images.fingerprint}
     path = folder / START
     try:
@@ -150,8 +156,6 @@ def _begin(folder: Path, space: SearchSpace, images: ImageSet) -> None:
             return
         folder.mkdir(parents=True, exist_ok=True)
         files.write_text(path, json.dumps(start, indent=2) + "\n")
-    except OSError as error:
-        raise RunError(f"{folder} cannot be written: {error.strerror}. Choose another folder with --out.") from None
     except (ValueError, KeyError, AttributeError):
         raise RunError(f"{path} is damaged. Remove {folder}, or use another --out.") from None
 
@@ -210,6 +214,6 @@ def _earlier_runs(folder: Path) -> dict[str, str]:
         return {}
     try:
         found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["scored"]
-    except (ValueError, KeyError):
+    except (ValueError, LookupError, TypeError):
         raise RunError(f"{path} is damaged. Remove it; the best recipe is then trained again.") from None
     return {number: name for number, name in found.items() if (folder / RUNS / name / run_folder.RECORD).is_file()}

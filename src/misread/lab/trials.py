@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 import torch
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import TrialState
 
 from misread.data.image_set import ImageSet
@@ -62,16 +62,45 @@ class Prune(Callback):
 
 
 def open_study(journal: Path, seed: int = 0) -> optuna.Study:
-    """The study in this journal; a new one if there is none. seed: of the draws of this process."""
+    """The study in this journal; a new one if there is none. seed: of the draws of this process.
+
+    Raises RunError: the journal is damaged. Raises OSError: it cannot be read or written.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(journal))),
-        sampler=optuna.samplers.TPESampler(seed=seed),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
-        study_name=STUDY,
-        direction="maximize",
-        load_if_exists=True,
-    )
+    try:
+        return optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(journal))),
+            sampler=optuna.samplers.TPESampler(seed=seed),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
+            study_name=STUDY,
+            direction="maximize",
+            load_if_exists=True,
+        )
+    except OSError:
+        raise
+    except Exception as error:  # a damaged line can raise anything in Optuna
+        raise RunError(f"{journal} is damaged: {error}. Remove {journal.parent}, or use another --out.") from None
+
+
+def drop_incomplete_line(journal: Path) -> None:
+    """Remove the part of a line that a full disk left at the end. Optuna would append to it and then read neither.
+
+    Raises OSError: the journal cannot be written.
+    """
+    if not _is_incomplete(journal):
+        return
+    lock = JournalFileSymlinkLock(str(journal))  # a process of a killed sweep may still be ending its trial
+    lock.acquire()
+    try:
+        if _is_incomplete(journal):
+            with journal.open("r+b") as file:
+                file.truncate(file.read().rfind(b"\n") + 1)
+    finally:
+        lock.release()
+
+
+def _is_incomplete(journal: Path) -> bool:
+    return journal.is_file() and journal.read_bytes()[-1:] not in (b"", b"\n")
 
 
 def repeat_killed_trials(study: optuna.Study) -> None:
@@ -88,7 +117,7 @@ def repeat_killed_trials(study: optuna.Study) -> None:
 def run_trials(work: Work, count: int, workers: int, progress: Callable[[int], None]) -> None:
     """Carry out `count` trials. progress: called with the number of trials that have begun.
 
-    Raises the errors of `prepare`; trials whose loss is not finite fail, and the sweep goes on.
+    Raises the errors of `prepare` and OSError: the journal cannot be written. Trials whose loss is not finite fail, and the sweep goes on.
     """
     context = multiprocessing.get_context("spawn")
     left = context.Value("q", count)
@@ -118,7 +147,7 @@ def _in_process(work: Work, number: int, left: Any, errors: Any) -> None:
     _share(left)
     try:
         _work(work, number)
-    except MisreadError as error:
+    except (MisreadError, OSError) as error:
         errors.put(error)
 
 
