@@ -70,13 +70,13 @@ class World:
         self._whole: dict[str, dict[str, str]] = {}
 
     def _killed_training(self) -> Path:
-        """A training that was killed after a checkpoint that is not the last."""
+        """A training that was killed after its first checkpoint that is still there."""
         killed = self.folder / "killed.partial"
         shutil.copytree(self.run, killed)
         for path in killed.iterdir():
             if path.name not in ("checkpoints", "recipe.toml"):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for path in sorted((killed / "checkpoints").glob("member-*"))[-1:]:
+        for path in sorted((killed / "checkpoints").glob("member-*"))[1:]:
             path.unlink()
         return killed
 
