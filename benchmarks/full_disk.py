@@ -57,57 +57,63 @@ class Disk:
 
 def full_disks(world: World, rng: random.Random, points: int) -> Iterator[Row]:
     """points: how many numbers of free files, and of free blocks, are tried for each command, drawn at random."""
-    for name, work in WORKS.items():
-        needed = dict(zip(("blocks", "files"), _needed(world, work), strict=True))
+    temporary = [(name, True) for name in ("predict --out", "export --to onnx --int8")]
+    for name, is_temporary in [*((name, False) for name in WORKS), *temporary]:
+        needed = dict(zip(("blocks", "files"), _needed(world, WORKS[name], is_temporary), strict=True))
         for what, most in needed.items():
             count = min(max(2, round(points * SHARES.get(name, 1.0))), most + 1)
             wrong: list[str] = []
             said = Counter[str]()
             for room in sorted(rng.sample(range(most + 1), count)):
-                result, problem = _on_full_disk(world, work, {what: room})
+                result, problem = _on_full_disk(world, WORKS[name], {what: room}, is_temporary)
                 if result.code:
                     said[_general(result, world)] += 1
                 if problem:
                     wrong.append(f"{room} {what} free: {problem}")
             print(f"  {name}: {said.total()} of {count} failed", *(f"\n    {n} x {s}" for s, n in said.items()))
+            disk = "a disk for temporary files" if is_temporary else "a disk"
             yield Row(
-                f"a disk that is full after 0 to {most} {what} in {name} ({said.total()} met it)", count, wrong,
+                f"{disk} that is full after 0 to {most} {what} in {name} ({said.total()} met it)", count, wrong,
                 *(text for text, _ in said.most_common(1)),
             )  # fmt: skip
 
 
-def _needed(world: World, work: Callable[[World, Path], Work]) -> tuple[int, int]:
+def _needed(world: World, work: Callable[[World, Path], Work], is_temporary: bool) -> tuple[int, int]:
     """The blocks and the files that a command needs at most at any time."""
-    with _disk(world) as disk:
-        arguments = work(world, disk.folder).arguments
+    with _disk(world, is_temporary) as (disk, place):
+        arguments = work(world, place).arguments
         before, most = disk.used(), [0, 0]
 
         def watch() -> None:
             most[:] = map(max, most, disk.used())
 
-        world.must(misread(arguments, world.log, before=_unaware, watch=watch))
+        world.must(misread(arguments, world.log, before=_unaware(disk, is_temporary), watch=watch))
         watch()
     return most[0] - before[0], most[1] - before[1]
 
 
 @contextmanager
-def _disk(world: World) -> Iterator[Disk]:
+def _disk(world: World, is_temporary: bool) -> Iterator[tuple[Disk, Path]]:
+    """A disk, and the place where the command writes: there, or elsewhere if only temporary files are to go there."""
     with world.scratch() as folder, mounted(folder / "disk", "size=1g,nr_inodes=100000") as path:
-        os.environ["MISREAD_CACHE"] = str(path / "cache")
-        yield Disk(path)
+        place = folder if is_temporary else path
+        os.environ["MISREAD_CACHE"] = str(place / "cache")
+        yield Disk(path), place
 
 
-def _on_full_disk(world: World, work: Callable[[World, Path], Work], room: dict[str, int]) -> tuple[Ended, str]:
+def _on_full_disk(
+    world: World, work: Callable[[World, Path], Work], room: dict[str, int], is_temporary: bool
+) -> tuple[Ended, str]:
     """How the command ended with this room on the disk, and what was wrong."""
-    with _disk(world) as disk:
-        command = work(world, disk.folder)
+    with _disk(world, is_temporary) as (disk, place):
+        command, before = work(world, place), _unaware(disk, is_temporary)
         disk.leave(**room)
-        result = misread(command.arguments, world.log, before=_unaware)
+        result = misread(command.arguments, world.log, before=before)
         problem = _unlike_a_full_disk(result, disk.folder)
         disk.leave()
         problem = problem or _checked(command, result)
         if not problem and result.code and command.again:
-            after = misread(command.arguments, world.log, before=_unaware)
+            after = misread(command.arguments, world.log, before=before)
             problem = f"not even with space: {after.said}" if after.code else _checked(command, after)
     return result, problem
 
@@ -119,13 +125,17 @@ def _checked(command: Work, result: Ended) -> str:
         return f"{type(error).__name__}: {error}"
 
 
-def _unaware() -> None:
-    """Let a training begin on a disk of any size, as if another program filled it later; use the disk for /tmp, too."""
-    from misread.runs import run_folder
+def _unaware(disk: Disk, is_temporary: bool) -> Callable[[], None]:
+    """Lets a training begin on a disk of any size, as if another program filled it later."""
 
-    run_folder.SPARE_BYTES = -(2**60)
-    os.environ["TMPDIR"] = str(Path(os.environ["MISREAD_CACHE"]).parent)
-    tempfile.tempdir = None
+    def before() -> None:
+        from misread.runs import run_folder
+
+        run_folder.SPARE_BYTES = -(2**60)
+        if is_temporary:  # these processes inherit both
+            os.environ["TMPDIR"] = tempfile.tempdir = str(disk.folder)
+
+    return before
 
 
 def _unlike_a_full_disk(result: Ended, disk: Path) -> str:
@@ -140,7 +150,7 @@ def _unlike_a_full_disk(result: Ended, disk: Path) -> str:
         return f"does not say that the disk is full: {result.said}"
     if str(disk) not in result.text:
         return f"names no path on the disk: {result.said}"
-    return "" if result.text.count("Error:") == 1 else f"not one message: {result.text}"
+    return "" if "Error:" in result.text else f"no message: {result.text}"
 
 
 def _general(result: Ended, world: World) -> str:

@@ -117,7 +117,8 @@ def repeat_killed_trials(study: optuna.Study) -> None:
 def run_trials(work: Work, count: int, workers: int, progress: Callable[[int], None]) -> None:
     """Carry out `count` trials. progress: called with the number of trials that have begun.
 
-    Raises the errors of `prepare` and OSError: the journal cannot be written. Trials whose loss is not finite fail, and the sweep goes on.
+    Raises the errors of `prepare`; trials whose loss is not finite fail, and the sweep goes on. Raises OSError: the
+    journal cannot be written.
     """
     context = multiprocessing.get_context("spawn")
     left = context.Value("q", count)

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
+import tempfile
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -55,11 +55,17 @@ class Predictor:
         import torch
 
         torch.set_num_threads(1)  # the kernels take as many as there are when they are made
-        with TemporaryDirectory() as folder:
-            for name, contents in self._files.items():
-                (Path(folder) / name).write_bytes(contents)
-            run = StoredRun(Path(folder), read_record(Path(folder)), device=self.device)
-            run.predictor, run.recipe  # noqa: B018  they are read from the folder now
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                for name, contents in self._files.items():
+                    (Path(folder) / name).write_bytes(contents)
+                run = StoredRun(Path(folder), read_record(Path(folder)), device=self.device)
+                run.predictor, run.recipe  # noqa: B018  they are read from the folder now
+        except OSError as error:
+            where = tempfile.tempdir or "The folder for temporary files"
+            raise RunError(
+                f"{where} cannot be written: {error.strerror}. Free some space there, or set TMPDIR to another folder."
+            ) from None
         return run
 
     @property
