@@ -191,6 +191,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parts = ("kills", "disks", "read-only", "damage", "homes", "clocks", "two", "output", "hostile")
     parser.add_argument("--only", nargs="*", default=parts, choices=parts)
+    parser.add_argument("--commands", nargs="*", default=[*WORKS], choices=WORKS, help="to meet full disks")
     chosen = parser.parse_args()
     rng, share = random.Random(chosen.seed), chosen.share
     rows: list[Row] = []
@@ -199,7 +200,7 @@ def main() -> None:
         world = World(Path(name))
         work: dict[str, Callable[[], Iterator[Row]]] = {
             "kills": lambda: kills(world, rng, share, chosen.minutes),
-            "disks": lambda: full_disks(world, rng, max(2, round(24 * share))),
+            "disks": lambda: full_disks(world, rng, max(2, round(24 * share)), chosen.commands),
             "read-only": lambda: read_only_folders(world),
             "damage": lambda: damages(world, rng, max(1, round(3 * share))),
             "homes": lambda: homes(world),

@@ -11,7 +11,7 @@ import re
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,10 +55,10 @@ class Disk:
         subprocess.run(["mount", "-o", options, self.folder], check=True)
 
 
-def full_disks(world: World, rng: random.Random, points: int) -> Iterator[Row]:
+def full_disks(world: World, rng: random.Random, points: int, commands: Collection[str] = WORKS) -> Iterator[Row]:
     """points: how many numbers of free files, and of free blocks, are tried for each command, drawn at random."""
-    temporary = [(name, True) for name in ("predict --out", "export --to onnx --int8")]
-    for name, is_temporary in [*((name, False) for name in WORKS), *temporary]:
+    temporary = [(name, True) for name in ("predict --out", "export --to onnx --int8") if name in commands]
+    for name, is_temporary in [*((name, False) for name in commands), *temporary]:
         needed = dict(zip(("blocks", "files"), _needed(world, WORKS[name], is_temporary), strict=True))
         for what, most in needed.items():
             count = min(max(2, round(points * SHARES.get(name, 1.0))), most + 1)

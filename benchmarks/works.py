@@ -310,10 +310,10 @@ def card(world: World, folder: Path) -> Work:
     (run / "README.md").unlink()
 
     def check(ended: Ended) -> str:
-        text = (run / "README.md").read_text() if (run / "README.md").exists() else ""
-        if not text:
+        if not (run / "README.md").exists():
             return "" if ended.code else "no card, though the command succeeded"
-        return "" if text.rstrip().endswith("```") else "a part of a card"
+        whole = (world.run / "README.md").read_text()
+        return "" if (run / "README.md").read_text() == whole else "a part of a card"
 
     return Work(["card", run], check)
 
