@@ -162,8 +162,7 @@ def clocks(world: World) -> Iterator[Row]:
 def outputs(world: World) -> Iterator[Row]:
     """Output that nobody takes: a full device, and a pipe whose reader is gone."""
     commands: tuple[list[object], ...] = (
-        ["--help"], ["data", "list"], ["recipes", "--json"], ["misreads", world.run, "--json"], ["verify", world.run],
-        ["predict", world.run, world.pictures, "--json", "--quiet"],
+        ["--help"], ["data", "list"], ["predict", world.run, world.pictures, "--json", "--quiet"],
     )  # fmt: skip
     full: list[str] = []
     gone: list[str] = []
@@ -192,6 +191,7 @@ def main() -> None:
     parts = ("kills", "disks", "read-only", "damage", "homes", "clocks", "two", "output", "hostile")
     parser.add_argument("--only", nargs="*", default=parts, choices=parts)
     parser.add_argument("--commands", nargs="*", default=[*WORKS], choices=WORKS, help="to meet full disks")
+    parser.add_argument("--inputs", nargs="*", default=[*hostile.INPUTS], choices=hostile.INPUTS, help="hostile ones")
     chosen = parser.parse_args()
     rng, share = random.Random(chosen.seed), chosen.share
     rows: list[Row] = []
@@ -202,12 +202,12 @@ def main() -> None:
             "kills": lambda: kills(world, rng, share, chosen.minutes),
             "disks": lambda: full_disks(world, rng, max(2, round(24 * share)), chosen.commands),
             "read-only": lambda: read_only_folders(world),
-            "damage": lambda: damages(world, rng, max(1, round(3 * share))),
+            "damage": lambda: damages(world, rng, max(1, round(10 * share))),
             "homes": lambda: homes(world),
             "clocks": lambda: clocks(world),
-            "two": lambda: pairs(world),
+            "two": lambda: pairs(world, max(1, round(5 * share))),
             "output": lambda: outputs(world),
-            "hostile": lambda: hostile.rows(world.folder),
+            "hostile": lambda: hostile.rows(world.folder, chosen.inputs),
         }
         for part in chosen.only:
             home = os.environ["HOME"]

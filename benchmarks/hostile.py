@@ -9,7 +9,7 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -181,11 +181,11 @@ INPUTS: dict[str, Callable[[Path], list[object]]] = {
 }
 
 
-def rows(root: Path) -> Iterator[Row]:
+def rows(root: Path, inputs: Collection[str] = INPUTS) -> Iterator[Row]:
     """What was done, once, and what was wrong."""
-    for name, make in INPUTS.items():
+    for name in inputs:
         with tempfile.TemporaryDirectory(dir=root) as folder:
-            arguments = make(Path(folder) / "input")
+            arguments = INPUTS[name](Path(folder) / "input")
             started = time.monotonic()
             result = misread(arguments, root / "log.txt", kill_after=SECONDS)
             wrong = [] if result.is_clean else [f"{result.code}: {result.said}"]

@@ -98,7 +98,7 @@ PAIRS: dict[str, Callable[[World, Path], Pair]] = {
 }
 
 
-def pairs(world: World, times: int = 5) -> Iterator[Row]:
+def pairs(world: World, times: int) -> Iterator[Row]:
     for what, make in PAIRS.items():
         wrong: list[str] = []
         said = ""
