@@ -209,15 +209,17 @@ def main() -> None:
             "output": lambda: outputs(world),
             "hostile": lambda: hostile.rows(world.folder, chosen.inputs),
         }
+        which = "-".join(chosen.only) if len(chosen.only) < len(parts) else "all"
+        result = f"faults-{which}-seed{chosen.seed}-{date.today()}.json"
         for part in chosen.only:
             home = os.environ["HOME"]
             for row in work[part]():
                 rows.append(row)
                 print(f"| {row.harm} | {row.times} | {len(row.wrong)} |", *(f"\n    {w}" for w in row.wrong[:5]))
                 sys.stdout.flush()
+                found = [row._asdict() for row in rows]  # an interruption loses the current row only
+                write_json(RESULTS / result, {"seed": chosen.seed, "share": share, "rows": found})
             os.environ["HOME"] = home
-    name = f"faults-{'-'.join(chosen.only) if len(chosen.only) < len(parts) else 'all'}-{date.today()}.json"
-    write_json(RESULTS / name, {"seed": chosen.seed, "share": share, "rows": [row._asdict() for row in rows]})
     raise SystemExit(any(row.wrong for row in rows))
 
 
