@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import tempfile
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from misread.data.geometry import Geometry
 from misread.errors import RunError
+from misread.files import temporary_folder
 from misread.runs.run_folder import RECIPE, RECORD, WEIGHTS, read_record
 from misread.runs.stored_run import StoredRun
 from misread.version import __version__
@@ -55,17 +55,11 @@ class Predictor:
         import torch
 
         torch.set_num_threads(1)  # the kernels take as many as there are when they are made
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                for name, contents in self._files.items():
-                    (Path(folder) / name).write_bytes(contents)
-                run = StoredRun(Path(folder), read_record(Path(folder)), device=self.device)
-                run.predictor, run.recipe  # noqa: B018  they are read from the folder now
-        except OSError as error:
-            where = tempfile.tempdir or "The folder for temporary files"
-            raise RunError(
-                f"{where} cannot be written: {error.strerror}. Free some space there, or set TMPDIR to another folder."
-            ) from None
+        with temporary_folder() as folder:
+            for name, contents in self._files.items():
+                (folder / name).write_bytes(contents)
+            run = StoredRun(folder, read_record(folder), device=self.device)
+            run.predictor, run.recipe  # noqa: B018  they are read from the folder now
         return run
 
     @property
