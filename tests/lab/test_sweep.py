@@ -1,5 +1,6 @@
 """Sweeps: what is chosen and by what, pruning, several processes, continuing, and what is left in the folder."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -120,6 +121,41 @@ def test_a_killed_trial_is_repeated_with_its_values(block_set: ImageSet, space: 
     found = sweep(block_set, space, trials=2, out=tmp_path / "s", threads=1, device="cpu")
     assert [trial.state for trial in found.trials] == ["killed", "complete", "complete"]
     assert found.trials[1].values == values
+
+
+def test_a_full_disk_is_one_message_and_loses_no_trial(
+    block_set: ImageSet, space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common: dict[str, Any] = {"out": tmp_path / "s", "threads": 1, "device": "cpu"}
+    first = sweep(block_set, space, trials=2, **common)
+    journal = tmp_path / "s" / module.JOURNAL
+
+    def full(backend: Any, logs: Any) -> None:
+        with journal.open("a") as file:
+            file.write('{"op_code":4,"wor')
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trials.JournalFileBackend, "append_logs", full)
+        with pytest.raises(RunError, match="s cannot be written: No space left on device. Free some space, or choose"):
+            sweep(block_set, space, trials=4, **common)
+    again = sweep(block_set, space, trials=4, **common)
+    assert again.trials[:2] == first.trials
+    assert [trial.state for trial in again.trials] == ["complete"] * 4
+    assert sweep(block_set, space, trials=4, **common).trials == again.trials
+
+
+def test_a_damaged_journal_or_result_is_named(block_set: ImageSet, space: SearchSpace, tmp_path: Path) -> None:
+    common: dict[str, Any] = {"out": tmp_path / "s", "threads": 1, "device": "cpu"}
+    sweep(block_set, space, trials=1, **common)
+    (tmp_path / "s" / module.RESULT).write_text("[]")
+    with pytest.raises(RunError, match=r"sweep.json is damaged. Remove it"):
+        sweep(block_set, space, trials=1, **common)
+    journal = tmp_path / "s" / module.JOURNAL
+    for damaged in (b"{" + journal.read_bytes(), journal.read_bytes().replace(b"op_code", b"op_kode", 1)):
+        journal.write_bytes(damaged)
+        with pytest.raises(RunError, match=r"journal.log is damaged: .*Remove .*s, or use another --out"):
+            sweep(block_set, space, trials=1, **common)
 
 
 def test_a_diverging_trial_fails_and_the_sweep_goes_on(

@@ -1,5 +1,6 @@
 """Resuming runs: after Ctrl-C, after a kill, after something changed; and repeating them."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -144,6 +145,26 @@ def test_a_failed_training_is_listed_and_resumes_from_its_last_epoch(
     assert contents(Path(record["folder"])) == contents(whole.folder)
     assert run_folder.find_unfinished(Path("runs")) == []
     assert cli("train", "--resume", "last").code == 2
+
+
+def test_a_failed_resume_keeps_a_training_without_a_checkpoint(
+    block_set: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ZeroDivisionError):
+        small(block_set, callbacks=[Breaks(1)])
+    (partial,) = run_folder.find_unfinished(Path("runs"))
+    for path in find_checkpoints(partial / "checkpoints"):  # as if it had been killed in its first epoch
+        path.unlink()
+
+    def full(state: Any) -> bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("misread.training.checkpoints.state_bytes", full)
+        with pytest.raises(RunError, match=r"no space is left. The files .*\nFix this and continue: .* --resume runs/"):
+            misread.resume(partial, data=block_set, progress=False)
+    resumed = misread.resume(partial, data=block_set, progress=False)
+    assert contents(resumed.folder) == contents(small(block_set).folder)
 
 
 def test_keep_checkpoints_leaves_the_last_two(block_set: ImageSet) -> None:

@@ -124,27 +124,33 @@ def sweep(
     if sampler not in SAMPLERS:
         raise RecipeError(f"There is no sampler {sampler!r}.{nearest(sampler, SAMPLERS)} Known: {', '.join(SAMPLERS)}.")
     with needing("sweep", "A sweep"):
-        from misread.lab.trials import Trainings, open_study, repeat_killed_trials, run_trials
+        from misread.lab.trials import Trainings, drop_incomplete_line, open_study, repeat_killed_trials, run_trials
     if not isinstance(space, SearchSpace):
         space = read_search_space(Path(space), parse_settings(settings))
     images, folder = as_image_set(data, quiet=progress is False), Path(out)
-    _begin(folder, space, images, sampler)
-    with (folder / LOCK).open("wb") as lock, files.locked(lock, wait=False) as held:
-        if not held:
-            raise RunError(f"Another process works on the sweep in {folder}. Wait for it, or use another --out.")
-        study = open_study(folder / JOURNAL)
-        repeat_killed_trials(study)
-        left = trials - sum(row.state != "killed" for row in _rows(study))
-        if left > 0:
-            until = math.inf if seconds is None else time.time() + seconds
-            display = pick_sweep_progress(quiet=not progress) if isinstance(progress, bool) else progress
-            trainings = Trainings(images, space, device, threads)
-            run_trials(study, trainings, sampler, left, until, workers, display)
-        return _finish(folder, space, images, _rows(study), device, threads)
+    try:
+        _begin(folder, space, images, sampler)
+        with (folder / LOCK).open("wb") as lock, files.locked(lock, wait=False) as held:
+            if not held:
+                raise RunError(f"Another process works on the sweep in {folder}. Wait for it, or use another --out.")
+            drop_incomplete_line(folder / JOURNAL)
+            study = open_study(folder / JOURNAL)
+            repeat_killed_trials(study)
+            left = trials - sum(row.state != "killed" for row in _rows(study))
+            if left > 0:
+                until = math.inf if seconds is None else time.time() + seconds
+                display = pick_sweep_progress(quiet=not progress) if isinstance(progress, bool) else progress
+                trainings = Trainings(images, space, device, threads)
+                run_trials(study, trainings, sampler, left, until, workers, display)
+            return _finish(folder, space, images, _rows(study), device, threads)
+    except OSError as error:
+        raise RunError(
+            f"{folder} cannot be written: {error.strerror or error}. Free some space, or choose another with --out."
+        ) from None
 
 
 def _begin(folder: Path, space: SearchSpace, images: ImageSet, sampler: str) -> None:
-    """Create the folder, or check that it has this sweep."""
+    """Create the folder, or check that it has this sweep. Raises OSError: it cannot be written."""
     start = {**space.to_dict(), "data": images.fingerprint, "sampler": sampler}
     path = folder / START
     try:
@@ -157,8 +163,6 @@ def _begin(folder: Path, space: SearchSpace, images: ImageSet, sampler: str) -> 
             return
         folder.mkdir(parents=True, exist_ok=True)
         files.write_text(path, json.dumps(start, indent=2) + "\n")
-    except OSError as error:
-        raise RunError(f"{folder} cannot be written: {error.strerror}. Choose another folder with --out.") from None
     except (ValueError, KeyError, AttributeError):
         raise RunError(f"{path} is damaged. Remove {folder}, or use another --out.") from None
 
@@ -217,6 +221,6 @@ def _earlier_runs(folder: Path) -> dict[str, str]:
         return {}
     try:
         found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["scored"]
-    except (ValueError, KeyError):
+    except (ValueError, LookupError, TypeError):
         raise RunError(f"{path} is damaged. Remove it; the best recipe is then trained again.") from None
     return {number: name for number, name in found.items() if (folder / RUNS / name / run_folder.RECORD).is_file()}

@@ -15,7 +15,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from misread.data.image_set import ImageSet
-from misread.errors import MisreadError, RecipeError, TrainingError
+from misread.errors import MisreadError, RecipeError, RunError, TrainingError
 from misread.lab.search_space import Scalar, SearchSpace
 from misread.lab.sweep_progress import SweepProgress
 from misread.runs.prepare import prepare
@@ -118,10 +118,29 @@ def medians(study: optuna.Study) -> dict[int, float]:
 
 
 def open_study(journal: Path) -> optuna.Study:
-    """The study in this journal; a new one if there is none."""
+    """The study in this journal; a new one if there is none.
+
+    Raises RunError: the journal is damaged. Raises OSError: it cannot be read or written.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = JournalStorage(JournalFileBackend(str(journal)))
-    return optuna.create_study(storage=storage, study_name=STUDY, direction="maximize", load_if_exists=True)
+    try:
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        return optuna.create_study(storage=storage, study_name=STUDY, direction="maximize", load_if_exists=True)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged line can raise anything in Optuna
+        raise RunError(f"{journal} is damaged: {error}. Remove {journal.parent}, or use another --out.") from None
+
+
+def drop_incomplete_line(journal: Path) -> None:
+    """Remove the part of a line that a full disk left at the end. Optuna would append to it and then read neither.
+
+    Raises OSError: the journal cannot be written.
+    """
+    if not journal.is_file() or journal.read_bytes()[-1:] in (b"", b"\n"):
+        return
+    with journal.open("r+b") as file:
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def is_killed(trial: FrozenTrial) -> bool:
@@ -145,7 +164,7 @@ def run_trials(
 
     sampler: `tpe` or `random`. until: the time of `time.time` from which no new trial begins.
     Raises RecipeError: the values of a trial do not fit together. A trial whose loss is not finite fails, and the sweep
-    goes on. Raises TaskFailed: the process of a worker died in each attempt.
+    goes on. Raises TaskFailed: the process of a worker died in each attempt. OSError: the journal cannot be written.
     """
     begun: dict[int, optuna.Trial] = {}
 

@@ -1,10 +1,13 @@
 """The history of a run: a DataFrame with one row for each epoch, and its figure."""
 
+import io
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
+from misread.errors import RunError
 from misread.training.session import HistoryRow
 
 if TYPE_CHECKING:
@@ -37,3 +40,16 @@ class History(pd.DataFrame):
         from misread.figures.history import history_figure
 
         return history_figure(self, self.title, self.validation)
+
+
+def read_history(contents: bytes, path: Path) -> list[HistoryRow]:
+    """The rows in the bytes of a `history.csv`. path: for the message. Raises RunError: they are damaged."""
+    try:
+        table = pd.read_csv(io.BytesIO(contents))
+    except ValueError as error:  # also that of pandas' parser
+        raise RunError(f"{path} is damaged: {error}.") from None
+    wrong = [c for c in COLUMNS if c not in table or (len(table) and not pd.api.types.is_numeric_dtype(table[c]))]
+    if wrong:
+        raise RunError(f"{path} is damaged: it has no numbers for {', '.join(wrong)}.")
+    rows: list[HistoryRow] = table.to_dict("records")  # type: ignore[assignment]
+    return rows

@@ -1,5 +1,6 @@
 """The misread images that a user holds: a choice from them, their causes, and pictures."""
 
+from contextlib import suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -148,8 +149,8 @@ def _hashes(scored: Scored, run: StoredRun | None) -> Any:
     positions = scored.misread_positions
     if run is not None:
         path = run.folder / run_folder.misreads_file(scored.split)
-        if path.is_file():
+        with suppress(OSError, ValueError, KeyError):  # missing or damaged
             stored = pd.read_csv(path)
-            if "hash" in stored and stored["index"].tolist() == scored.rows[positions].tolist():
+            if stored["index"].tolist() == scored.rows[positions].tolist():
                 return stored["hash"].tolist()
     return image_hashes(scored.images[positions]) if scored.has_images else None
