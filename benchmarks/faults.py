@@ -1,4 +1,4 @@
-"""Does harm and counts losses: kills, full disks, homes that cannot be written, clocks, two processes, hostile inputs.
+"""Does harm and counts losses: kills, full disks, damage, strange homes, clocks, two processes, hostile inputs.
 
 Run it as `make faults`, on Linux; full disks and read-only folders need the right to mount. Every line of the table is
 one kind of harm: how often it was done, and how often something was lost, half-written, or ended in a traceback.
@@ -6,260 +6,90 @@ one kind of harm: how often it was done, and how often something was lost, half-
 
 import argparse
 import importlib
+import io
 import itertools
 import os
 import random
-import re
-import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 import hostile
-from forked import Ended, ended, misread, start
-from misread.errors import DataError
+from damage import damages
+from forked import misread
+from full_disk import full_disks, mounted
 from results_file import RESULTS, write_json
+from two_at_once import pairs
+from works import TRAIN, WORKS, Row, World, fingerprint, weights
 
-KILLS = {"train": 50, "resume": 40, "report": 30, "labels": 30, "predict": 25, "cache": 25}
-DISKS = [2**n for n in range(2, 17)]  # kB
-LOADED = ["misread.runs.train", "misread.runs.checksums", "misread.cli.main", "sklearn.datasets", "safetensors.torch"]
-CLASSES, PICTURES, EPOCHS = 10, 400, 20
-TRAIN = ["train", "digits", "--epochs", EPOCHS, "--set", "layers.1.units=64", "--quiet"]
-
-
-class World:
-    """A folder with a run, its report, pictures and a label patch, made once; each harm gets a copy of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.log, self.fingerprint = folder, folder / "log.txt", ""
-        os.environ["MISREAD_CACHE"] = str(folder / "cache")
-        (folder / "runs").mkdir()
-        self.must(misread([*TRAIN, "--keep-checkpoints", "--out", folder / "runs"], self.log))
-        (self.run,) = (folder / "runs").iterdir()
-        self.pictures = folder / "pictures"
-        images = np.random.default_rng(0).integers(0, 256, (PICTURES, 28, 28), dtype=np.uint8)
-        for i, image in enumerate(images):
-            (self.pictures / str(i % CLASSES)).mkdir(parents=True, exist_ok=True)
-            path = self.pictures / str(i % CLASSES) / f"{i}.png"
-            Image.fromarray(image).save(path)
-            os.utime(path, (1e9, 1e9))
-
-    def must(self, result: Ended) -> Ended:
-        if result.code:
-            raise SystemExit(f"the harness itself failed: {result.text}")
-        return result
-
-    @contextmanager
-    def scratch(self) -> Iterator[Path]:
-        folder = Path(tempfile.mkdtemp(dir=self.folder))
-        os.environ["MISREAD_CACHE"] = str(folder / "cache")
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def is_intact(self, run: Path) -> bool:
-        return misread(["verify", run], self.log).code == 0
-
-
-def fingerprint(info: Ended) -> str:
-    """That of `misread data info --json`, whose output has the progress before it."""
-    found = re.search(r'"fingerprint": "(\w+)"', info.text)
-    return found[1] if found else ""
-
-
-def weights(run: Path) -> bytes:
-    return (run / "model.safetensors").read_bytes()
-
-
-Work = tuple[
-    list[object], Callable[[], str]
-]  # the arguments to kill, and what is wrong afterwards; empty if nothing is
-
-
-def train(world: World, folder: Path) -> Work:
-    """Every folder without `.partial` is a whole run, and a killed training continues to the same weights."""
-
-    def check() -> str:
-        for run in folder.glob("runs/*"):
-            if not run.name.endswith(".partial"):
-                if not world.is_intact(run):
-                    return f"{run.name} is not intact"
-            elif (run / "checkpoints" / "start.json").is_file():
-                done = misread(["train", "--resume", run, "--quiet"], world.log)
-                name = run.with_name(run.name.removesuffix(".partial"))
-                if done.code or weights(name) != weights(world.run):
-                    return f"a killed training did not continue: {done.said}"
-        return ""
-
-    return [*TRAIN, "--out", folder / "runs"], check
-
-
-def resume(world: World, folder: Path) -> Work:
-    """A resumed training that is killed continues to the same weights."""
-    partial = folder / "runs" / "killed.partial"
-    shutil.copytree(world.folder / "killed.partial", partial)
-
-    def check() -> str:
-        run = partial.with_name("killed")
-        if partial.exists():
-            done = misread(["train", "--resume", partial, "--quiet"], world.log)
-            if done.code:
-                return f"it cannot be resumed again: {done.said}"
-        return "" if weights(run) == weights(world.run) and world.is_intact(run) else "other weights"
-
-    return ["train", "--resume", partial, "--quiet"], check
-
-
-def report(world: World, folder: Path) -> Work:
-    """The run stays intact; the report is as before or whole."""
-    run = Path(shutil.copytree(world.run, folder / "run"))
-    page = run / "report.html"
-    page.write_text("<p>as before</p>")
-
-    def check() -> str:
-        text = page.read_text()
-        whole = text == "<p>as before</p>" or text.rstrip().endswith("</html>")
-        return "" if whole and world.is_intact(run) else "a part of a report, or a damaged run"
-
-    return ["report", run, "--no-causes"], check
-
-
-def labels(world: World, folder: Path) -> Work:
-    """Fixes that were there stay there; of the new ones, all complete lines can be read."""
-    from misread.data.image_hash import image_hashes
-    from misread.data.label_patch import add_fixes, read_patch
-    from misread.data.load import load
-
-    data, patch = load("digits"), folder / "fixes.jsonl"
-    hashes = image_hashes(data.train.images)
-    add_fixes(patch, data, dict.fromkeys(hashes[:5], "3"))
-    before = read_patch(patch).lines
-    table = folder / "doubtful.csv"
-    rows = "".join(f"{h},4\n" for h in hashes[10:400])
-    table.write_text(f"hash,new\n{rows}")
-
-    def check() -> str:
-        return "" if read_patch(patch).lines[: len(before)] == before else "a fix is lost"
-
-    return ["labels", "apply", patch, "digits", "--from", table], check
-
-
-def predict(world: World, folder: Path) -> Work:
-    """The table is as before or whole."""
-    table = folder / "table.csv"
-    table.write_text("as before")
-
-    def check() -> str:
-        text = table.read_text()
-        return "" if text == "as before" or text.count("\n") == PICTURES + 1 else "a part of a table"
-
-    return ["predict", world.run, world.pictures, "--csv", table, "--quiet"], check
-
-
-def cache(world: World, folder: Path) -> Work:
-    """The next load gives the same data, whatever the cache has."""
-
-    def check() -> str:
-        found = misread(["data", "info", world.pictures, "--json"], world.log)
-        return "" if found.code == 0 and fingerprint(found) == world.fingerprint else found.said
-
-    return ["data", "info", world.pictures, "--json"], check
-
-
-WORKS: dict[str, Callable[[World, Path], Work]] = {
-    "train": train, "resume": resume, "report": report, "labels": labels, "predict": predict, "cache": cache,
+KILLS = {
+    "train": 50, "resume": 40, "report": 30, "labels apply": 30, "predict": 25, "cache": 25,
+    "labels find": 8, "export --to onnx --int8": 6, "sweep": 6,
 }  # fmt: skip
+LOADED = (
+    "misread.runs.train", "misread.runs.checksums", "misread.cli.main", "sklearn.datasets", "safetensors.torch",
+    "misread.runs.held_out", "misread.lab.export", "misread.lab.sweep", "onnx", "onnxruntime.quantization", "optuna",
+    "pyarrow.parquet", "pyarrow.pandas_compat", "h5py", "jinja2", "tomli_w", "matplotlib.backends.backend_svg",
+    "misread.runs.seeds", "misread.runs.predict_files", "misread.data.folder", "misread.data.file_table",
+)  # fmt: skip
 
 
-def prepare_works(world: World) -> None:
-    """What single works need: a training killed after a checkpoint, and the fingerprint of the pictures."""
+def load_what_commands_need() -> None:
+    """Before the forks, so that their time goes into the work: packages, formats of pictures, fonts, the digits."""
+    from PIL import Image
+
     from misread.data.load import load
+    from misread.runs.history import History
 
-    world.fingerprint = misread_info(world)
-    load("digits")  # before the forks, so that no process imports scikit-learn
-    partial = world.folder / "killed.partial"
-    shutil.copytree(world.run, partial)
-    for path in partial.iterdir():
-        if path.name not in ("checkpoints", "recipe.toml"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    late = sorted((partial / "checkpoints").glob("member-*"))
-    for path in late[-1:]:  # the one before it is not the end
-        path.unlink()
-
-
-def misread_info(world: World) -> str:
-    found = world.must(misread(["data", "info", world.pictures, "--json"], world.log))
-    return fingerprint(found)
-
-
-Row = tuple[str, int, list[str]]  # what was done, how often, and what was wrong
+    for heavy in LOADED:
+        importlib.import_module(heavy)
+    Image.init()
+    picture = History.of([], "title").plot()
+    for kind in ("png", "svg"):
+        picture.savefig(io.BytesIO(), format=kind)
+    load("digits")
 
 
 def kills(world: World, rng: random.Random, share: float, minutes: float) -> Iterator[Row]:
-    """All works in a random order, until as many were killed as planned, or the time is over."""
+    """All works in a random order, until as many were killed as planned, or the time is over.
+
+    After a kill, what is there has to be whole or as before; then the same command has to succeed.
+    """
+    planned = {name: max(1, round(count * share)) for name, count in KILLS.items()}
     duration: dict[str, float] = {}
-    for name, work in WORKS.items():
+    for name in planned:
         with world.scratch() as folder:
-            duration[name] = world.must(misread(work(world, folder)[0], world.log)).seconds
-    order = [name for name, count in KILLS.items() for _ in range(max(1, round(count * share)))]
+            duration[name] = world.must(misread(WORKS[name](world, folder).arguments, world.log)).seconds
+    order = [name for name, count in planned.items() for _ in range(count)]
     rng.shuffle(order)
-    wrong: dict[str, list[str]] = {name: [] for name in WORKS}
+    wrong: dict[str, list[str]] = {name: [] for name in planned}
     times, killed, until = Counter[str](), Counter[str](), time.monotonic() + 60 * minutes
     for name in order:
         with world.scratch() as folder:
-            arguments, check = WORKS[name](world, folder)
-            result = misread(arguments, world.log, kill_after=rng.uniform(0, duration[name]))
+            command = WORKS[name](world, folder)
+            result = misread(command.arguments, world.log, kill_after=rng.uniform(0, duration[name]))
             if result.code == -signal.SIGKILL:
                 killed[name] += 1
             else:  # it was faster than the first time
                 duration[name] = min(duration[name], result.seconds)
             times[name] += 1
-            if problem := check():
+            problem = command.check(result)
+            if command.again and not problem:
+                after = misread(command.arguments, world.log)
+                problem = f"not even the second time: {after.said}" if after.code else command.check(after)
+            if problem:
                 wrong[name].append(problem)
             print(f"  {sum(times.values())} kills, {name}: {problem or 'nothing lost'}", flush=True)
         if time.monotonic() > until:
             break
-    for name in WORKS:
-        yield f"SIGKILL at random moments of {name} ({killed[name]} met it running)", times[name], wrong[name]
-
-
-@contextmanager
-def mounted(folder: Path, options: str) -> Iterator[Path]:
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True)
-
-
-def full_disks(world: World) -> Iterator[Row]:
-    """The same work on disks of ever more space, until it succeeds: every write meets a full disk once."""
-    for name, work in WORKS.items():
-        wrong: list[str] = []
-        for kilobytes in DISKS:
-            with world.scratch() as folder, mounted(folder / "disk", f"size={kilobytes}k") as disk:
-                os.environ["MISREAD_CACHE"] = str(disk / "cache")
-                try:
-                    arguments, check = work(world, disk)
-                except (OSError, DataError):
-                    continue  # what the work begins with does not fit
-                result = misread(arguments, world.log)
-                if not result.is_clean:
-                    wrong.append(f"{kilobytes} kB: {result.said}")
-                elif result.code == 0 and (problem := check()):
-                    wrong.append(f"{kilobytes} kB: {problem}")
-        yield f"a disk that gets full in {name}", len(DISKS), wrong
+    for name in planned:
+        yield Row(f"SIGKILL at random moments of {name} ({killed[name]} met it running)", times[name], wrong[name])
 
 
 def homes(world: World) -> Iterator[Row]:
@@ -280,7 +110,26 @@ def homes(world: World) -> Iterator[Row]:
                 result = misread(arguments, world.log)
                 if result.code:
                     wrong.append(f"{arguments[0]} with the home {place}: {result.said}")
-    yield "a missing or read-only home and cache, five commands each", len(places), wrong
+    yield Row("a missing or read-only home and cache, five commands each", len(places), wrong)
+
+
+def read_only_folders(world: World) -> Iterator[Row]:
+    """Every command on a disk that cannot be written: one message that names a path there."""
+    wrong: list[str] = []
+    said = Counter[str]()
+    for name, work in WORKS.items():
+        with world.scratch() as folder, mounted(folder / "disk", "size=1g") as disk:
+            os.environ["MISREAD_CACHE"] = str(folder / "cache")
+            command = work(world, disk)
+            subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+            result = misread(command.arguments, world.log)
+            if not result.is_clean or (result.code and str(disk) not in result.text):
+                wrong.append(f"{name}: {result.said}")
+            elif not result.code and name != "cache":
+                wrong.append(f"{name}: it says that it succeeded")
+            said[result.said.replace(str(disk), "DISK")] += 1
+            print(f"  {name}: {result.code}, {result.said}", flush=True)
+    yield Row("a disk that is read-only", len(WORKS), wrong, said.most_common(1)[0][0])
 
 
 def _jumping(jump: float) -> Callable[[], float]:
@@ -298,7 +147,6 @@ def clocks(world: World) -> Iterator[Row]:
     for jump in jumps:
         with world.scratch() as folder:
             jumping = _jumping(jump)
-
             result = misread([*TRAIN, "--out", folder / "runs"], world.log, before=_setting(jumping))
             runs = list((folder / "runs").glob("*"))
             if result.code or len(runs) != 1 or weights(runs[0]) != weights(world.run):
@@ -306,86 +154,73 @@ def clocks(world: World) -> Iterator[Row]:
             again = misread(["data", "info", world.pictures, "--json"], world.log, before=_setting(jumping))
             if again.code or fingerprint(again) != world.fingerprint:
                 wrong.append(f"{jump:g} s, cache: {again.said}")
-    yield (
-        "a clock that jumps by a day or thirty years at every second call, in train and in the cache",
-        len(jumps),
-        wrong,
+    yield Row(
+        "a clock that jumps by a day or thirty years at every second call, in train and in the cache", len(jumps), wrong
     )
 
 
-def two_at_once(world: World, times: int = 5) -> Iterator[Row]:
-    """Two processes in one folder of runs, one cache and one patch."""
-    from misread.data.image_hash import image_hashes
-    from misread.data.label_patch import add_fixes, read_patch
-    from misread.data.load import load
-
-    data = load("digits")
-    hashes = image_hashes(data.train.images)
-    wrong: dict[str, list[str]] = {"one name of a run": [], "one cache": [], "one label patch": []}
-    for _ in range(times):
-        with world.scratch() as folder:
-
-            def both(calls: list[Callable[[], object]]) -> list[Ended]:
-                logs = [folder / f"{i}.txt" for i in range(len(calls))]
-                started = [start(call, log) for call, log in zip(calls, logs, strict=True)]
-                return [ended(process, log) for process, log in zip(started, logs, strict=True)]
-
-            def run_main(arguments: list[object]) -> Callable[[], object]:
-                from misread.cli.main import main
-
-                return lambda: main([str(a) for a in arguments])
-
-            results = both([run_main([*TRAIN, "--out", folder / "runs"])] * 2)
-            runs = list((folder / "runs").iterdir())
-            if any(r.code for r in results) or len(runs) != 2 or any(weights(r) != weights(world.run) for r in runs):
-                wrong["one name of a run"].append(results[0].said)
-            results = both([run_main(["data", "info", world.pictures, "--json"])] * 2)
-            if any(r.code or fingerprint(r) != world.fingerprint for r in results):
-                wrong["one cache"].append(results[0].said)
-
-            def append(part: list[str]) -> Callable[[], object]:
-                return lambda: [add_fixes(folder / "fixes.jsonl", data, {h: "3"}) for h in part]
-
-            both([append(hashes[:20]), append(hashes[20:40])])
-            expected = sum(label != 3 for label in data.train.labels[:40])
-            if len(read_patch(folder / "fixes.jsonl").lines) != expected:
-                wrong["one label patch"].append("lines are lost")
-    for what, problems in wrong.items():
-        yield f"two processes on {what}", times, problems
+def outputs(world: World) -> Iterator[Row]:
+    """Output that nobody takes: a full device, and a pipe whose reader is gone."""
+    commands: tuple[list[object], ...] = (
+        ["--help"], ["data", "list"], ["predict", world.run, world.pictures, "--json", "--quiet"],
+    )  # fmt: skip
+    full: list[str] = []
+    gone: list[str] = []
+    said = ""
+    for arguments in commands:
+        call = [sys.executable, "-m", "misread", *map(str, arguments)]
+        with open("/dev/full", "w") as device:
+            done = subprocess.run(call, stdout=device, stderr=subprocess.PIPE, text=True)
+        said = (done.stderr.strip().splitlines() or [""])[-1]
+        if done.returncode != 1 or "Exception" in done.stderr or "Traceback" in done.stderr or "space" not in said:
+            full.append(f"{arguments[0]}: {done.returncode}, {said}")
+        with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            process.stdout.close()  # type: ignore[union-attr]
+            errors = process.stderr.read()  # type: ignore[union-attr]
+        if "Exception" in errors or "Traceback" in errors or process.returncode not in (0, 1):
+            gone.append(f"{arguments[0]}: {process.returncode}, {errors.strip()}")
+    yield Row("output to a device that is full", len(commands), full, said)
+    yield Row("output to a pipe whose reader has gone", len(commands), gone)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--share", type=float, default=1.0, help="of the 200 kills")
+    parser.add_argument("--share", type=float, default=1.0, help="of the 220 kills, and of what else is done often")
     parser.add_argument("--minutes", type=float, default=60.0, help="for the kills")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", default=["kills", "disks", "homes", "clocks", "two", "hostile"])
+    parts = ("kills", "disks", "read-only", "damage", "homes", "clocks", "two", "output", "hostile")
+    parser.add_argument("--only", nargs="*", default=parts, choices=parts)
+    parser.add_argument("--commands", nargs="*", default=[*WORKS], choices=WORKS, help="to meet full disks")
+    parser.add_argument("--inputs", nargs="*", default=[*hostile.INPUTS], choices=hostile.INPUTS, help="hostile ones")
     chosen = parser.parse_args()
+    rng, share = random.Random(chosen.seed), chosen.share
     rows: list[Row] = []
-    for heavy in LOADED:  # before the forks
-        importlib.import_module(heavy)
+    load_what_commands_need()
     with tempfile.TemporaryDirectory() as name:
         world = World(Path(name))
-        prepare_works(world)
-        parts: dict[str, Callable[[], Iterator[Row]]] = {
-            "kills": lambda: kills(world, random.Random(chosen.seed), chosen.share, chosen.minutes),
-            "disks": lambda: full_disks(world),
+        work: dict[str, Callable[[], Iterator[Row]]] = {
+            "kills": lambda: kills(world, rng, share, chosen.minutes),
+            "disks": lambda: full_disks(world, rng, max(2, round(24 * share)), chosen.commands),
+            "read-only": lambda: read_only_folders(world),
+            "damage": lambda: damages(world, rng, max(1, round(10 * share))),
             "homes": lambda: homes(world),
             "clocks": lambda: clocks(world),
-            "two": lambda: two_at_once(world),
-            "hostile": lambda: hostile.rows(world.folder),
+            "two": lambda: pairs(world, max(1, round(5 * share))),
+            "output": lambda: outputs(world),
+            "hostile": lambda: hostile.rows(world.folder, chosen.inputs),
         }
+        which = "-".join(chosen.only) if len(chosen.only) < len(parts) else "all"
+        result = f"faults-{which}-seed{chosen.seed}-{date.today()}.json"
         for part in chosen.only:
             home = os.environ["HOME"]
-            for row in parts[part]():
+            for row in work[part]():
                 rows.append(row)
-                what, times, wrong = row
-                print(f"| {what} | {times} | {len(wrong)} |", *(f"\n    {w}" for w in wrong[:5]), flush=True)
+                print(f"| {row.harm} | {row.times} | {len(row.wrong)} |", *(f"\n    {w}" for w in row.wrong[:5]))
+                sys.stdout.flush()
+                found = [row._asdict() for row in rows]  # an interruption loses the current row only
+                write_json(RESULTS / result, {"seed": chosen.seed, "share": share, "rows": found})
             os.environ["HOME"] = home
-    name = f"faults-{'-'.join(chosen.only)}-{date.today()}.json"
-    found = [{"harm": what, "times": times, "wrong": wrong} for what, times, wrong in rows]
-    write_json(RESULTS / name, {"seed": chosen.seed, "rows": found})
-    raise SystemExit(any(wrong for _, _, wrong in rows))
+    raise SystemExit(any(row.wrong for row in rows))
 
 
 if __name__ == "__main__":

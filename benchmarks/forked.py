@@ -30,9 +30,16 @@ class Ended:
 
 
 def misread(
-    arguments: Sequence[object], log: Path, kill_after: float | None = None, before: Callable[[], object] | None = None
+    arguments: Sequence[object],
+    log: Path,
+    kill_after: float | None = None,
+    before: Callable[[], object] | None = None,
+    watch: Callable[[], object] | None = None,
 ) -> Ended:
-    """Run `misread` with these arguments. log: gets the output. before: called in the process. kill_after: seconds."""
+    """Run `misread` with these arguments.
+
+    log: gets the output. kill_after: seconds. before: called in the process. watch: called here while it runs.
+    """
 
     def call() -> None:
         from misread.cli.main import main
@@ -41,7 +48,7 @@ def misread(
             before()
         main([str(argument) for argument in arguments])
 
-    return ended(start(call, log), log, kill_after)
+    return ended(start(call, log), log, kill_after, watch)
 
 
 def start(call: Callable[[], object], log: Path) -> tuple[int, float]:
@@ -70,7 +77,12 @@ def start(call: Callable[[], object], log: Path) -> tuple[int, float]:
         os._exit(code)
 
 
-def ended(process: tuple[int, float], log: Path, kill_after: float | None = None) -> Ended:
+def ended(
+    process: tuple[int, float],
+    log: Path,
+    kill_after: float | None = None,
+    watch: Callable[[], object] | None = None,
+) -> Ended:
     """Wait for the end of a process, which is killed after some seconds."""
     child, started = process
     while True:
@@ -78,6 +90,8 @@ def ended(process: tuple[int, float], log: Path, kill_after: float | None = None
         seconds = time.monotonic() - started
         if pid:
             break
+        if watch:
+            watch()
         if kill_after is not None and seconds >= kill_after:
             os.kill(child, signal.SIGKILL)
             kill_after = None

@@ -9,7 +9,7 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from PIL import Image
 
 from forked import misread
 from misread.data.idx import idx_bytes, idx_header
+from works import Row
 
 SECONDS, MEGABYTES = 120.0, 3000  # a command may take; torch and the forked parent are about 500 MB of it
 NAMES = (
@@ -180,11 +181,11 @@ INPUTS: dict[str, Callable[[Path], list[object]]] = {
 }
 
 
-def rows(root: Path) -> Iterator[tuple[str, int, list[str]]]:
+def rows(root: Path, inputs: Collection[str] = INPUTS) -> Iterator[Row]:
     """What was done, once, and what was wrong."""
-    for name, make in INPUTS.items():
+    for name in inputs:
         with tempfile.TemporaryDirectory(dir=root) as folder:
-            arguments = make(Path(folder) / "input")
+            arguments = INPUTS[name](Path(folder) / "input")
             started = time.monotonic()
             result = misread(arguments, root / "log.txt", kill_after=SECONDS)
             wrong = [] if result.is_clean else [f"{result.code}: {result.said}"]
@@ -193,5 +194,5 @@ def rows(root: Path) -> Iterator[tuple[str, int, list[str]]]:
             if Path("/tmp/misread-unpickled").exists():
                 wrong.append("a pickle was loaded")
             said = json.dumps(result.said[:200], ensure_ascii=False)
-            print(f"  {time.monotonic() - started:.1f} s, {result.peak_mb:,} MB, {result.code}: {said}")
-            yield name, 1, wrong
+            print(f"  {time.monotonic() - started:.1f} s, {result.peak_mb:,} MB, {result.code}: {said}", flush=True)
+            yield Row(name, 1, wrong, result.said)

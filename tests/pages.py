@@ -5,9 +5,13 @@ import io
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from misread import Predictions
+from misread.analysis.calibration import reliability_table
+from misread.messages import Message
+from misread.report.job_content import Doubt, FailedShard, JobContent, JobImage, UnreadImage
 
 NAMES = ["<script>alert(1)</script>", '</script><b>"x"', "it's & more", "plain"]
 
@@ -19,6 +23,42 @@ def foreign(n: int, classes: int, margin: float = 1.0, shape: tuple[int, ...] | 
     powers = np.exp(rng.normal(0, 1, (n, classes)) + margin * np.eye(classes)[labels])
     images = None if shape is None else rng.integers(0, 256, (n, *shape), dtype=np.uint8)
     return Predictions(labels, powers / powers.sum(axis=1, keepdims=True), images=images, name="elsewhere")
+
+
+def job_content(labelled: int = 90, n: int = 100, probabilities: bool = True) -> JobContent:
+    """A job of two shards that read n images as classes with dangerous names; the first ones have a label.
+
+    Some are here without a picture, some could not be read, and a third shard failed.
+    """
+    scored = foreign(n, len(NAMES), shape=(8, 8, 1))
+    probs, predicted = scored.probs, scored.predicted
+    confidence, margin = probs.max(axis=1), np.diff(np.sort(probs, axis=1)[:, -2:])[:, 0]
+    counts = np.zeros((len(NAMES), len(NAMES)), np.int64)
+    for label, prediction in zip(scored.labels[:labelled], predicted[:labelled], strict=True):
+        counts[label, prediction] += 1
+    images = [
+        JobImage(
+            f"0000{i % 2}-part", i // 2, f"{NAMES[0]}{i}", int(scored.labels[i]) if i < labelled else None,
+            int(predicted[i]), float(confidence[i]), float(margin[i]), probs[i] if probabilities else None,
+            None if i % 7 == 3 else scored.images[i],
+        )
+        for i in range(n)
+    ]  # fmt: skip
+    wrong = [int(i) for i in np.argsort(-confidence) if i < labelled and predicted[i] != scored.labels[i]]
+    doubts = [Doubt(i, int(predicted[i])) for i in wrong[:8]]
+    few = Predictions(scored.labels[:labelled], probs[:labelled], NAMES) if labelled else None
+    return JobContent(
+        title="preds", subtitle=Message("job.subtitle", done=2, shards=3, images=Message("report.n-images", n=n + 3)),
+        class_names=NAMES, images=images, confusion=counts,
+        by_class=pd.DataFrame({"class": NAMES, "n": np.bincount(predicted, minlength=4), "confidence": 0.5}),
+        bins=reliability_table(scored.labels, probs)[["low", "high", "n", "confidence"]],
+        calibration=few.calibration() if few else None, n=n + 3, n_unread=3, n_unlabelled=n - labelled,
+        mistakes=wrong[:5], unsure=np.argsort(margin)[:12].tolist(),
+        doubtful=doubts if labelled and probabilities else None,
+        flagged=5, unread=[UnreadImage("00000-part", 50 + i, NAMES[1], "damaged") for i in range(2)],
+        failed=[FailedShard("00002-part", "pictures/<b>.tar", "damaged")], n_failed=1,
+        facts=[("Job", "0123456789ab")], notes=[Message("job.note.missing", n=1)],
+    )  # fmt: skip
 
 
 def tiles(page: Any, where: str = "#tiles") -> list[int]:

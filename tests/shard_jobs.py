@@ -32,6 +32,22 @@ def in_process(function: Callable[..., Any], tasks: Sequence[Any]) -> Any:
             yield TaskDone(index, 0, None, error, 1, 0.0)
 
 
+def do_job(
+    run: Path, out: Path, *given: str, part: slice = slice(None), size: int = 10_000, engine: Any = in_process,
+    probabilities: bool = False,
+) -> tuple[Any, Path]:  # fmt: skip
+    """A whole job or a part of it; returns its last state and its folder."""
+    from misread.scale.job import open_job
+    from misread.scale.predictor import Predictor
+    from misread.scale.run_job import run_job
+    from misread.scale.shards import find_shards
+
+    predictor = Predictor(run)
+    job = open_job(out, predictor, find_shards(given, size), probabilities)
+    *_, state = run_job(job, job.shards[part], predictor, engine)
+    return state, out
+
+
 def rows_of(folder: Path) -> list[dict[str, Any]]:
     """The rows of all predictions in a folder, in order."""
     import pyarrow.parquet as pq

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,20 @@ def test_one_worker_does_the_tasks_in_their_order() -> None:
         ends = [e for e in events if isinstance(e, TaskDone)]
     assert [(e.index, e.result[0]) for e in ends] == [(0, 25), (1, 9), (2, 16)]
     assert len({e.result[1] for e in ends}) == 1  # the process is kept
+
+
+def test_a_task_is_taken_when_a_process_is_free_so_it_may_depend_on_results() -> None:
+    results = [2]
+
+    def tasks() -> Iterator[int]:
+        while results[-1] < 1000:
+            yield results[-1]
+
+    with closing(run_tasks(worked.square, tasks(), 1)) as events:
+        for event in events:
+            if isinstance(event, TaskDone):
+                results.append(event.result[0])
+    assert results == [2, 4, 16, 256, 65536]
 
 
 def test_no_tasks_start_no_process() -> None:
@@ -174,15 +188,16 @@ def test_ctrl_c_leaves_no_process_and_no_traceback(moment: str, tmp_path: Path) 
         start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     until(lambda: len(pids(folder)) == 2)
-    children = _children(process.pid)
+    processes = _descendants(process.pid)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=SECONDS)
     assert (process.returncode, err) == (130, "")
-    until(lambda: not any(lives(child) for child in children))
+    until(lambda: not any(lives(one) for one in processes))
 
 
-def _children(process: int) -> list[int]:
-    return [int(c) for c in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+def _descendants(process: int) -> list[int]:
+    children = [int(c) for c in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    return children + [found for child in children for found in _descendants(child)]
 
 
 def test_a_killed_parent_leaves_no_idle_process(tmp_path: Path) -> None:
@@ -195,11 +210,11 @@ def test_a_killed_parent_leaves_no_idle_process(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     process.stdout.readline()
-    children = _children(process.pid)
-    assert len(children) == 3
+    processes = _descendants(process.pid)
+    assert len(processes) >= 2
     process.kill()
     process.communicate(timeout=SECONDS)
-    until(lambda: not any(lives(child) for child in children))
+    until(lambda: not any(lives(one) for one in processes))
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinity")
@@ -214,3 +229,9 @@ def test_each_worker_has_its_share_of_the_cores_and_all_are_shared_out() -> None
     many = done(worked.cores, [0] * (len(mine) + 1), len(mine) + 1)
     assert all(e.result and e.result <= mine for e in many.values())  # more workers than cores share them
     assert done(worked.cores, [0], 1, pin=False)[0].result == mine
+
+
+def test_workers_have_the_environment_of_their_start_not_of_an_earlier_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("first", "second"):
+        monkeypatch.setenv("MISREAD_CACHE", value)
+        assert done(worked.environment, ["MISREAD_CACHE"], 1)[0].result == value

@@ -47,6 +47,10 @@ def wait_long(folder: Path, report: Report) -> None:
     time.sleep(600)
 
 
+def environment(name: str, report: Report) -> str | None:
+    return os.environ.get(name)
+
+
 def cores(task: int, report: Report) -> set[int]:
     time.sleep(0.2)  # long enough that no worker does two of them before the others began
     return os.sched_getaffinity(0)

@@ -5,11 +5,14 @@ name begins with `PARTIAL`; such files are never read.
 """
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from mmap import mmap
 from pathlib import Path
 from typing import BinaryIO
+
+from misread.errors import RunError
 
 PARTIAL = ".partial-"
 
@@ -44,6 +47,23 @@ def write_bytes(path: Path, data: bytes | mmap) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file atomically. Raises OSError: it cannot be written."""
     write_bytes(path, text.encode())
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield a folder for temporary files, which is removed in the end.
+
+    Raises RunError: the block could not write there, that is, it raised OSError.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+    except OSError as error:
+        where = tempfile.tempdir or "The folder for temporary files"
+        raise RunError(
+            f"{where} cannot be written: {error.strerror or error}. Free some space there, or set TMPDIR to another "
+            "folder."
+        ) from None
 
 
 @contextmanager

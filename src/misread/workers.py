@@ -5,11 +5,12 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from multiprocessing import resource_tracker
+from dataclasses import dataclass, replace
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -49,7 +50,7 @@ class TaskFailed(MisreadError):
 
 
 def run_tasks(
-    function: TaskFunction, tasks: Sequence[Any], workers: int, *, attempts: int = ATTEMPTS, pin: bool = True
+    function: TaskFunction, tasks: Iterable[Any], workers: int, *, attempts: int = ATTEMPTS, pin: bool = True
 ) -> Generator[TaskProgress | TaskDone, None, None]:
     """Each task done by one of `workers` processes; yields what they report, and every end, as these come.
 
@@ -57,36 +58,53 @@ def run_tasks(
     attempts:        how often a task is begun, at most, if its process dies or it raises anything but a MisreadError.
                      A MisreadError is final, because the next attempt would raise it too.
     pin:             each process has its own share of this process's cores, where the system can do that.
-    Tasks begin in their order. Close the generator (`contextlib.closing`) when you leave it early: that ends the
-    processes. Ctrl-C reaches this process only.
+    Tasks begin in their order. Each is taken from `tasks` when a process is free for it, so it may depend on results.
+    Close the generator (`contextlib.closing`) when you leave it early: that ends the processes. Ctrl-C reaches this
+    process only.
     Raises ValueError: fewer than one worker or attempt.
     """
     if workers < 1 or attempts < 1:
         raise ValueError(f"{workers} workers with {attempts} attempts do no task")
     cores = _shares(workers) if pin else [None] * workers
-    waiting = deque((index, 1) for index in range(len(tasks)))
+    coming = (_Attempt(index, task, 1) for index, task in enumerate(tasks))
+    again: deque[_Attempt] = deque()
     team: list[_Worker] = []
     try:
-        for number in range(min(workers, len(tasks))):
-            team.append(_Worker(function, number, cores[number]))
         while True:
-            for worker in team:
-                if worker.index is None and waiting:
-                    worker.begin(*waiting.popleft(), tasks)
-            busy = [worker for worker in team if worker.index is not None]
+            begun: list[tuple[_Worker, _Attempt]] = []
+            for number in range(workers):
+                if number < len(team) and team[number].attempt:
+                    continue
+                if (attempt := again.popleft() if again else next(coming, None)) is None:
+                    break
+                if number == len(team):
+                    team.append(_Worker(function, number, cores[number]))
+                begun.append((team[number], attempt))
+            for worker, attempt in begun:  # only now, because a long task waits for the process to start
+                worker.begin(attempt)
+            busy = {worker: worker.attempt for worker in team if worker.attempt}
             if not busy:
                 return
             ready = set(wait([worker.connection for worker in busy]))
-            for worker in busy:
+            for worker, attempt in busy.items():
                 if worker.connection in ready:
                     event = worker.receive()
                     if isinstance(event, TaskDone) and _may_succeed(event, attempts):
-                        waiting.appendleft((event.index, event.attempts + 1))
+                        again.appendleft(replace(attempt, number=attempt.number + 1))
                     else:
                         yield event
     finally:
         for worker in team:
             worker.end()
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A task that a process begins. index: of the task. number: how often it was begun, with this time."""
+
+    index: int
+    task: Any
+    number: int
 
 
 def _may_succeed(done: TaskDone, attempts: int) -> bool:
@@ -98,39 +116,40 @@ class _Worker:
 
     def __init__(self, function: TaskFunction, number: int, cores: set[int] | None) -> None:
         self._function, self._number, self._cores = function, number, cores
-        self.index: int | None = None
+        self.attempt: _Attempt | None = None
         self._start()
 
     def _start(self) -> None:
-        # a fresh interpreter: threads of PyTorch and of the kernels do not survive a fork
-        context = multiprocessing.get_context("spawn")
+        # no fork of this process: threads of PyTorch and of the kernels do not survive it
+        function = getattr(self._function, "func", self._function)  # a partial belongs to functools
+        context = _context(function.__module__)
         self.connection, other = context.Pipe()
         # a daemon, so that Python never waits at its exit for a process that waits for a task
-        arguments = other, self._function, self._cores
+        arguments = other, self._function, self._cores, dict(os.environ)
         self._process: BaseProcess = context.Process(target=_work, args=arguments, daemon=True)
         with _ctrl_c_held_back():
             self._process.start()
         other.close()  # so that its end is seen here
 
-    def begin(self, index: int, attempt: int, tasks: Sequence[Any]) -> None:
-        self.index, self._attempt, self._began = index, attempt, time.perf_counter()
+    def begin(self, attempt: _Attempt) -> None:
+        self.attempt, self._began = attempt, time.perf_counter()
         with suppress(BrokenPipeError, ConnectionResetError):  # it died idle: `receive` says so
-            self.connection.send(tasks[index])
+            self.connection.send(attempt.task)
 
     def receive(self) -> TaskProgress | TaskDone:
-        assert self.index is not None
+        assert self.attempt is not None
+        attempt = self.attempt
         try:
             kind, value = self.connection.recv()
         except (EOFError, OSError):  # OSError: it died in the middle of a message
             kind, value = "error", self._died()
         if kind == "progress":
-            return TaskProgress(self.index, self._number, value)
-        done = TaskDone(
-            self.index, self._number, value if kind == "result" else None, value if kind == "error" else None,
-            self._attempt, time.perf_counter() - self._began,
+            return TaskProgress(attempt.index, self._number, value)
+        self.attempt = None
+        return TaskDone(
+            attempt.index, self._number, value if kind == "result" else None, value if kind == "error" else None,
+            attempt.number, time.perf_counter() - self._began,
         )  # fmt: skip
-        self.index = None
-        return done
 
     def _died(self) -> TaskFailed:
         """Replaces the process; why it ended."""
@@ -144,14 +163,38 @@ class _Worker:
 
     def end(self) -> None:
         self.connection.close()
-        if self.index is not None:
+        if self.attempt:
             self._process.kill()  # what it writes has a temporary name until it is whole
         self._process.join()
 
 
-def _work(connection: Connection, function: TaskFunction, cores: set[int] | None) -> None:
+def warm_up(module: str) -> None:
+    """Begin to import in the background what the tasks of a module's function need.
+
+    It gains time before this process itself imports as much; without it, the first call of `run_tasks` does it.
+    """
+    if isinstance(_context(module), ForkServerContext):
+        with _ctrl_c_held_back():
+            forkserver.ensure_running()
+
+
+def _context(module: str) -> ForkServerContext | SpawnContext:
+    """How processes start: forked from a server that has imported the function's module and has no threads of its own.
+
+    So N processes import PyTorch once and share its memory. Where there is no such server, each starts a new Python.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module])
+    return context
+
+
+def _work(connection: Connection, function: TaskFunction, cores: set[int] | None, environment: dict[str, str]) -> None:
     """The life of a process: tasks come until the connection closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.clear()  # the server's is that of its start
+    os.environ.update(environment)
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
     try:

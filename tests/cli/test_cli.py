@@ -1,5 +1,6 @@
 """The command line as a person or a script meets it: text, JSON, exit codes."""
 
+import io
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 import misread
+from misread.cli.main import main
 from samples import Result, blocks, write_idx_folder
 
 
@@ -539,3 +541,28 @@ def test_a_reader_that_leaves_early_is_no_error(shared: tuple[Path, Path]) -> No
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("index")
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("unbuffered", [False, True])  # the output fails at the end, or at the first line
+def test_output_that_cannot_be_written_is_one_message(
+    unbuffered: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open("/dev/full", "wb", buffering=0 if unbuffered else -1) as full:
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(full, write_through=unbuffered))
+        with pytest.raises(SystemExit) as left:
+            main(["recipes"])
+    assert left.value.code == 1
+    assert capsys.readouterr().err == "Error: The output cannot be written: No space left on device. Free some space.\n"
+
+
+def test_a_reader_that_left_before_a_short_output_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as gone:
+        monkeypatch.setattr(sys, "stdout", gone)
+        with pytest.raises(SystemExit):
+            main(["recipes"])
+    assert capsys.readouterr().err == ""

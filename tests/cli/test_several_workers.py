@@ -1,4 +1,4 @@
-"""`--workers` of `misread train` and `misread labels`."""
+"""`--workers` of `misread train` and `misread labels`; what `misread sweep` says is tested with the sweeps."""
 
 import json
 from collections.abc import Callable
@@ -37,12 +37,32 @@ def test_seeds_with_two_workers_print_what_one_prints(cli: Callable[..., Result]
     assert without_times(two) == without_times(one)
 
 
+def test_members_with_two_workers_give_the_run_of_one(cli: Callable[..., Result], idx_folder: Path) -> None:
+    command = ["train", idx_folder, "--recipe", "tutorial-mlp", *FEW, "--set", "members=2"]
+    one, two = (cli(*command, "--out", f"out{n}", "--workers", n) for n in (1, 2))
+    assert one.code == two.code == 0, two.err
+    (of_one,), (of_two,) = (list(Path(f"out{n}").iterdir()) for n in (1, 2))
+    for name in ("model.safetensors", "predictions-test.npz"):
+        assert (of_one / name).read_bytes() == (of_two / name).read_bytes()
+    lines = [line for line in two.out.splitlines() if line.startswith("member ")]
+    assert sorted(line.partition("  ")[0] for line in lines) == ["member 1/2", "member 2/2"]
+    assert all("epoch 2/2" in line for line in lines)
+
+
+def test_pictures_are_resized_for_sweeps_and_learning_rates_too(cli: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "space.toml").write_text('recipe = "fast"\n[search]\nbatch_size = {low = 8, high = 9}')
+    for command in (["sweep", "digits", tmp_path / "space.toml"], ["lr", "digits"]):
+        refused = cli(*command, "--size", "12x10")
+        assert refused.code == 2
+        assert "digits has images of 28x28, not 12x10; only pictures in folders can be resized" in refused.err
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["train", "digits", "--workers", 2], "--workers is for several trainings. Add --seeds, or leave it out."),
+        (["train", "digits", "--workers", 2], "trains a single network, which 2 workers cannot share. Use 1 worker."),
         (["train", "digits", "--seeds", 2, "--workers", 0], "0 workers train nothing. Use 1 or more."),
-        (["train", "--resume", "last", "--workers", 2], "Leave out --workers"),
+        (["train", "digits", "--workers", 0], "0 workers train nothing. Use 1 or more."),
         (["labels", "digits", "--workers", -1], "-1 workers train nothing. Use 1 or more."),
     ],
 )

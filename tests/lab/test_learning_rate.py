@@ -107,3 +107,15 @@ def test_the_command_to_try_has_the_given_settings(cli: Callable[..., Result], i
     assert command[:7] == ["misread", "train", str(idx_folder), *given]
     assert command[7] == "--set"
     assert command[8].startswith("optimizer.learning_rate=")
+
+
+def test_pictures_have_the_given_size_also_in_the_command_to_try(cli: Callable[..., Result], tmp_path: Path) -> None:
+    for image, label in zip(*blocks(40, side=20), strict=True):
+        folder = tmp_path / "pictures" / f"class{label}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(folder / f"{len(list(folder.iterdir()))}.png")
+    done = cli(
+        "lr", tmp_path / "pictures", "--recipe", "tutorial-mlp", "--size", "8x10", "--steps", 30, "--out", "rates.png"
+    )
+    assert done.code == 0, done.err
+    assert "--size 8x10" in done.out

@@ -1,15 +1,23 @@
 """Sweeps: what is chosen and by what, pruning, several processes, continuing, and what is left in the folder."""
 
+import errno
 import json
+import multiprocessing
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import optuna
 import pytest
+from optuna.trial import TrialState
+from rich.console import Console
 
 import misread
 from misread import files
@@ -18,8 +26,12 @@ from misread.errors import RecipeError, RunError, TrainingError
 from misread.lab import sweep as module
 from misread.lab import trials
 from misread.lab.search_space import SearchSpace, read_search_space
-from misread.lab.sweep import sweep
+from misread.lab.sweep import Sweep, TrialRow, sweep
+from misread.lab.sweep_progress import SweepProgress
+from misread.training.events import EpochEnded
 from misread.training.recipe import load_recipe
+from misread.training.session import TrainState
+from misread.training.worker_progress import TrainingProgress
 from samples import Result, blocks
 
 SPACE = """
@@ -43,12 +55,29 @@ def space(file: Path) -> SearchSpace:
     return read_search_space(file)
 
 
+class Listener(SweepProgress):
+    """Keeps the numbers of the trials that ended. kill: once, each process of the sweep, in its first steps."""
+
+    def __init__(self, kill: bool = False) -> None:
+        super().__init__(Console(quiet=True))
+        self.ended, self.kill = list[int](), kill
+
+    def on_steps(self, worker: int, trial: int, now: TrainingProgress) -> None:
+        if self.kill:
+            self.kill = False
+            for process in multiprocessing.active_children():
+                os.kill(process.pid or 0, signal.SIGKILL)
+
+    def on_trial_end(self, trial: int, outcome: str, values: Any) -> None:
+        self.ended.append(trial)
+
+
 def test_the_better_of_two_planted_rates_wins_and_the_folder_is_complete(
     block_set: ImageSet, space: SearchSpace, tmp_path: Path
 ) -> None:
-    begun = list[int]()
-    found = sweep(block_set, space, trials=8, out=tmp_path / "s", threads=1, device="cpu", progress=begun.append)
-    assert begun == list(range(1, 9))
+    listener = Listener()
+    found = sweep(block_set, space, trials=8, out=tmp_path / "s", threads=1, device="cpu", progress=listener)
+    assert sorted(listener.ended) == listener.ended == list(range(8))
     assert [trial.number for trial in found.trials] == list(range(8))
     assert found.best.values["optimizer.learning_rate"] == 0.01
     assert found.best.score == max(trial.score for trial in found.trials if trial.score is not None)
@@ -94,6 +123,41 @@ def test_a_killed_trial_is_repeated_with_its_values(block_set: ImageSet, space: 
     assert found.trials[1].values == values
 
 
+def test_a_full_disk_is_one_message_and_loses_no_trial(
+    block_set: ImageSet, space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common: dict[str, Any] = {"out": tmp_path / "s", "threads": 1, "device": "cpu"}
+    first = sweep(block_set, space, trials=2, **common)
+    journal = tmp_path / "s" / module.JOURNAL
+
+    def full(backend: Any, logs: Any) -> None:
+        with journal.open("a") as file:
+            file.write('{"op_code":4,"wor')
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trials.JournalFileBackend, "append_logs", full)
+        with pytest.raises(RunError, match="s cannot be written: No space left on device. Free some space, or choose"):
+            sweep(block_set, space, trials=4, **common)
+    again = sweep(block_set, space, trials=4, **common)
+    assert again.trials[:2] == first.trials
+    assert [trial.state for trial in again.trials] == ["complete"] * 4
+    assert sweep(block_set, space, trials=4, **common).trials == again.trials
+
+
+def test_a_damaged_journal_or_result_is_named(block_set: ImageSet, space: SearchSpace, tmp_path: Path) -> None:
+    common: dict[str, Any] = {"out": tmp_path / "s", "threads": 1, "device": "cpu"}
+    sweep(block_set, space, trials=1, **common)
+    (tmp_path / "s" / module.RESULT).write_text("[]")
+    with pytest.raises(RunError, match=r"sweep.json is damaged. Remove it"):
+        sweep(block_set, space, trials=1, **common)
+    journal = tmp_path / "s" / module.JOURNAL
+    for damaged in (b"{" + journal.read_bytes(), journal.read_bytes().replace(b"op_code", b"op_kode", 1)):
+        journal.write_bytes(damaged)
+        with pytest.raises(RunError, match=r"journal.log is damaged: .*Remove .*s, or use another --out"):
+            sweep(block_set, space, trials=1, **common)
+
+
 def test_a_diverging_trial_fails_and_the_sweep_goes_on(
     block_set: ImageSet, space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,15 +176,98 @@ def test_a_diverging_trial_fails_and_the_sweep_goes_on(
         sweep(block_set, space, trials=1, out=tmp_path / "none", threads=1, device="cpu")
 
 
-def test_a_trial_below_the_median_is_pruned(block_set: ImageSet, space: SearchSpace, tmp_path: Path) -> None:
+def test_a_trial_below_the_median_is_pruned(block_set: ImageSet, space: SearchSpace) -> None:
+    values = {"optimizer.learning_rate": 1e-7, "batch_size": 64}
+    trainings = trials.Trainings(block_set, space, "cpu", 1)
+    result = trainings.carry_out(trials.TrialTask(0, values, {1: 1.0}), lambda value: None)
+    assert (result.score, result.error, len(result.accuracies)) == (None, None, 1)
+    assert "pruned in epoch 1" in str(result)
+
+
+@pytest.mark.parametrize("earlier", [4, 5, 8])
+def test_trials_are_stopped_where_optunas_median_pruner_stops_them(earlier: int, tmp_path: Path) -> None:
+    """On planted curves of different lengths, some of them pruned."""
     study = trials.open_study(tmp_path / "journal.log")
-    for _ in range(trials.STARTUP_TRIALS):
-        better = study.ask()
-        better.report(1.0, 1)
-        study.tell(better, 1.0)
-    recipe = space.with_values({"optimizer.learning_rate": 1e-7, "batch_size": 64})
-    _, state = trials.score_on_validation(block_set, recipe, "cpu", 1, [trials.Prune(study.ask())])
-    assert (state.stopped, len(state.history)) == (trials.PRUNED, 1)
+    study.pruner = optuna.pruners.MedianPruner(n_startup_trials=trials.STARTUP_TRIALS)
+    rng = np.random.default_rng(earlier)
+    for number in range(earlier + 1):
+        trial = study.ask()
+        for epoch in range(1, 7 - number % 3):
+            trial.report(rng.random(), epoch)
+        if number:
+            study.tell(trial, rng.random())
+        else:
+            study.tell(trial, state=TrialState.PRUNED)
+    stopped = []
+    for _ in range(20):
+        trial, prune = study.ask(), trials.Prune(trials.medians(study))
+        for epoch, accuracy in enumerate(rng.random(6), 1):
+            trial.report(accuracy, epoch)
+            state = TrainState(0)
+            row: Any = {"epoch": epoch, "val_accuracy": accuracy}
+            prune.on_epoch_end(EpochEnded(state, None, row, 99, None))  # type: ignore[arg-type]
+            assert bool(state.stopped) == trial.should_prune()
+            stopped.append(trial.should_prune())
+        study.tell(trial, state=TrialState.FAIL)
+    assert any(stopped) == (earlier >= trials.STARTUP_TRIALS)
+    assert not all(stopped)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_the_first_ten_trials_do_not_depend_on_which_others_have_ended(
+    sampler: str, space: SearchSpace, tmp_path: Path
+) -> None:
+    drawn = []
+    for together in (1, 4):
+        study = trials.open_study(tmp_path / f"{together}.log")
+        running: list[optuna.Trial] = []
+        values = []
+        for number in range(13):
+            running.append(trials._ask(study, sampler))
+            values.append(space.draw(running[-1]))
+            if len(running) == together:
+                study.tell(running.pop(), 1 / (number + 1))
+        drawn.append(values)
+    same = [first == second for first, second in zip(*drawn, strict=True)]
+    assert all(same[:10])
+    assert all(same) == (sampler == "random")
+    assert len({str(values) for values in drawn[0]}) > 6
+
+
+def without_times(found: Sweep) -> list[TrialRow]:
+    return [replace(trial, fit_seconds=None) for trial in found.trials]
+
+
+def test_random_trials_are_the_same_with_two_processes_also_if_both_are_killed(
+    block_set: ImageSet, space: SearchSpace, tmp_path: Path
+) -> None:
+    common: dict[str, Any] = {"sampler": "random", "threads": 1, "device": "cpu", "progress": False}
+    one = sweep(block_set, space, trials=7, out=tmp_path / "one", **common)
+    listener = Listener(kill=True)
+    two = sweep(block_set, space, trials=7, workers=2, out=tmp_path / "two", **(common | {"progress": listener}))
+    assert not listener.kill
+    assert sorted(listener.ended) == list(range(7))
+    assert without_times(two) == without_times(one)
+    assert {trial.state for trial in two.trials} == {"complete"}
+    assert len({str(trial.values) for trial in two.trials}) > 4
+    weights = [(found.run.folder / "model.safetensors").read_bytes() for found in (one, two)]
+    assert weights[0] == weights[1]
+    assert multiprocessing.active_children() == []
+
+
+def test_a_continued_sweep_draws_what_an_uninterrupted_one_draws(
+    block_set: ImageSet, space: SearchSpace, tmp_path: Path
+) -> None:
+    common: dict[str, Any] = {"sampler": "random", "threads": 1, "device": "cpu", "progress": False}
+    whole = sweep(block_set, space, trials=5, out=tmp_path / "whole", **common)
+    sweep(block_set, space, trials=2, out=tmp_path / "parts", **common)
+    study = trials.open_study(tmp_path / "parts" / "journal.log")
+    killed = trials._ask(study, "random")
+    space.draw(killed)
+    continued = sweep(block_set, space, trials=5, out=tmp_path / "parts", **common)
+    assert [trial.state for trial in continued.trials].count("killed") == 1
+    done = [(trial.values, trial.score) for trial in continued.trials if trial.state == "complete"]
+    assert done == [(trial.values, trial.score) for trial in whole.trials]
 
 
 def test_another_sweep_or_another_process_in_the_folder_is_refused(
@@ -138,8 +285,14 @@ def test_another_sweep_or_another_process_in_the_folder_is_refused(
         pytest.raises(RunError, match="Another process"),
     ):
         sweep(block_set, file, **common)
-    with pytest.raises(RecipeError, match="must be 1 or more"):
+    with pytest.raises(RunError, match="has another sampler"):
+        sweep(block_set, file, sampler="random", **common)
+    with pytest.raises(RecipeError, match="0 workers train nothing"):
         sweep(block_set, file, out=tmp_path / "s", workers=0)
+    with pytest.raises(RecipeError, match="0 trials try nothing. Use 1 or more"):
+        sweep(block_set, file, out=tmp_path / "s", trials=0)
+    with pytest.raises(RecipeError, match="There is no sampler 'grid'. Known: tpe, random"):
+        sweep(block_set, file, out=tmp_path / "s", sampler="grid")
 
 
 def test_without_optuna_the_way_to_install_it_is_told(
@@ -163,7 +316,7 @@ def test_two_processes_share_the_trials_and_a_kill_loses_none(
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = cli(*command, "--json")
+    done = cli(*command, "--workers", 1, "--json")
     assert done.code == 0, done.err
     found = json.loads(done.out)
     states = [trial["state"] for trial in found["trials"]]

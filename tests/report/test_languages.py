@@ -14,9 +14,10 @@ from misread.analysis.causes import cause_name
 from misread.data.label_patch import add_fixes
 from misread.data.load import load
 from misread.messages import Message, catalogue, plain, recognised, say, translator
+from misread.report.job_sections import job_page_of
 from misread.runs.compare import compare
 from misread.runs.train import train
-from pages import NAMES, foreign
+from pages import NAMES, foreign, job_content
 
 KOREAN, ENGLISH = (translator(catalogue(language)) for language in ("ko", "en"))
 TEXTS = """() => {
@@ -86,7 +87,11 @@ def both(write: Callable[[str], Path], visit: Callable[..., Any]) -> tuple[list[
 
 @pytest.mark.parametrize(
     "which",
-    ["run", *(pytest.param(which, marks=pytest.mark.slow) for which in ("patched", "predictions", "comparison"))],
+    [
+        "run",
+        "job",
+        *(pytest.param(which, marks=pytest.mark.slow) for which in ("patched", "predictions", "comparison")),
+    ],
 )
 def test_no_english_is_left_and_all_numbers_are_the_same(
     visit: Callable[..., Any], runs: tuple[Run, Run], fixed: Run, folder: Path, which: str
@@ -99,6 +104,8 @@ def test_no_english_is_left_and_all_numbers_are_the_same(
             return fixed.report(path, others=runs, language=language)
         if which == "comparison":
             return compare(*runs).report(path, language=language)
+        if which == "job":
+            return job_page_of(job_content(), language).write(path)
         made = foreign(40, 3, shape=None)
         return Predictions(made.labels, made.probs).report(path, language=language)
 

@@ -12,7 +12,8 @@ from sklearn.metrics import precision_recall_fscore_support
 
 import misread
 from misread import Run
-from pages import NAMES, foreign, pixels, tiles
+from misread.report.job_sections import job_page_of
+from pages import NAMES, foreign, job_content, pixels, tiles
 from samples import Result, blocks
 
 Open = Callable[..., Any]
@@ -280,6 +281,8 @@ def pages(whole: Path, many: Path, runs: tuple[Run, Run], folder: Path) -> dict[
         "no images": foreign(300, 5).report(folder / "bare.html"),
         "nothing misread": foreign(200, 3, margin=50, shape=(8, 8, 1)).report(folder / "right.html"),
         "a hundred classes": foreign(900, 100, margin=3, shape=(6, 6, 1)).report(folder / "hundred.html"),
+        "job": job_page_of(job_content()).write(folder / "job.html"),
+        "job without labels": job_page_of(job_content(labelled=0, probabilities=False)).write(folder / "bare-job.html"),
         "three images": foreign(3, 2, shape=(40, 200, 1)).report(folder / "three.html"),
     }
 
@@ -321,13 +324,13 @@ CONTRAST = """() => {
 
 
 def test_text_can_be_read_in_both_themes(visit: Open, pages: dict[str, Path]) -> None:
-    for name in ("whole", "no images", "a hundred classes"):
+    for name in ("whole", "no images", "a hundred classes", "job", "job without labels"):
         page = visit(pages[name])
         if page.locator("#doubts").count():
             page.locator("#doubts button[data-decide]").first.click()  # so that the main button has its colour
         for opened in (False, True):
             if opened:
-                page.locator("#tiles button").first.click()
+                page.locator("[data-item]").first.click()
             for theme in ("light", "dark"):
                 page.emulate_media(color_scheme=theme)
                 assert page.evaluate(CONTRAST) == [], (name, theme)
@@ -341,7 +344,7 @@ UNNAMED = """() => [
 
 
 def test_everything_has_a_name_for_a_screen_reader(visit: Open, pages: dict[str, Path]) -> None:
-    for name in ("whole", "many", "comparison", "a hundred classes"):
+    for name in ("whole", "many", "comparison", "a hundred classes", "job", "job without labels"):
         page = visit(pages[name])
         if page.locator("#tiles button").count():
             page.locator("#tiles button").first.click()

@@ -164,9 +164,12 @@ def test_the_default_recipe_fits_the_data(block_set: ImageSet) -> None:
     assert held_out(block_set, split="test").reason == ""
 
 
-def test_damaged_folders_are_ignored(block_set: ImageSet) -> None:
+@pytest.mark.parametrize(
+    ("name", "contents"), [("held-out.json", b"{"), ("predictions.npz", b"PK"), ("recipe.toml", b"\xff")]
+)
+def test_damaged_folders_are_ignored(block_set: ImageSet, name: str, contents: bytes) -> None:
     first = held_out(block_set)
-    (first.members[0].folder / "held-out.json").write_text("{")
+    (first.members[0].folder / name).write_bytes(contents)
     assert not held_out(block_set).reused
 
 

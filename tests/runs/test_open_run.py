@@ -83,6 +83,28 @@ def test_damaged_weights_are_refused(folder: Path) -> None:
         misread.open_run(folder).network  # noqa: B018
 
 
+def test_damaged_texts_are_refused(folder: Path) -> None:
+    for contents, message in (
+        (b"", "No columns to parse"),
+        (b"epoch,loss\xff\n1,2\n", "'utf-8' codec"),
+        (b"epoch,loss\n1,2,3\n4\n5,6,7,8\n", "Error tokenizing"),
+        (b"epoch,loss,accuracy,val_loss,val_accuracy,seconds\n1,x,1,1,1,1\n", "it has no numbers for loss"),
+    ):
+        (folder / "history.csv").write_bytes(contents)
+        with pytest.raises(RunError, match=rf"history.csv is damaged: .*{message}"):
+            misread.open_run(folder).history  # noqa: B018
+    (folder / "recipe.toml").write_bytes(b'name = "\xff"')
+    with pytest.raises(RunError, match=r"recipe.toml is damaged: 'utf-8' codec"):
+        misread.open_run(folder).recipe  # noqa: B018
+
+
+def test_hashes_do_not_come_from_a_damaged_table_of_misreads(folder: Path, block_set: ImageSet) -> None:
+    expected = misread.open_run(folder, data=block_set).misreads.table["hash"].tolist()
+    for contents in (b"", b"\xff\xfe", b"index\nx\n", b"hash\n1\n"):
+        (folder / "misreads-test.csv").write_bytes(contents)
+        assert misread.open_run(folder, data=block_set).misreads.table["hash"].tolist() == expected
+
+
 def test_runs_are_listed_oldest_first_and_partial_ones_are_not(folder: Path) -> None:
     (folder.parent / ".partial-x").mkdir()
     (folder.parent / ".partial-x" / "recipe.toml").write_text("")

@@ -1,7 +1,9 @@
 """Resuming runs: after Ctrl-C, after a kill, after something changed; and repeating them."""
 
+import errno
 import json
 import multiprocessing
+import os
 import random
 import shutil
 import tomllib
@@ -143,6 +145,26 @@ def test_a_failed_training_is_listed_and_resumes_from_its_last_epoch(
     assert contents(Path(record["folder"])) == contents(whole.folder)
     assert run_folder.find_unfinished(Path("runs")) == []
     assert cli("train", "--resume", "last").code == 2
+
+
+def test_a_failed_resume_keeps_a_training_without_a_checkpoint(
+    block_set: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ZeroDivisionError):
+        small(block_set, callbacks=[Breaks(1)])
+    (partial,) = run_folder.find_unfinished(Path("runs"))
+    for path in find_checkpoints(partial / "checkpoints"):  # as if it had been killed in its first epoch
+        path.unlink()
+
+    def full(state: Any) -> bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("misread.training.checkpoints.state_bytes", full)
+        with pytest.raises(RunError, match=r"no space is left. The files .*\nFix this and continue: .* --resume runs/"):
+            misread.resume(partial, data=block_set, progress=False)
+    resumed = misread.resume(partial, data=block_set, progress=False)
+    assert contents(resumed.folder) == contents(small(block_set).folder)
 
 
 def test_keep_checkpoints_leaves_the_last_two(block_set: ImageSet) -> None:
@@ -306,18 +328,19 @@ def test_runs_that_cannot_be_reproduced_are_refused(block_set: ImageSet) -> None
 # a process that is killed
 
 
-def live(out: str, data: str, settings: list[str], ready: Any) -> None:
-    """One life of a training: begins it, or continues what is there."""
+def live(root: Path, out: str, settings: list[str], ready: Any) -> None:
+    """One life of a training: begins it, or continues what is there. root: the folder above the real MNIST."""
     from misread.runs.train import resume, train
     from misread.training import checkpoints
 
+    os.environ["MISREAD_DATA"] = str(root)  # the server of processes may be older than this test
     checkpoints.EVERY_SECONDS, checkpoints.TIME_SHARE = 0.05, float("inf")
     partial = run_folder.find_unfinished(Path(out))
     ready.set()
     if partial:
         resume(partial[0], progress=False)
     else:
-        train(data, "tutorial-mlp", settings=settings, out=out, threads=2, progress=False)
+        train("mnist", "tutorial-mlp", settings=settings, out=out, threads=2, progress=False)
 
 
 @pytest.mark.mnist
@@ -332,7 +355,7 @@ def test_a_training_killed_at_random_moments_ends_with_the_same_bytes(most: int,
     out.mkdir()
     while kills < most or not finished:
         ready = context.Event()
-        process = context.Process(target=live, args=(str(out), "mnist", settings, ready))
+        process = context.Process(target=live, args=(mnist_root, str(out), settings, ready))
         process.start()
         ready.wait()
         process.join(draws.uniform(0.0, 2.0) if kills < most else None)

@@ -11,7 +11,7 @@ from PIL import Image
 import misread
 from misread.data.image_set import ImageSet
 from samples import blocks
-from shard_jobs import BROKEN, IMAGES, in_process, write_tar
+from shard_jobs import BROKEN, IMAGES, do_job, write_tar
 
 
 @pytest.fixture(scope="session")
@@ -49,19 +49,9 @@ def tars(tmp_path_factory: pytest.TempPathFactory, pictures: list[tuple[str, byt
 
 @pytest.fixture
 def predict(run: misread.Run, tmp_path: Path) -> Callable[..., Any]:
-    """Does a whole job or a part of it in this process; returns its last state, its rows by shard, and its folder."""
-    from misread.scale.job import open_job
-    from misread.scale.predictor import Predictor
-    from misread.scale.run_job import run_job
-    from misread.scale.shards import find_shards
+    """`do_job` by the run, in a folder of the test."""
 
-    def call(
-        *given: str, out: Path | str = "out", part: slice = slice(None), size: int = 10_000,
-        engine: Any = in_process, probabilities: bool = False,
-    ) -> Any:  # fmt: skip
-        predictor = Predictor(run.folder)
-        job = open_job(tmp_path / out, predictor, find_shards(given, size), probabilities)
-        *_, state = run_job(job, job.shards[part], predictor, engine)
-        return state, tmp_path / out
+    def call(*given: str, out: Path | str = "out", **how: Any) -> Any:
+        return do_job(run.folder, tmp_path / out, *given, **how)
 
     return call

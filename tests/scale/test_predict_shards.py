@@ -1,5 +1,6 @@
 """Jobs: the same predictions whoever computes them and however often they are interrupted."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -138,6 +139,17 @@ def test_a_shard_that_fails_is_listed_and_the_others_are_done(
     assert "damaged.tar is damaged: " in line["error"]
     assert not (out / "_SUCCESS").exists()
     assert not (out / "00004-damaged.parquet").exists()
+
+
+def test_a_full_disk_is_reported_with_the_name_of_the_file(
+    predict: Callable[..., Any], tars: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("misread.scale.predict_shard.replacing", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*00000-00.parquet'"):
+        predict(tars)
 
 
 def test_a_shard_that_was_mended_leaves_the_list(predict: Callable[..., Any], tars: str) -> None:

@@ -1,9 +1,12 @@
 """The predictor that is sent to other processes."""
 
+import errno
+import os
 import pickle
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +40,19 @@ def test_a_predictor_needs_a_run_folder_and_images_in_the_training_shape(run: mi
         Predictor(tmp_path)
     with pytest.raises(DataError, match="they must be uint8"):
         Predictor(run.folder)(np.zeros((2, 9, 9), np.uint8))
+
+
+def test_a_full_folder_for_temporary_files_is_named(
+    run: misread.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    predictor = Predictor(run.folder)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(RunError, match=f"{tmp_path} cannot be written: No space left on device. .* or set TMPDIR"):
+        predictor.facts()
 
 
 def test_predictors_are_told_apart_by_their_weights(run: misread.Run, tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 import signal
 import socket
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -106,6 +108,29 @@ def test_drawings_of_ones_own_are_data(monkeypatch: pytest.MonkeyPatch, tmp_path
             assert client.get(f"{studio.origin}/api/trainings/choices").json()["chosen"] == "my-digits"
     finally:
         studio.stop()
+
+
+def test_ctrl_c_ends_a_request_that_is_not_answered_without_a_traceback(
+    runs_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    studio = start_studio(runs_folder)
+    with httpx.Client() as client:
+        client.get(studio.url)
+        cookies = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
+    address = urlsplit(studio.origin)
+    lines = ["POST /api/trainings HTTP/1.1", f"Host: {address.netloc}", f"Origin: {studio.origin}"]
+    lines += [
+        f"Cookie: {cookies}",
+        "Content-Type: application/json",
+        "Content-Length: 100",
+        "",
+        '{"data":',
+    ]  # the rest never comes
+    with socket.create_connection((address.hostname, address.port)) as waiting:
+        waiting.sendall("\r\n".join(lines).encode())
+        time.sleep(0.2)
+        assert studio.stop(signal.SIGINT) == 0
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_the_network_is_only_opened_with_a_warning_and_a_new_token(

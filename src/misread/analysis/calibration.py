@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,9 @@ from misread.analysis.records import records
 from misread.analysis.scored import Scored
 from misread.analysis.temperature import HIGHEST, LOWEST, fit_temperature
 from misread.errors import DataError
-from misread.figures.reliability import reliability_figure
-from misread.figures.style import Picture
+
+if TYPE_CHECKING:
+    from misread.figures.style import Picture
 
 BINS = 15  # as in Guo et al. 2017
 
@@ -28,10 +29,20 @@ def reliability_table(labels: np.ndarray, probs: np.ndarray, bins: int = BINS) -
     """
     confidence = probs.max(axis=1).astype(np.float64)
     right = probs.argmax(axis=1) == labels
-    edges = np.arange(bins + 1) / bins
-    place = np.searchsorted(edges[1:-1], confidence, side="left")
-    n = np.bincount(place, minlength=bins)
+    place = confidence_bins(confidence, bins)
     n_right = np.bincount(place, weights=right, minlength=bins).astype(np.int64)
+    sums = np.bincount(place, weights=confidence, minlength=bins)
+    return reliability_table_of(np.bincount(place, minlength=bins), n_right, sums)
+
+
+def confidence_bins(confidence: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """(N,) int64, the bin 0..bins-1 of each confidence in [0, 1], as in `reliability_table`."""
+    return np.searchsorted(np.arange(1, bins) / bins, confidence, side="left")
+
+
+def reliability_table_of(n: np.ndarray, n_right: np.ndarray, sums: np.ndarray) -> pd.DataFrame:
+    """`reliability_table` of what was counted in each bin: images, those read right, and the sum of confidences."""
+    edges = np.arange(len(n) + 1) / len(n)
     some = np.where(n > 0, n, np.nan)
     low, high = wilson_intervals(n_right, n)
     return pd.DataFrame(
@@ -39,7 +50,7 @@ def reliability_table(labels: np.ndarray, probs: np.ndarray, bins: int = BINS) -
             "low": edges[:-1],
             "high": edges[1:],
             "n": n,
-            "confidence": np.bincount(place, weights=confidence, minlength=bins) / some,
+            "confidence": sums / some,
             "accuracy": n_right / some,
             "accuracy_low": low,
             "accuracy_high": high,
@@ -53,10 +64,14 @@ def expected_calibration_error(labels: np.ndarray, probs: np.ndarray, bins: int 
     Few images give a value above 0 even to a perfectly calibrated model.
     Source: Guo et al. 2017, "On calibration of modern neural networks", arXiv 1706.04599, equation 3.
     """
-    table = reliability_table(labels, probs, bins)
+    return expected_calibration_error_of(reliability_table(labels, probs, bins))
+
+
+def expected_calibration_error_of(table: pd.DataFrame) -> float:
+    """`expected_calibration_error` of a `reliability_table`."""
     table = table[table["n"] > 0]
     gaps = (table["accuracy"] - table["confidence"]).abs()
-    return float((gaps * table["n"]).sum() / len(labels)) if len(labels) else math.nan
+    return float((gaps * table["n"]).sum() / table["n"].sum()) if len(table) else math.nan
 
 
 @dataclass(frozen=True)
@@ -107,8 +122,10 @@ class Calibration:
     table: pd.DataFrame
     scaling: TemperatureScaling | None
 
-    def figure(self) -> Picture:
+    def figure(self) -> "Picture":
         """The reliability diagram, before and after temperature scaling."""
+        from misread.figures.reliability import reliability_figure
+
         panels = [(f"As predicted: ECE {self.ece:.2%}, {self.n:,} images", self.table)]
         if (s := self.scaling) is not None:
             panels.append((f"Temperature {s.temperature:.2f}: ECE {s.ece_after:.2%}, {s.n:,} images", s.table))

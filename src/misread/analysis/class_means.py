@@ -18,8 +18,20 @@ def class_means(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> di
     macro_f1: the mean F1 of the classes that occur among labels or predictions.
     Both are defined as in scikit-learn (`balanced_accuracy_score`, and `f1_score` with average="macro").
     """
-    right = np.bincount(labels[labels == predicted], minlength=n_classes)
-    support, guessed = (np.bincount(classes, minlength=n_classes) for classes in (labels, predicted))
+    return class_means_of(*_class_counts(labels, predicted, n_classes))
+
+
+def _class_counts(
+    labels: np.ndarray, predicted: np.ndarray, n_classes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(K,) each: images read right, of the label, and of the prediction."""
+    which = labels[labels == predicted], labels, predicted
+    right, support, guessed = (np.bincount(classes, minlength=n_classes) for classes in which)
+    return right, support, guessed
+
+
+def class_means_of(right: np.ndarray, support: np.ndarray, guessed: np.ndarray) -> dict[str, float]:
+    """`class_means` of counts, (K,) each: the diagonal of a confusion matrix, its sums of rows and of columns."""
     return {
         "balanced_accuracy": _mean_share(right, support),
         "macro_f1": _mean_share(2 * right, support + guessed),
@@ -36,15 +48,20 @@ def accuracy_warnings(labels: np.ndarray, predicted: np.ndarray, class_names: Se
 
     labels, predicted: (N,) int64 class indices.
     """
-    n = len(labels)
+    return accuracy_warnings_of(*_class_counts(labels, predicted, len(class_names)), class_names)
+
+
+def accuracy_warnings_of(
+    right: np.ndarray, support: np.ndarray, guessed: np.ndarray, class_names: Sequence[str]
+) -> list[str]:
+    """`accuracy_warnings` of counts, as `class_means_of` takes them."""
+    n, n_right = int(support.sum()), int(right.sum())
     if not n:
         return []
-    right = int((labels == predicted).sum())
-    low, high = wilson_interval(right, n)
-    accuracy, balanced = right / n, class_means(labels, predicted, len(class_names))["balanced_accuracy"]
-    counts = np.bincount(labels, minlength=len(class_names))
-    most = int(counts.argmax())
-    share = float(counts[most] / n)
+    low, high = wilson_interval(n_right, n)
+    accuracy, balanced = n_right / n, class_means_of(right, support, guessed)["balanced_accuracy"]
+    most = int(support.argmax())
+    share = float(support[most] / n)
     warnings: list[str] = []
     if share >= low:
         name, values = repr(class_names[most]), {"accuracy": f"{accuracy:.2%}", "share": f"{share:.2%}"}

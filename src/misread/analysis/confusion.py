@@ -1,7 +1,7 @@
 """Which class was read as which."""
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -9,8 +9,9 @@ import pandas as pd
 from misread.analysis.intervals import wilson_intervals
 from misread.analysis.records import records, with_names
 from misread.analysis.scored import Scored
-from misread.figures.confusion import confusion_figure
-from misread.figures.style import Picture
+
+if TYPE_CHECKING:
+    from misread.figures.style import Picture
 
 
 def confusion_counts(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
@@ -84,8 +85,10 @@ class Confusion:
         label_index, predicted_index = scored.class_index(label), scored.class_index(prediction)
         return scored.rows[(scored.labels == label_index) & (scored.predicted == predicted_index)]
 
-    def figure(self) -> Picture:
+    def figure(self) -> "Picture":
         """The matrix as a picture; its shading shows the mistakes, not the diagonal."""
+        from misread.figures.confusion import confusion_figure
+
         return confusion_figure(self.counts, self.class_names, self.scored.title)
 
     def to_dict(self) -> dict[str, Any]:

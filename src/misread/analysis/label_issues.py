@@ -9,7 +9,7 @@ arXiv 1911.00068: section 3.1 has the thresholds and the confident joint, and na
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,9 +20,10 @@ from misread.analysis.records import with_names
 from misread.analysis.scored import Scored
 from misread.data.image_hash import image_hashes
 from misread.errors import DataError
-from misread.figures.label_issues import label_issues_figure
-from misread.figures.style import Picture
 from misread.names import nearest
+
+if TYPE_CHECKING:
+    from misread.figures.style import Picture
 
 METHODS = ("normalised-margin", "self-confidence", "confident-learning")
 ROUNDING = 1e-12  # the mean of equal probabilities may come out this much above them
@@ -155,11 +156,13 @@ class LabelIssues(pd.DataFrame):
     def _constructor(self) -> Any:
         return pd.DataFrame
 
-    def gallery(self, count: int = 20) -> Picture:
+    def gallery(self, count: int = 20) -> "Picture":
         """The `count` most doubtful, or all if there are fewer: each image with its label and the suggested one.
 
         Raises DataError: the images are not known; only labels and probabilities were given.
         """
+        from misread.figures.label_issues import label_issues_figure
+
         shown = self.head(count)
         title = f"The {len(shown):,} most doubtful of {len(self):,} labels ({self.title})"
         return label_issues_figure(shown, self.scored.images[self.order[:count]], title)

@@ -2,7 +2,7 @@
 
 import math
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,9 @@ from misread.analysis.confusion import confusion_counts
 from misread.analysis.intervals import wilson_intervals
 from misread.analysis.records import records, with_names
 from misread.analysis.scored import Scored
-from misread.figures.per_class import per_class_figure
-from misread.figures.style import Picture
+
+if TYPE_CHECKING:
+    from misread.figures.style import Picture
 
 
 @with_names
@@ -48,6 +49,17 @@ def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
 
 
+def per_class_means(table: pd.DataFrame) -> dict[str, float | None]:
+    """`PerClass.means` of a `per_class_table`."""
+    means = {name: float(table[name].mean()) for name in ("recall", "precision", "f1")}
+    return {name: None if math.isnan(mean) else mean for name, mean in means.items()}
+
+
+def per_class_dict(table: pd.DataFrame) -> dict[str, Any]:
+    """classes (the lines of a `per_class_table`) and means, as plain values for JSON; undefined values are None."""
+    return {"classes": records(table), "means": per_class_means(table)}
+
+
 class PerClass:
     """Precision, recall and F1 of each class."""
 
@@ -64,16 +76,17 @@ class PerClass:
     @property
     def means(self) -> dict[str, float | None]:
         """The unweighted ("macro") means of recall, precision and f1 over the classes where each is defined."""
-        means = {name: float(self.table[name].mean()) for name in ("recall", "precision", "f1")}
-        return {name: None if math.isnan(mean) else mean for name, mean in means.items()}
+        return per_class_means(self.table)
 
-    def figure(self) -> Picture:
+    def figure(self) -> "Picture":
         """The classes' errors as bars with their intervals, the class most misread on top."""
+        from misread.figures.per_class import per_class_figure
+
         return per_class_figure(self.table, self.scored.title)
 
     def to_dict(self) -> dict[str, Any]:
         """classes (the table's lines) and means, as plain values for JSON; undefined values are None."""
-        return {"classes": records(self.table), "means": self.means}
+        return per_class_dict(self.table)
 
     def __repr__(self) -> str:
         return f"PerClass({self.scored.title})\n{self.table}"

@@ -1,7 +1,7 @@
 """Risk against coverage: the error that remains when the least certain images are left to a person."""
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -9,8 +9,9 @@ import pandas as pd
 from misread.analysis.intervals import wilson_intervals
 from misread.analysis.records import records
 from misread.analysis.scored import Scored
-from misread.figures.risk_coverage import risk_coverage_figure
-from misread.figures.style import Picture
+
+if TYPE_CHECKING:
+    from misread.figures.style import Picture
 
 COVERAGES = (1.0, 0.995, 0.99, 0.98, 0.95, 0.9)
 
@@ -77,8 +78,10 @@ class RiskCoverage:
         """The curve at a few round coverages; see `risk_coverage_table`."""
         return risk_coverage_table(self.curve)
 
-    def figure(self) -> Picture:
+    def figure(self) -> "Picture":
         """Error against coverage, with its 95% band."""
+        from misread.figures.risk_coverage import risk_coverage_figure
+
         return risk_coverage_figure(self.curve, self.table, self.scored.title)
 
     def to_dict(self) -> dict[str, Any]:

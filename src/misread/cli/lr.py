@@ -22,6 +22,7 @@ def lr(
     steps: Annotated[int, typer.Option(help="Training steps.")] = 200,
     set: options.Set = None,
     out: Annotated[Path, typer.Option(help="The picture, .png or .svg.")] = Path("learning-rate.png"),
+    size: options.Size = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
     quiet: options.Quiet = False,
@@ -35,7 +36,7 @@ def lr(
     check_picture_name(out)
     settings = parse_settings(set or [])
     named = named_recipe(recipe, settings)
-    images = load_data(data, quiet)
+    images = load_data(data, quiet, size)
     with progress_bar("Range test", steps, quiet) as show:
         found = find_learning_rate(
             images, named, settings=settings, low=low, high=high, steps=steps, device=device, threads=threads,
@@ -45,6 +46,7 @@ def lr(
     if json:
         print_json({**found.to_dict(), "picture": str(out)})
         return
-    given = [*(["--recipe", recipe] if recipe else []), *(part for setting in set or [] for part in ("--set", setting))]
+    given = [*(["--recipe", recipe] if recipe else []), *(part for setting in set or [] for part in ("--set", setting)),
+             *(["--size", size] if size else [])]  # fmt: skip
     command = shlex.join(["misread", "train", data, *given, "--set", f"optimizer.learning_rate={found.suggestion:.2g}"])
     print_lines(str(found), f"Try it: {command}", f"Picture: {out}")

@@ -1,7 +1,10 @@
 """The `misread` command: its verbs, and its handling of errors."""
 
+import errno
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import typer
 
@@ -89,10 +92,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in given
     if debug:
         given = ["--debug", *(a for a in given if a != "--debug")]
+    with _output_to_the_end(debug):
+        try:
+            app(args=given, prog_name="misread")
+        except MisreadError as error:
+            if debug:
+                raise
+            sys.stderr.write(f"Error: {error}\n")
+            sys.exit(error.exit_code)
+
+
+@contextmanager
+def _output_to_the_end(debug: bool) -> Iterator[None]:
+    """Write all output of the block while a failure can still be said. Exits with 1 if nobody takes it."""
     try:
-        app(args=given, prog_name="misread")
-    except MisreadError as error:
-        if debug:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if debug or error.errno not in (errno.ENOSPC, errno.EPIPE):
             raise
-        sys.stderr.write(f"Error: {error}\n")
-        sys.exit(error.exit_code)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it exits
+        if error.errno == errno.ENOSPC:  # the other: a reader that wants no more, as in `misread runs | head`
+            what = error.filename or "The output"
+            sys.stderr.write(f"Error: {what} cannot be written: {error.strerror}. Free some space.\n")
+        sys.exit(1)

@@ -6,6 +6,15 @@ from typing import Annotated
 import typer
 
 from misread.errors import DataError
+from misread.workers import warm_up
+
+
+def begin_workers(workers: int | None) -> int | None:
+    """Several processes begin to import what a training needs while this one does, too."""
+    if workers is not None and workers > 1:
+        warm_up("misread.runs.train")
+    return workers
+
 
 Data = Annotated[
     str, typer.Argument(help="A name (mnist, fashion-mnist, kmnist, digits) or a path.", show_default=False)
@@ -33,7 +42,10 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Threads = Annotated[
     int | None, typer.Option(help="Number of threads; by default the number of cores.", show_default=False)
 ]
-Workers = Annotated[int, typer.Option(help="Processes that train at the same time; --threads is for each of them.")]
+Workers = Annotated[
+    int,
+    typer.Option(callback=begin_workers, help="Processes that train at the same time; --threads is for each of them."),
+]
 Out = Annotated[Path, typer.Option(help="The folder for run folders.")]
 Size = Annotated[
     str | None,

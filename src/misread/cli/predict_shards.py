@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from misread.cli.output import print_json, print_lines, warn
 from misread.errors import RunError
+from misread.workers import warm_up
 
 if TYPE_CHECKING:
     from misread.scale.job import Job
@@ -23,6 +24,8 @@ def predict_shards(
     probabilities: bool, shard_size: int | None, plan: bool, quiet: bool, json: bool,
 ) -> None:  # fmt: skip
     """Predict shards into a folder, one Parquet file a shard; ends the program with 1 if a shard failed."""
+    if ray is None and not plan:
+        warm_up("misread.scale.predict_shard")
     from misread.scale.job import open_job
     from misread.scale.part import parse_part, part_of_environment
     from misread.scale.predictor import Predictor

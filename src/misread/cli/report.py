@@ -22,7 +22,9 @@ def report(
     run: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[RUN]", help="A run folder, 'last', or a Keras model (.keras, .h5).", show_default=False
+            metavar="[RUN]",
+            help="A run folder, 'last', a Keras model (.keras, .h5), or the --out of predicted shards.",
+            show_default=False,
         ),
     ] = None,
     data: options.ModelData = None,
@@ -76,6 +78,11 @@ def report(
             raise RunError("--compare and --other are about runs, and so need RUN.")
         predictions: Predictions = _read(given)
         path = predictions.report(out, language=lang)
+    elif is_job(run):
+        if data or scaling or compare or other or playground:
+            raise RunError(f"{run} has predicted shards: only --out, --lang, --quiet and --json go with them.")
+        _report_job(run, out, lang, quiet, json)
+        return
     elif is_keras(run):
         if compare or other or playground:
             raise RunError("--compare, --other and --playground need a run; this is a Keras model.")
@@ -85,6 +92,31 @@ def report(
         check_run_options(data, scaling)
         path, predictions = _of_run(run, out, compare, other or [], causes, playground, lang, quiet)
     _print_result(path, json, misread=int(predictions.misread.sum()), n=len(predictions))
+
+
+def is_job(folder: Path) -> bool:
+    """Whether a folder is the --out of predicted shards."""
+    return (folder / "job.json").is_file()
+
+
+def _report_job(folder: Path, out: Path | None, lang: str, quiet: bool, json: bool) -> None:
+    from misread.data.decode import usable_cores
+    from misread.scale.engines import local_engine
+    from misread.scale.job_report import write_job_report
+
+    engine = local_engine(usable_cores())
+    made = write_job_report(folder, engine, out, language=lang, progress=(lambda line: None) if quiet else warn)
+    labelled, right = int(made.stats.confusion.sum()), int(made.stats.confusion.trace())
+    _print_result(
+        made.path,
+        json,
+        misread=labelled - right,
+        n=labelled,
+        images=made.stats.images,
+        errors=made.stats.unread,
+        failed_shards=len(made.failed),
+        missing_shards=made.missing,
+    )
 
 
 def _of_run(

@@ -7,7 +7,7 @@ import typer
 
 from misread.cli import options
 from misread.cli.load_data import load_data
-from misread.cli.output import print_json, print_lines, progress_bar, warn
+from misread.cli.output import console, print_json, print_lines, warn
 
 
 def sweep(
@@ -16,16 +16,20 @@ def sweep(
         Path, typer.Argument(metavar="RECIPE.toml", help="A recipe with a table [search].", show_default=False)
     ],
     trials: Annotated[int, typer.Option(help="Trials of the whole sweep.")] = 50,
+    sampler: Annotated[
+        str, typer.Option(help="tpe: draw values by earlier results, and stop poor trials; or random.")
+    ] = "tpe",
     seconds: Annotated[
         float | None, typer.Option(help="Begin no trial after this many seconds.", show_default=False)
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes that train at the same time.")] = 1,
+    workers: options.Workers = 1,
     set: options.Set = None,
     out: Annotated[
         Path | None,
         typer.Option(help="The folder of the sweep; one that has it is continued. [default: sweeps/RECIPE]",
                      show_default=False),
     ] = None,
+    size: options.Size = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
     quiet: options.Quiet = False,
@@ -35,15 +39,15 @@ def sweep(
     from misread.lab.search_space import read_search_space
     from misread.lab.sweep import PICTURE
     from misread.lab.sweep import sweep as run_sweep
+    from misread.lab.sweep_progress import SweepProgress
     from misread.training.recipe import parse_settings
 
     space = read_search_space(recipe, parse_settings(set or []))
-    images = load_data(data, quiet)
-    with progress_bar("Trials", trials, quiet) as show:
-        found = run_sweep(
-            data if workers > 1 else images, space, trials=trials, seconds=seconds, workers=workers,
-            out=out or Path("sweeps") / recipe.stem, device=device, threads=threads, progress=show,
-        )  # fmt: skip
+    found = run_sweep(
+        load_data(data, quiet, size), space, trials=trials, sampler=sampler, seconds=seconds, workers=workers,
+        out=out or Path("sweeps") / recipe.stem, device=device, threads=threads,
+        progress=False if quiet else SweepProgress(console(json)),
+    )  # fmt: skip
     if json:
         print_json(found.to_dict())
         return

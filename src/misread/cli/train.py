@@ -1,6 +1,8 @@
 """`misread train`."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +10,7 @@ import typer
 
 from misread.cli import options
 from misread.cli.load_data import load_data
-from misread.cli.output import console, print_json, print_lines, print_table
+from misread.cli.output import console, print_json, print_lines, print_table, warn
 from misread.cli.runs import find_unfinished_run
 from misread.cli.torchrun import follows, joins_ranks
 from misread.errors import DataError, RecipeError, RunError
@@ -86,8 +88,14 @@ def train(
     device: options.Device = "auto",
     threads: options.Threads = None,
     workers: Annotated[
-        int, typer.Option(help="With --seeds: processes that train at the same time; --threads is for each of them.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            callback=options.begin_workers,
+            help="Processes that train members, or the trainings of --seeds, at the same time; --threads is for each "
+            "of them. With --resume by default as before.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -99,10 +107,10 @@ def train(
     if resume is not None:
         begins = {"DATA": data, "--recipe": recipe, "--backbone": backbone, "--fine-tune": fine_tune or None,
                   "--seed": seed, "--epochs": epochs, "--seconds": seconds, "--target": target, "--seeds": seeds,
-                  "--set": set, "--labels": labels, "--size": size,
-                  "--workers": None if workers == 1 else workers}  # fmt: skip
+                  "--set": set, "--labels": labels, "--size": size}  # fmt: skip
         _refuse_with_resume([name for name, value in begins.items() if value is not None])
-        resumed = _resumed(resume, threads, anyway, keep_checkpoints, track, progress)
+        with _saying_what_is_kept():
+            resumed = _resumed(resume, threads, workers, anyway, keep_checkpoints, track, progress)
         if resumed:
             _print_run(resumed, quiet, json)
         return
@@ -110,8 +118,6 @@ def train(
         raise DataError(
             "DATA is missing. Add it, for example misread train mnist; or continue a training with --resume RUN."
         )
-    if workers != 1 and seeds is None:
-        raise RecipeError("--workers is for several trainings. Add --seeds, or leave it out.")
     from misread.runs.seeds import train_seeds
     from misread.runs.train import train as train_run
     from misread.training.auto_recipe import named_recipe
@@ -131,13 +137,30 @@ def train(
         return
     common: dict[str, Any] = {
         "recipe": named, "settings": settings, "label_patch": labels, "out": out, "device": device,
-        "threads": threads, "callbacks": _trackers(track), "progress": progress,
+        "threads": threads, "workers": 1 if workers is None else workers, "callbacks": _trackers(track),
+        "progress": progress,
     }  # fmt: skip
     if seeds is not None:
-        seed_runs = train_seeds(images, seeds=seeds, workers=workers, **common)
+        with _saying_what_is_kept():
+            seed_runs = train_seeds(images, seeds=seeds, **common)
         _print_seeds(seed_runs, quiet, json)
         sys.exit(1 if seed_runs.interrupted else 0)
-    _print_run(train_run(images, keep_checkpoints=keep_checkpoints, **common), quiet, json)
+    with _saying_what_is_kept():
+        run = train_run(images, keep_checkpoints=keep_checkpoints, **common)
+    _print_run(run, quiet, json)
+
+
+@contextmanager
+def _saying_what_is_kept() -> Iterator[None]:
+    """One worker writes a run after Ctrl-C. Several end at once, and leave their checkpoints."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        warn(
+            "Interrupted. Trainings that have checkpoints can be continued: misread runs lists them, and "
+            "misread train --resume RUN goes on."
+        )
+        raise
 
 
 def _refuse_with_resume(arguments: list[str]) -> None:
@@ -159,6 +182,7 @@ def _trackers(names: list[str] | None) -> "list[Callback]":
 def _resumed(
     run: Path,
     threads: int | None,
+    workers: int | None,
     anyway: bool,
     keep_checkpoints: bool,
     track: list[str] | None,
@@ -176,6 +200,7 @@ def _resumed(
     return resume(
         folder,
         threads=threads,
+        workers=workers,
         anyway=anyway,
         keep_checkpoints=keep_checkpoints,
         callbacks=_trackers(track),

@@ -78,7 +78,7 @@ def grey_or_rgb(image: Image.Image) -> np.ndarray:
         scale = 255 / 65535 if image.mode.startswith("I;16") or values.max() > 255 else 1.0
         return np.rint(values * scale).clip(0, 255).astype(np.uint8)[..., None]
     if image.mode in ("1", "L"):
-        return np.asarray(image.convert("L"))[..., None]
+        return np.asarray(image if image.mode == "L" else image.convert("L"))[..., None]
     if "A" in image.mode or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

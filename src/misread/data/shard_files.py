@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from misread.data.braces import expand_braces
 from misread.data.listing import SPLIT_NAMES
 from misread.data.locations import PARQUETS, FileState, file_state, is_shard_name, is_url
 from misread.data.parquet_pictures import parquet_pictures
+from misread.data.patterns import expand_pattern
 from misread.data.shard_pictures import Picture
 from misread.data.tar_pictures import tar_pictures
 
@@ -35,13 +35,13 @@ def shards_in(folder: Path) -> list[str]:
 
 
 def shard_files(given: str) -> list[ShardFile]:
-    """The shards of a folder, a path, a URL or a pattern with braces: first those of train, then val, then test.
+    """The shards of a folder, a path, a URL or a pattern: first those of train, then val, then test.
 
     The first word of a name is the split (`train-000.tar`, `validation-00000-of-00002.parquet`), or else its folder
     is (`test/000.tar`), if this holds for all shards and one of them is for training. Otherwise all are train.
     Raises DataError: a shard does not exist or cannot be read.
     """
-    paths = shards_in(Path(given)) if not is_url(given) and Path(given).is_dir() else expand_braces(given)
+    paths = shards_in(Path(given)) if not is_url(given) and Path(given).is_dir() else expand_pattern(given)
     splits = [_split_of(path) for path in paths]
     named = "train" in splits and None not in splits
     shards = [

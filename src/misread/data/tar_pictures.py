@@ -4,6 +4,7 @@ import io
 import os
 import tarfile
 from collections.abc import Iterator, Sequence
+from typing import Self
 
 import numpy as np
 
@@ -24,10 +25,21 @@ def tar_pictures(path: str, class_names: Sequence[str]) -> Iterator[Picture]:
     """
     with open_file(path) as file:
         try:
-            with tarfile.open(fileobj=file, mode="r|*") as tar:
+            with tarfile.open(fileobj=file, mode="r|*", tarinfo=_Member) as tar:
                 yield from _samples(tar, class_names)
         except (tarfile.TarError, EOFError) as error:
             raise DataError(f"{path} is damaged: {error}. Make it again.") from None
+
+
+class _Member(tarfile.TarInfo):
+    """A file of a tar file. `tarfile` takes a damaged header behind the first for the end, and loses what follows."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile_)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
+            raise tarfile.ReadError(str(error)) from None
 
 
 def _samples(tar: tarfile.TarFile, class_names: Sequence[str]) -> Iterator[Picture]:

@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
-from misread.figures.style import BLACK, GREY, Picture, percent
+from misread.figures.style import BLACK, GREY, Picture
+from misread.figures.ticks import percent
 
 READABLE = 128  # classes; with more, cells have no numbers and only some names are written
 MISTAKES = LinearSegmentedColormap.from_list("mistakes", ["#ffffff", "#fde0c0", "#f6a04d", "#c85a0a", "#6b2500"])

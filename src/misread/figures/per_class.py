@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from misread.figures.style import BLACK, BLUE, GREY, ORANGE, Picture, percent, plain_axes
+from misread.figures.style import BLACK, BLUE, GREY, ORANGE, Picture, plain_axes
+from misread.figures.ticks import percent
 
 
 def per_class_figure(table: pd.DataFrame, title: str = "") -> Picture:

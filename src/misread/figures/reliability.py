@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.ticker import NullLocator
 
-from misread.figures.style import BLUE, GREY, ORANGE, Picture, percent, plain_axes
+from misread.figures.style import BLUE, GREY, ORANGE, Picture, plain_axes
+from misread.figures.ticks import percent
 
 
 def reliability_figure(panels: Sequence[tuple[str, pd.DataFrame]], title: str = "") -> Picture:

@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from misread.figures.style import BLACK, BLUE, Picture, percent, plain_axes
+from misread.figures.style import BLACK, BLUE, Picture, plain_axes
+from misread.figures.ticks import percent
 
 SHOWN = 0.3  # the share of images on the axis; leaving more of them to a person is no longer a classifier's job
 

@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from misread.figures.style import BLUE, GREY, ORANGE, Picture, percent, plain_axes
+from misread.figures.style import BLUE, GREY, ORANGE, Picture, plain_axes
+from misread.figures.ticks import percent
 
 PANEL_COLUMNS = 3
 

@@ -49,11 +49,6 @@ class Picture(Figure):
             self.savefig(partial, dpi="figure")
 
 
-def percent(share: float, position: float = 0) -> str:
-    """0.015 as `1.5%`, without trailing zeros: for the ticks of an axis."""
-    return f"{100 * share:.6g}%"
-
-
 def plain_axes(axes: Axes) -> None:
     """The style of all diagrams: a light grid behind the data, no frame at the top and right."""
     axes.grid(True, color=GREY, alpha=0.25)

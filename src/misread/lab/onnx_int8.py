@@ -1,13 +1,12 @@
 """The ONNX file with 8-bit weights and activations: static quantisation by ONNX Runtime."""
 
 import logging
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from torch import nn
 
+from misread.files import temporary_folder
 from misread.lab import to_onnx
 from misread.lab.formats import ROUNDED, Format
 from misread.lab.onnx_file import require_onnx
@@ -18,7 +17,9 @@ BLOCK = 50
 
 
 def _serialise(run: Run, network: nn.Module) -> bytes:
-    """Weights have a scale for each output channel. Raises DataError or RunError: the data cannot be loaded."""
+    """Weights have a scale for each output channel. Raises DataError or RunError: the data cannot be loaded, or the
+    folder for temporary files cannot be written.
+    """
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -28,8 +29,8 @@ def _serialise(run: Run, network: nn.Module) -> bytes:
     level = logger.level
     logger.setLevel(logging.ERROR)  # it advises what is done here
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            plain, folded, rounded = (Path(folder) / f"{name}.onnx" for name in ("plain", "folded", "rounded"))
+        with temporary_folder() as folder:
+            plain, folded, rounded = (folder / f"{name}.onnx" for name in ("plain", "folded", "rounded"))
             plain.write_bytes(to_onnx.FORMAT.serialise(run, network))
             quant_pre_process(plain, folded, skip_symbolic_shape=True)  # folds the normalisation into convolutions
             quantization.quantize_static(

@@ -3,12 +3,9 @@
 import json
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from misread import files
 from misread.data.image_set import ImageSet
@@ -16,13 +13,17 @@ from misread.errors import RecipeError, RunError, TrainingError, needing
 from misread.figures.search import search_figure
 from misread.figures.style import Picture
 from misread.lab.search_space import Range, SearchSpace, read_search_space
+from misread.lab.sweep_progress import SweepProgress, pick_sweep_progress, values_text
+from misread.names import nearest
 from misread.runs import run_folder
 from misread.runs.prepare import as_image_set
 from misread.runs.run import Run, open_run
 from misread.runs.train import train
 from misread.training.recipe import Recipe, Settings, parse_settings
+from misread.training.worker_progress import threads_of_each
 
 TRIALS = 50
+SAMPLERS = ("tpe", "random")
 START, JOURNAL, LOCK = "start.json", "journal.log", "lock"
 BEST, RESULT, PICTURE, RUNS = "best.toml", "sweep.json", "search.png", "runs"
 
@@ -76,8 +77,7 @@ class Sweep:
     def __str__(self) -> str:
         states = [trial.state for trial in self.trials]
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-        values = ", ".join(f"{name} = {value}" for name, value in self.best.values.items())
-        test = self.run.metrics["test"]
+        values, test = values_text(self.best.values), self.run.metrics["test"]
         return (
             f"{len(self.trials)} trials: {counts}\n"
             f"Best: trial {self.best.number}, validation accuracy {self.best.score:.2%}, with {values}\n"
@@ -91,54 +91,67 @@ def sweep(
     space: SearchSpace | str | Path,
     *,
     trials: int = TRIALS,
+    sampler: str = SAMPLERS[0],
     seconds: float | None = None,
     workers: int = 1,
     settings: Settings = (),
     out: str | Path = "sweeps/sweep",
     device: str = "auto",
     threads: int | None = None,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: SweepProgress | bool = True,
 ) -> Sweep:
     """Try up to `trials` recipes and choose the one with the highest validation accuracy.
 
-    A trial trains without looking at the test split. Optuna's TPE sampler draws the values; from the sixth trial on, a
-    trial whose validation accuracy is below the median of the earlier ones at the same epoch is stopped. The best
-    recipe is then trained again into a run, which has the test score.
+    A trial trains without looking at the test split. The best recipe is then trained again into a run, which has the
+    test score.
     data:     as for `train`. space: a search space, or the TOML file of one.
     trials:   of the whole sweep. If the folder `out` has trials of the same sweep, only the others are carried out.
+    sampler:  `tpe`: Optuna's TPE draws the values of a trial by the earlier results, at random for the first ten. From
+              five complete trials on, a trial whose validation accuracy is below the median of the complete ones at the
+              same epoch is stopped. `random`: each trial is drawn at random, and none is stopped.
     seconds:  no trial begins after this many seconds of this call.
-    workers:  processes that carry out trials at the same time; `threads` is the number of threads of each, by default
-              an equal share of torch's.
-    progress: called with the number of trials that have begun in this call.
+    workers:  processes that carry out trials at the same time. `threads` is then the number of threads of each, by
+              default an equal share of torch's. With `random`, the results are those of one worker with this number of
+              threads, bit for bit. With `tpe`, they depend on which trials end first. If a process is killed, its trial
+              is carried out again. A script that uses workers needs `if __name__ == "__main__":`.
+    progress: True shows a line for each trial, and in a terminal a table of those that run.
     Raises RecipeError: the space or a number cannot be used. RunError: Optuna is missing, or the folder has another
     sweep, or another process works in it. TrainingError: no trial was complete.
     """
-    if trials < 1 or workers < 1:
-        raise RecipeError(f"{trials} trials with {workers} workers are not possible. Both must be 1 or more.")
+    threads = threads_of_each(workers, threads)
+    if trials < 1:
+        raise RecipeError(f"{trials} trials try nothing. Use 1 or more.")
+    if sampler not in SAMPLERS:
+        raise RecipeError(f"There is no sampler {sampler!r}.{nearest(sampler, SAMPLERS)} Known: {', '.join(SAMPLERS)}.")
     with needing("sweep", "A sweep"):
-        from misread.lab.trials import Work, open_study, repeat_killed_trials, run_trials
+        from misread.lab.trials import Trainings, drop_incomplete_line, open_study, repeat_killed_trials, run_trials
     if not isinstance(space, SearchSpace):
         space = read_search_space(Path(space), parse_settings(settings))
-    images, folder = as_image_set(data, quiet=True), Path(out)
-    _begin(folder, space, images)
-    given = str(data) if isinstance(data, str | Path) else images
-    each = threads or max(torch.get_num_threads() // workers, 1)
-    with (folder / LOCK).open("wb") as lock, files.locked(lock, wait=False) as held:
-        if not held:
-            raise RunError(f"Another process works on the sweep in {folder}. Wait for it, or use another --out.")
-        study = open_study(folder / JOURNAL)
-        repeat_killed_trials(study)
-        left = trials - sum(row.state != "killed" for row in _rows(study))
-        if left > 0:
-            until = math.inf if seconds is None else time.time() + seconds
-            work = Work(images if workers == 1 else given, space, folder / JOURNAL, device, each, until)
-            run_trials(work, left, workers, progress)
-        return _finish(folder, space, images, _rows(study), device, each)
+    images, folder = as_image_set(data, quiet=progress is False), Path(out)
+    try:
+        _begin(folder, space, images, sampler)
+        with (folder / LOCK).open("wb") as lock, files.locked(lock, wait=False) as held:
+            if not held:
+                raise RunError(f"Another process works on the sweep in {folder}. Wait for it, or use another --out.")
+            drop_incomplete_line(folder / JOURNAL)
+            study = open_study(folder / JOURNAL)
+            repeat_killed_trials(study)
+            left = trials - sum(row.state != "killed" for row in _rows(study))
+            if left > 0:
+                until = math.inf if seconds is None else time.time() + seconds
+                display = pick_sweep_progress(quiet=not progress) if isinstance(progress, bool) else progress
+                trainings = Trainings(images, space, device, threads)
+                run_trials(study, trainings, sampler, left, until, workers, display)
+            return _finish(folder, space, images, _rows(study), device, threads)
+    except OSError as error:
+        raise RunError(
+            f"{folder} cannot be written: {error.strerror or error}. Free some space, or choose another with --out."
+        ) from None
 
 
-def _begin(folder: Path, space: SearchSpace, images: ImageSet) -> None:
-    """Create the folder, or check that it has this sweep."""
-    start = {**space.to_dict(), "data": images.fingerprint}
+def _begin(folder: Path, space: SearchSpace, images: ImageSet, sampler: str) -> None:
+    """Create the folder, or check that it has this sweep. Raises OSError: it cannot be written."""
+    start = {**space.to_dict(), "data": images.fingerprint, "sampler": sampler}
     path = folder / START
     try:
         if path.is_file():
@@ -150,20 +163,18 @@ def _begin(folder: Path, space: SearchSpace, images: ImageSet) -> None:
             return
         folder.mkdir(parents=True, exist_ok=True)
         files.write_text(path, json.dumps(start, indent=2) + "\n")
-    except OSError as error:
-        raise RunError(f"{folder} cannot be written: {error.strerror}. Choose another folder with --out.") from None
     except (ValueError, KeyError, AttributeError):
         raise RunError(f"{path} is damaged. Remove {folder}, or use another --out.") from None
 
 
 def _rows(study: Any) -> list[TrialRow]:
     """The finished trials of a study."""
-    from misread.lab.trials import ERROR
+    from misread.lab.trials import is_killed
 
     rows = []
     for trial in study.get_trials(deepcopy=False):
         state = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}.get(trial.state.name)
-        if state == "failed" and ERROR not in trial.user_attrs:
+        if is_killed(trial):
             state = "killed"
         if state:
             extra = trial.user_attrs
@@ -174,7 +185,7 @@ def _rows(study: Any) -> list[TrialRow]:
 
 
 def _finish(
-    folder: Path, space: SearchSpace, images: ImageSet, rows: list[TrialRow], device: str, threads: int
+    folder: Path, space: SearchSpace, images: ImageSet, rows: list[TrialRow], device: str, threads: int | None
 ) -> Sweep:
     """Train the best recipe, unless its run is there, and write the outcome."""
     complete = [row for row in rows if row.score is not None]
@@ -210,6 +221,6 @@ def _earlier_runs(folder: Path) -> dict[str, str]:
         return {}
     try:
         found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["scored"]
-    except (ValueError, KeyError):
+    except (ValueError, LookupError, TypeError):
         raise RunError(f"{path} is damaged. Remove it; the best recipe is then trained again.") from None
     return {number: name for number, name in found.items() if (folder / RUNS / name / run_folder.RECORD).is_file()}

@@ -1,22 +1,23 @@
-"""The trials of a sweep: trainings that are scored on the validation images, in one process or in several."""
+"""The trials of a sweep: trainings that are scored on the validation images, in this process or in several."""
 
-import multiprocessing
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import optuna
 import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from misread.data.image_set import ImageSet
-from misread.data.load import load
 from misread.errors import MisreadError, RecipeError, RunError, TrainingError
-from misread.lab.search_space import SearchSpace
+from misread.lab.search_space import Scalar, SearchSpace
+from misread.lab.sweep_progress import SweepProgress
 from misread.runs.prepare import prepare
 from misread.training.callbacks import Callback, drive, recipe_callbacks
 from misread.training.device import using_threads
@@ -24,153 +25,215 @@ from misread.training.events import EpochEnded
 from misread.training.fit import fit
 from misread.training.recipe import Recipe
 from misread.training.session import TrainState
+from misread.training.worker_progress import ReportSteps
+from misread.workers import Report, TaskDone, run_tasks
 
 STUDY = "sweep"
 PRUNED = "pruned"
 STARTUP_TRIALS = 5  # complete trials before the first one is pruned
-POLL_SECONDS = 0.5
 ERROR = "error"  # the attribute of a failed trial; a trial that was killed has none
 
 
 @dataclass(frozen=True)
-class Work:
-    """What a process needs to carry out trials.
+class TrialTask:
+    """A trial to carry out. medians: of earlier trials, by epoch; see `Prune`."""
 
-    data: an image set, or what `load` takes; other processes load it themselves.
-    until: the time of `time.time` from which no new trial begins.
+    number: int
+    values: Mapping[str, Scalar]
+    medians: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """The outcome of a trial: its validation accuracy if it is complete, or why it failed, or else it was pruned.
+
+    accuracies: on the validation images, after each epoch.
     """
 
-    data: ImageSet | str
+    number: int
+    score: float | None = None
+    error: MisreadError | None = None
+    accuracies: tuple[float, ...] = ()
+    fit_seconds: float = 0.0
+
+    def __str__(self) -> str:
+        if self.error is not None:
+            return f"failed: {str(self.error).splitlines()[0]}"
+        if self.score is None:
+            return f"pruned in epoch {len(self.accuracies)}, with validation accuracy {self.accuracies[-1]:.2%}"
+        return f"validation accuracy {self.score:.2%}, trained in {self.fit_seconds:.2f} s"
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """What the trainings of all trials have in common. threads: of each process; None for torch's own number."""
+
+    data: ImageSet
     space: SearchSpace
-    journal: Path
     device: str
-    threads: int
-    until: float
+    threads: int | None
+
+    def carry_out(self, task: TrialTask, report: Report) -> TrialResult:
+        """Train and score. report: called with (number, `TrainingProgress`)."""
+        callbacks = [Prune(task.medians), ReportSteps(lambda now: report((task.number, now)))]
+        try:
+            recipe = self.space.with_values(task.values)
+            score, state = score_on_validation(self.data, recipe, self.device, self.threads, callbacks)
+        except (TrainingError, RecipeError) as error:
+            return TrialResult(task.number, error=error)
+        accuracies = tuple(row["val_accuracy"] for row in state.history)
+        complete = None if state.stopped == PRUNED else score
+        return TrialResult(task.number, complete, None, accuracies, state.clock.fit_seconds)
 
 
 class Prune(Callback):
-    """Reports the validation accuracy of each epoch, and stops a trial that is below the median of the others."""
+    """Stops a trial whose best validation accuracy so far is below the median of earlier trials at the same epoch.
 
-    def __init__(self, trial: optuna.Trial) -> None:
-        self.trial = trial
+    medians: see `medians`; those of the time when the trial began.
+    """
+
+    def __init__(self, medians: Mapping[int, float]) -> None:
+        self.medians, self.best = medians, -math.inf
 
     def on_epoch_end(self, event: EpochEnded) -> None:
         epoch = event.row["epoch"]
-        self.trial.report(event.row["val_accuracy"], epoch)
-        if epoch < event.epochs and self.trial.should_prune():
+        self.best = max(self.best, event.row["val_accuracy"])
+        if epoch < event.epochs and self.best < self.medians.get(epoch, -math.inf):
             event.state.stop(PRUNED)
 
 
-def open_study(journal: Path, seed: int = 0) -> optuna.Study:
-    """The study in this journal; a new one if there is none. seed: of the draws of this process."""
+def medians(study: optuna.Study) -> dict[int, float]:
+    """The median validation accuracy of the complete trials after each epoch; nothing before `STARTUP_TRIALS` of them.
+
+    Source: Optuna's MedianPruner, after Golovin et al. 2017 (doi 10.1145/3097983.3098043).
+    """
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(complete) < STARTUP_TRIALS:
+        return {}
+    by_epoch: dict[int, list[float]] = {}
+    for trial in complete:
+        for epoch, accuracy in trial.intermediate_values.items():
+            by_epoch.setdefault(epoch, []).append(accuracy)
+    return {epoch: float(np.median(accuracies)) for epoch, accuracies in by_epoch.items()}
+
+
+def open_study(journal: Path) -> optuna.Study:
+    """The study in this journal; a new one if there is none.
+
+    Raises RunError: the journal is damaged. Raises OSError: it cannot be read or written.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(journal))),
-        sampler=optuna.samplers.TPESampler(seed=seed),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
-        study_name=STUDY,
-        direction="maximize",
-        load_if_exists=True,
-    )
+    try:
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        return optuna.create_study(storage=storage, study_name=STUDY, direction="maximize", load_if_exists=True)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged line can raise anything in Optuna
+        raise RunError(f"{journal} is damaged: {error}. Remove {journal.parent}, or use another --out.") from None
+
+
+def drop_incomplete_line(journal: Path) -> None:
+    """Remove the part of a line that a full disk left at the end. Optuna would append to it and then read neither.
+
+    Raises OSError: the journal cannot be written.
+    """
+    if not journal.is_file() or journal.read_bytes()[-1:] in (b"", b"\n"):
+        return
+    with journal.open("r+b") as file:
+        file.truncate(file.read().rfind(b"\n") + 1)
+
+
+def is_killed(trial: FrozenTrial) -> bool:
+    """Whether a process died, or was interrupted, before the trial ended."""
+    return trial.state == TrialState.FAIL and ERROR not in trial.user_attrs
 
 
 def repeat_killed_trials(study: optuna.Study) -> None:
     """Queue the trials that a killed process left unfinished again, with the same values."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        try:
-            study.tell(trial.number, state=TrialState.FAIL)
-        except optuna.exceptions.UpdateFinishedTrialError:
-            continue  # a process of the killed sweep has just ended it
+        study.tell(trial.number, state=TrialState.FAIL)
         if trial.params:
             study.enqueue_trial(trial.params)
 
 
-def run_trials(work: Work, count: int, workers: int, progress: Callable[[int], None]) -> None:
-    """Carry out `count` trials. progress: called with the number of trials that have begun.
+def run_trials(
+    study: optuna.Study, trainings: Trainings, sampler: str, count: int, until: float, workers: int,
+    display: SweepProgress,
+) -> None:  # fmt: skip
+    """Carry out `count` trials.
 
-    Raises the errors of `prepare`; trials whose loss is not finite fail, and the sweep goes on.
+    sampler: `tpe` or `random`. until: the time of `time.time` from which no new trial begins.
+    Raises RecipeError: the values of a trial do not fit together. A trial whose loss is not finite fails, and the sweep
+    goes on. Raises TaskFailed: the process of a worker died in each attempt. OSError: the journal cannot be written.
     """
-    context = multiprocessing.get_context("spawn")
-    left = context.Value("q", count)
-    if workers == 1:
-        _share(left)
-        _work(work, 0, lambda: progress(count - left.value))
-        return
-    errors = context.SimpleQueue()
-    processes = [context.Process(target=_in_process, args=(work, n, left, errors), daemon=True) for n in range(workers)]
-    for process in processes:
-        process.start()
+    begun: dict[int, optuna.Trial] = {}
+
+    def tasks() -> Iterator[TrialTask]:
+        while len(begun) < count and time.time() < until:
+            trial = _ask(study, sampler)
+            begun[trial.number] = trial
+            # a random trial must not depend on the others, which end in any order
+            yield TrialTask(trial.number, trainings.space.draw(trial), {} if sampler == "random" else medians(study))
+
     try:
-        while any(process.is_alive() for process in processes) and errors.empty():
-            progress(count - left.value)
-            time.sleep(POLL_SECONDS)
+        with closing(_results(trainings, tasks(), workers, display)) as results:
+            for result in results:
+                _tell(study, begun[result.number], result)
+                if isinstance(result.error, RecipeError):
+                    raise RecipeError(f"Trial {result.number} cannot be trained: {result.error}")
+                display.on_trial_end(result.number, str(result), begun[result.number].params)
     finally:
-        left.value = 0  # the others finish their trial and begin no other
-    for process in processes:
-        process.join()
-    if not errors.empty():
-        raise errors.get()
-    if any(process.exitcode for process in processes):
-        raise RunError("A process of the sweep was ended from outside. Is there enough memory? Use fewer --workers.")
+        display.close()
 
 
-def _in_process(work: Work, number: int, left: Any, errors: Any) -> None:
-    _share(left)
-    try:
-        _work(work, number)
-    except MisreadError as error:
-        errors.put(error)
+def _ask(study: optuna.Study, sampler: str) -> optuna.Trial:
+    """The next trial: one that is queued, or a new one whose values are drawn by its position.
+
+    So a continued sweep draws what an uninterrupted one would.
+    """
+    trials = study.get_trials(deepcopy=False)
+    position = sum(not is_killed(trial) and trial.state != TrialState.WAITING for trial in trials)
+    random = sampler == "random"
+    study.sampler = (optuna.samplers.RandomSampler if random else optuna.samplers.TPESampler)(seed=position)
+    return study.ask()
 
 
-_left: Any = None  # in each process: the number of trials that nobody has begun
+def _tell(study: optuna.Study, trial: optuna.Trial, result: TrialResult) -> None:
+    for epoch, accuracy in enumerate(result.accuracies, 1):
+        trial.report(accuracy, epoch)
+    if result.error is not None:
+        if isinstance(result.error, TrainingError):
+            trial.set_user_attr(ERROR, str(result.error))
+        study.tell(trial, state=TrialState.FAIL)
+        return
+    trial.set_user_attr("fit_seconds", result.fit_seconds)
+    trial.set_user_attr("epochs", len(result.accuracies))
+    if result.score is None:
+        study.tell(trial, state=TrialState.PRUNED)
+    else:
+        study.tell(trial, result.score)
 
 
-def _share(left: Any) -> None:
-    global _left
-    _left = left
-
-
-def _take() -> bool:
-    """Whether a trial was left, which is now the caller's. None is left for a process whose parent was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():
-        return False
-    with _left.get_lock():
-        if _left.value == 0:
-            return False
-        _left.value -= 1
-        return True
-
-
-def _work(work: Work, number: int, begun: Callable[[], None] = lambda: None) -> None:
-    """Carry out trials until none is left."""
-    images = work.data if isinstance(work.data, ImageSet) else load(work.data, progress=None)
-    study = open_study(work.journal, seed=number)
-    while time.time() < work.until and _take():
-        begun()
-        trial = study.ask()
-        values = work.space.draw(trial)
-        try:
-            score, state = score_on_validation(
-                images, work.space.with_values(values), work.device, work.threads, [Prune(trial)]
-            )
-        except TrainingError as error:
-            trial.set_user_attr(ERROR, str(error))
-            study.tell(trial, state=TrialState.FAIL)
-            continue
-        except RecipeError as error:
-            study.tell(trial, state=TrialState.FAIL)
-            raise RecipeError(f"Trial {trial.number} cannot be trained: {error}") from None
-        trial.set_user_attr("fit_seconds", state.clock.fit_seconds)
-        trial.set_user_attr("epochs", len(state.history))
-        if state.stopped == PRUNED:
-            study.tell(trial, state=TrialState.PRUNED)
-        else:
-            study.tell(trial, score)
+def _results(
+    trainings: Trainings, tasks: Iterable[TrialTask], workers: int, display: SweepProgress
+) -> Generator[TrialResult, None, None]:
+    """The results of the tasks, as they come."""
+    if workers == 1:
+        for task in tasks:
+            yield trainings.carry_out(task, lambda value: display.on_steps(0, *value))
+        return
+    with closing(run_tasks(trainings.carry_out, tasks, workers)) as events:
+        for event in events:
+            if not isinstance(event, TaskDone):
+                display.on_steps(event.worker, *event.value)
+            elif event.error:
+                raise event.error
+            else:
+                yield event.result
 
 
 def score_on_validation(
-    images: ImageSet, recipe: Recipe, device: str, threads: int, callbacks: list[Callback]
+    images: ImageSet, recipe: Recipe, device: str, threads: int | None, callbacks: list[Callback]
 ) -> tuple[float, TrainState]:
     """Train as `train` does, and return the validation accuracy of the final weights, and the state.
 

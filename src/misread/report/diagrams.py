@@ -4,18 +4,21 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from misread.analysis.calibration import Calibration
 from misread.analysis.records import records
-from misread.figures.style import percent
+from misread.figures.ticks import percent
 from misread.messages import Translate
 
 WIDTH, HEIGHT = 440, 280
 LEFT, RIGHT, TOP, BOTTOM = 58, 20, 12, 46
 DOTS = 30  # a curve of at most so many points gets a mark for each
 CURVE = 240  # points of a drawn curve; the eye sees no more
+CELLS = 10_000  # of a map of confused pairs: each takes 150 characters of the page
+SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 
 Points = Sequence[tuple[float, float]]
 
@@ -85,6 +88,15 @@ class Diagram:
             )
         )
         self._drawn.append(shape)
+
+    def bar(self, low: float, high: float, y: float, tooltip: str) -> None:
+        """A bar from the bottom to y, between two values of x."""
+        (left, top), (right, _) = self.place(low, y), self.place(high, y)
+        bottom = HEIGHT - BOTTOM
+        self._add(
+            '<rect class="bar a" x="{}" y="{}" width="{}" height="{}">{}</rect>',
+            left + 1, top, round(right - left - 2, 1), round(bottom - top, 1), _title(tooltip),
+        )  # fmt: skip
 
     def whisker(self, x: float, low: float, high: float, style: str) -> None:
         (left, bottom), (_, top) = self.place(x, low), self.place(x, high)
@@ -203,6 +215,28 @@ def reliability_diagram(calibration: Calibration, t: Translate) -> Markup:
     return diagram.svg()
 
 
+def confidence_diagram(bins: pd.DataFrame, t: Translate) -> Markup:
+    """How many images have which confidence, as bars. bins: low, high and n. The scale is logarithmic."""
+    top = math.ceil(math.log10(max(int(bins["n"].max()), 10)))
+    step = -(-top // 6)
+    diagram = Diagram(
+        Axis(t("diagram.confidence"), 0, 1, [(v / 5, percent(v / 5)) for v in range(6)]),
+        Axis(t("diagram.images-log"), math.log10(0.5), top, [(v, _power(v)) for v in range(0, top + 1, step)]),
+        t("diagram.confidences", images=int(bins["n"].sum()), most=int(bins["n"].iloc[-1])),
+    )
+    for line in records(bins):
+        if line["n"]:
+            ends = {name: f"{line[name]:.0%}" for name in ("low", "high")}
+            tooltip = t("diagram.confidence-bin", **ends, images=line["n"])
+            diagram.bar(line["low"], line["high"], math.log10(line["n"]), tooltip)
+    return diagram.svg()
+
+
+def _power(exponent: int) -> str:
+    """A power of ten, short enough for an axis."""
+    return str(10**exponent) if exponent < 3 else "10" + "".join(SUPERSCRIPTS[int(digit)] for digit in str(exponent))
+
+
 def risk_coverage_diagram(
     curve: pd.DataFrame, steps: pd.DataFrame, limit: float, t: Translate
 ) -> tuple[Markup, list[dict[str, float]]]:
@@ -234,19 +268,26 @@ def risk_coverage_diagram(
     return diagram.svg(), [{"x": x, "y": y} for x, y in places]
 
 
-def heat_map(counts: Sequence[Sequence[int]], names: Sequence[str], t: Translate) -> Markup:
-    """A confusion matrix of many classes: a square for every pair of which the first was read as the second."""
+def heat_map(counts: np.ndarray, names: Sequence[str], t: Translate, kept: np.ndarray | None = None) -> Markup:
+    """A confusion matrix of many classes: a square for every pair of which the first was read as the second.
+
+    counts: (K, K), rows true. At most `CELLS` are drawn, the most frequent. kept: (K, K), how many images of each pair
+    are on the page; the others show none when they are chosen. None: all are.
+    """
     side = len(names)
-    most = max((n for i, row in enumerate(counts) for j, n in enumerate(row) if i != j), default=1) or 1
-    cells = [
-        Markup(
-            '<rect class="cell" data-label="{}" data-prediction="{}" x="{}" y="{}" width="1" height="1" '
-            'style="--heat:{}"><title>{}</title></rect>'
-        ).format(i, j, j, i, heat(n, most), t("diagram.pair", label=names[i], read=names[j], images=n))
-        for i, row in enumerate(counts)
-        for j, n in enumerate(row)
-        if n and i != j
-    ]
+    wrong = np.where(np.eye(side, dtype=bool), 0, counts)
+    first, second = np.nonzero(wrong)
+    drawn = np.sort(np.argsort(-wrong[first, second], kind="stable")[:CELLS])
+    most = max(int(wrong.max(initial=0)), 1)
+    cells = []
+    for i, j in zip(first[drawn].tolist(), second[drawn].tolist(), strict=True):
+        n = int(wrong[i, j])
+        chosen = Markup(' data-label="{}" data-prediction="{}"').format(i, j) if kept is None or kept[i, j] else ""
+        cells.append(
+            Markup(
+                '<rect class="cell"{} x="{}" y="{}" width="1" height="1" style="--heat:{}"><title>{}</title></rect>'
+            ).format(chosen, j, i, heat(n, most), t("diagram.pair", label=names[i], read=names[j], images=n))
+        )
     return Markup(
         '<svg class="heat-map" viewBox="-0.5 -0.5 {0} {0}" role="img" aria-label="{3}">'
         '<rect class="frame" width="{1}" height="{1}"/><line class="diagonal" x2="{1}" y2="{1}"/>{2}</svg>'

@@ -1,5 +1,6 @@
 """The images on a page, as the page's script reads them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ class Items:
         items: dict[str, Any] = {"index": few.rows.tolist(), "label": few.labels.tolist()}
         if few.files is not None:
             items["file"] = list(few.files)
-        items |= _scores(few) | {"loss": _short(few.losses)}
+        items |= _scores(few) | {"loss": rounded(few.losses)}
         if self._other is not None:
             items["b"] = _scores(self._other.take(positions))
         data: dict[str, Any] = {"items": items, "pictures": {}}
@@ -77,9 +78,9 @@ class Items:
 def _scores(few: Scored) -> dict[str, Any]:
     order = np.argsort(-few.probs, axis=1, kind="stable")[:, :TOP]
     return {
-        "margin": _short(few.margin),
+        "margin": rounded(few.margin),
         "top": order.ravel().tolist(),
-        "shares": _short(np.take_along_axis(few.probs, order, axis=1)),
+        "shares": rounded(np.take_along_axis(few.probs, order, axis=1)),
     }
 
 
@@ -99,7 +100,7 @@ def _explained(items: dict[str, Any], places: list[int], explanation: Explanatio
         nearest.setdefault(row, []).append(lines[training_row])
     items |= {
         "cause": causes.tolist(),
-        "cause_probability": _short(reasons["cause_probability"].fillna(0).to_numpy()),
+        "cause_probability": rounded(reasons["cause_probability"].fillna(0).to_numpy()),
         "evidence": [plain(evidence.get(place, "")) for place in range(len(items["index"]))],
         "near": [nearest.get(row, []) for row in items["index"]],
     }
@@ -109,6 +110,6 @@ def _explained(items: dict[str, Any], places: list[int], explanation: Explanatio
     return {"causes": list(names), "training": training}
 
 
-def _short(values: np.ndarray) -> list[float]:
+def rounded(values: np.ndarray | Sequence[float]) -> list[float]:
     """Six digits: more than the page shows or sorts by, and a page that is a third smaller."""
-    return [float(f"{value:.6g}") for value in values.ravel().tolist()]
+    return [float(f"{value:.6g}") for value in np.ravel(values).tolist()]

@@ -19,7 +19,7 @@ from misread.web.modules import bundle, source
 
 SECTIONS = (
     "headline", "causes", "advice", "confusion", "gallery", "comparison", "doubtful", "classes", "confidence",
-    "training", "facts", "files", "changed", "playground",
+    "training", "facts", "files", "changed", "playground", "job", "doubts", "unsure", "read_as",
 )  # fmt: skip
 STYLES = ("style/tokens.css", "style/components.css")
 PLAYGROUND_STYLES = ("style/room.css", "style/draw.css", "style/inside.css")

@@ -1,5 +1,6 @@
 """From content to page: the sections that the template reads, and the data that the script reads."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from misread.analysis.calibration import Calibration
 from misread.analysis.causes import Cause
 from misread.analysis.comparison import BOTH, BROKEN, FIXED
-from misread.analysis.confusion import Confusion
+from misread.analysis.confusion import Confusion, confused_pairs
 from misread.analysis.explanation import Explanation
 from misread.analysis.label_issues import flagged_issues, label_issues, suggested_labels
 from misread.analysis.per_class import PerClass
@@ -46,10 +47,15 @@ def page_of(content: Content, language: str = "en") -> Page:
     page.sections |= {
         "facts": [*content.facts, *_playground_facts(content)],
         "files": "file" in data["items"],
-        "changed": {name: pictures.get("changed") for name, pictures in data["pictures"].items()},
+        "changed": changed_pictures(data["pictures"]),
     }
     page.data |= {"classes": list(content.scored.class_names), **data}
     return page
+
+
+def changed_pictures(pictures: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What the pictures of items and of training images differ from the images in; None if in nothing."""
+    return {name: pictures.get(name, {}).get("changed") for name in ("items", "training")}
 
 
 def _playground_facts(content: Content) -> list[tuple[str, str]]:
@@ -61,7 +67,7 @@ def _add_analysis(page: Page, items: Items, scored: Scored, confidence: Confiden
     page.data["misreads"] = items.add(scored.misread_positions)
     page.sections |= {
         "headline": scored.metrics(),
-        "confusion": _confusion(Confusion(scored), t),
+        "confusion": confusion_section(Confusion(scored).counts, scored.class_names, t),
         "classes": PerClass(scored).to_dict(),
         "gallery": len(scored.misread_positions) or None,
         "confidence": _confidence(page, scored, confidence.calibration, t) | {"sets": confidence.sets},
@@ -70,19 +76,25 @@ def _add_analysis(page: Page, items: Items, scored: Scored, confidence: Confiden
         _add_doubtful(page, items, scored)
 
 
-def _confusion(confusion: Confusion, t: Translate) -> dict[str, Any]:
-    plain = confusion.to_dict()
-    counts, names = plain["counts"], plain["class_names"]
-    wrong = [n for i, row in enumerate(counts) for j, n in enumerate(row) if i != j]
+def confusion_section(
+    counts: np.ndarray, names: Sequence[str], t: Translate, kept: np.ndarray | None = None
+) -> dict[str, Any]:
+    """counts: (K, K), rows true. kept: (K, K), how many of them are on the page; None if all misread ones are."""
+    pairs = confused_pairs(counts, tuple(names))
     index = {name: k for k, name in enumerate(names)}
-    pairs = [{**pair, "from": index[pair["label"]], "to": index[pair["prediction"]]} for pair in plain["pairs"]]
+    shown = [
+        {**pair, "from": index[pair["label"]], "to": index[pair["prediction"]]} for pair in records(pairs.head(PAIRS))
+    ]
+    is_map = len(names) > MATRIX and len(pairs)
     return {
         "names": names,
-        "counts": counts,
-        "most": max(wrong, default=0) or 1,
-        "pairs": pairs[:PAIRS],
+        "counts": counts.tolist(),
+        "kept": (counts if kept is None else kept).tolist(),
+        "most": int(pairs["n"].max()) if len(pairs) else 1,
+        "pairs": shown,
         "n_pairs": len(pairs),
-        "map": diagrams.heat_map(counts, names, t) if len(names) > MATRIX and pairs else None,
+        "map": diagrams.heat_map(counts, names, t, kept) if is_map else None,
+        "in_map": min(diagrams.CELLS, len(pairs)),
         "readable": len(names) <= MATRIX,
     }
 
@@ -101,6 +113,7 @@ def _confidence(page: Page, scored: Scored, calibration: Calibration, t: Transla
         "bins": calibration.to_dict()["bins"],
         "reliability": diagrams.reliability_diagram(calibration, t),
         "coverage": diagram,
+        "histogram": None,
         "limit": limit,
         "table": risk_coverage.to_dict()["table"],
     }

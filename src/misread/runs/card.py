@@ -187,11 +187,12 @@ def _training(record: RunRecord, recipe: Recipe) -> str:
 
 def _measured(record: RunRecord) -> str:
     env, engine, timing = record.environment, record.engine, record.timing
+    workers = f"; {env.workers} workers, whose times are added up" if env.workers > 1 else ""
     return (
         f"Every test image was predicted once by the final weights; nothing was chosen on the test split by misread. "
         f"Intervals are Wilson's. Training took {timing.fit_seconds:.1f} s on {_text(env.cpu)} "
-        f"({_text(env.device)}, threads: {env.threads}), computed by {engine.name} in {engine.precision}, with misread "
-        f"{env.misread}, PyTorch {env.torch} and Python {env.python}, on {record.created}."
+        f"({_text(env.device)}, threads: {env.threads}{workers}), computed by {engine.name} in {engine.precision}, "
+        f"with misread {env.misread}, PyTorch {env.torch} and Python {env.python}, on {record.created}."
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,12 +22,13 @@ from misread.analysis.paired import bootstrap_difference, mcnemar_p
 from misread.analysis.records import records
 from misread.analysis.scored import Scored
 from misread.errors import DataError, MisreadError, RunError
-from misread.figures.comparison import comparison_figure
-from misread.figures.style import Picture
 from misread.messages import Message, recognised
 from misread.report.content import Content, SecondModel, images_or_note
 from misread.report.sections import page_of
 from misread.runs.predictions import Predictions
+
+if TYPE_CHECKING:
+    from misread.figures.style import Picture
 
 BLOCK = 4096  # images compared at a time
 
@@ -115,11 +116,13 @@ class Comparison:
         broken = self.broken
         return broken[broken["label"].isin(wanted)].reset_index(drop=True)
 
-    def figure(self, count: int = 16) -> Picture:
+    def figure(self, count: int = 16) -> "Picture":
         """The `count` most confident of the broken and of the fixed images, with the wrong predictions.
 
         Raises DataError: the predictions have no images.
         """
+        from misread.figures.comparison import comparison_figure
+
         images = self._with_images.images
         broken, fixed = (self.changes[self.changes["change"] == change].head(count) for change in (BROKEN, FIXED))
         return comparison_figure(

@@ -76,13 +76,14 @@ def find_member(
     """
     wanted = (split, folds, filter_labels)
     for folder, record in _stored(out, fingerprint):
-        try:
-            stored_recipe = (folder / run_folder.RECIPE).read_text(encoding="utf-8")
-        except OSError:
+        if (record.split, record.folds, record.filter_labels) != wanted:
             continue
-        if (record.split, record.folds, record.filter_labels) == wanted and stored_recipe == recipe.to_toml():
-            arrays = read_npz(folder / PREDICTIONS)
-            return HeldOutMember(folder, record, arrays["probs"], arrays["fold"], reused=True)
+        try:
+            if (folder / run_folder.RECIPE).read_bytes() == recipe.to_toml().encode():
+                arrays = read_npz(folder / PREDICTIONS)
+                return HeldOutMember(folder, record, arrays["probs"], arrays["fold"], reused=True)
+        except (OSError, DataError, KeyError):
+            continue
     return None
 
 

@@ -1,7 +1,8 @@
 """The misread images that a user holds: a choice from them, their causes, and pictures."""
 
+from contextlib import suppress
 from copy import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,12 +13,12 @@ from misread.analysis.misreads import misread_table
 from misread.analysis.scored import Scored
 from misread.data.image_hash import image_hashes
 from misread.errors import DataError
-from misread.figures.misreads import misreads_figure
-from misread.figures.neighbours import neighbours_figure
-from misread.figures.style import Picture
 from misread.runs import run_folder
 from misread.runs.explain import explain, explain_without_run
 from misread.runs.stored_run import StoredRun
+
+if TYPE_CHECKING:
+    from misread.figures.style import Picture
 
 
 class Misreads:
@@ -112,12 +113,16 @@ class Misreads:
         source = f"{self._run.record.data.name} {self.scored.split}" if self._run else self.scored.title
         return f"{len(self):,} of {self.total:,} misread{cause} ({source}, {len(self.scored):,} images)"
 
-    def figure(self) -> Picture:
+    def figure(self) -> "Picture":
         """The gallery: every image here with its label and prediction."""
+        from misread.figures.misreads import misreads_figure
+
         return misreads_figure(self.table, self.images, self.title)
 
-    def neighbour_figure(self) -> Picture:
+    def neighbour_figure(self) -> "Picture":
         """Every image here with its cause, and beside it the training images nearest to it."""
+        from misread.figures.neighbours import neighbours_figure
+
         explained, neighbours = self.explain(), self.neighbours
         training = self.explanation().training_images_of(neighbours["training_index"].to_numpy())
         return neighbours_figure(explained.table, self.images, neighbours, training, self.title)
@@ -144,8 +149,8 @@ def _hashes(scored: Scored, run: StoredRun | None) -> Any:
     positions = scored.misread_positions
     if run is not None:
         path = run.folder / run_folder.misreads_file(scored.split)
-        if path.is_file():
+        with suppress(OSError, ValueError, KeyError):  # missing or damaged
             stored = pd.read_csv(path)
-            if "hash" in stored and stored["index"].tolist() == scored.rows[positions].tolist():
+            if stored["index"].tolist() == scored.rows[positions].tolist():
                 return stored["hash"].tolist()
     return image_hashes(scored.images[positions]) if scored.has_images else None

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from misread.analysis.calibration import Calibration, calibration
 from misread.analysis.conformal import ConformalSets, conformal_sets
@@ -15,12 +15,14 @@ from misread.analysis.scored import Scored
 from misread.data.mapped_images import Images
 from misread.data.pixel_rows import images_in
 from misread.errors import DataError
-from misread.figures.style import Picture
 from misread.messages import Message, recognised
 from misread.report.content import Confidence, Content, images_or_note
 from misread.report.sections import page_of
 from misread.runs.misreads import Misreads
 from misread.runs.stored_run import StoredRun
+
+if TYPE_CHECKING:
+    from misread.figures.style import Picture
 
 ERROR_LEVEL = 0.01  # of prediction sets
 
@@ -105,7 +107,7 @@ class Predictions(Scored):
         """
         return conformal_sets(self, error_level, calibration_set)
 
-    def figures(self, calibration_set: Scored | None = None) -> dict[str, Picture]:
+    def figures(self, calibration_set: Scored | None = None) -> "dict[str, Picture]":
         """All these pictures, by the names of their files. calibration_set: as `calibration` takes it."""
         return {
             "confusion": self.confusion().figure(),

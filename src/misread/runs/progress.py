@@ -44,6 +44,9 @@ class Progress(Callback):
     def on_worker(self, worker: int, training: str, now: TrainingProgress) -> None:
         """After some steps of a training in another process. worker: its number, from 0. training: its name."""
 
+    def on_member_end(self, member: int, members: int, state: TrainState) -> None:
+        """After the training of a member in another process. member: counted from 0. state: of this member alone."""
+
     def on_workers_end(self) -> None:
         """After the last training of several processes, also if one ended with an error."""
 
@@ -99,9 +102,12 @@ def result_lines(run: Run) -> list[str]:
         lines.append(f"The weights are from epoch {record.best_epoch}, the best on validation.")
     if record.target_reached is not None:
         lines.append(_target_line(run))
+    on = f"{record.environment.device}, {threads} thread{'s' if threads > 1 else ''}"
+    if record.environment.workers > 1:
+        on += f" for each of {record.environment.workers} workers, whose times are added up"
     lines.append(
         f"Trained in {timing.fit_seconds:.2f} s (validation {timing.validate_seconds:.2f} s, total "
-        f"{timing.total_seconds:.2f} s) on {record.environment.device}, {threads} thread{'s' if threads > 1 else ''}"
+        f"{timing.total_seconds:.2f} s) on {on}"
     )
     lines.append(f"Test {accuracy_line(test)}")
     lines += run.predictions().accuracy_warnings()
@@ -185,6 +191,10 @@ class ConsoleProgress(Progress):
 
     def on_worker(self, worker: int, training: str, now: TrainingProgress) -> None:
         self.table.update(worker, training, now)
+
+    def on_member_end(self, member: int, members: int, state: TrainState) -> None:
+        row = state.history[-1]
+        self.print(f"member {member + 1}/{members}  {state.clock.fit_seconds:.2f} s  {epoch_line(row, row['epoch'])}")
 
     def on_workers_end(self) -> None:
         self.table.close()

@@ -63,6 +63,8 @@ class LabelPatchRecord(_Part):
 
 
 class Environment(_Part):
+    """The machine and the versions. threads: of each rank or worker. workers: processes that trained the members."""
+
     misread: str
     python: str
     torch: str
@@ -74,6 +76,7 @@ class Environment(_Part):
     threads: int
     device: str
     ranks: int = 1
+    workers: int = 1
 
 
 class EngineRecord(_Part):
@@ -112,7 +115,10 @@ class RateChangeRecord(_Part):
 
 
 class Timing(_Part):
-    """Times in seconds. `fit_seconds`: from arrays in memory to final weights, without validation."""
+    """Times in seconds. `fit_seconds`: from arrays in memory to final weights, without validation.
+
+    With several workers, `fit_seconds` and `validate_seconds` are the sums over the members.
+    """
 
     load_seconds: float
     fit_seconds: float
@@ -185,7 +191,7 @@ def label_patch_record(fixed: FixedLabels) -> LabelPatchRecord:
     )
 
 
-def this_environment(threads: int, device: str) -> Environment:
+def this_environment(threads: int, device: str, workers: int = 1) -> Environment:
     """The machine and the versions in use."""
     import numpy
     import torch
@@ -205,6 +211,7 @@ def this_environment(threads: int, device: str) -> Environment:
         threads=threads,
         device=device,
         ranks=ranks.count if ranks else 1,
+        workers=workers,
     )
 
 

@@ -143,7 +143,8 @@ def _history_difference(before: Run, after: Run) -> float:
 def _differences(before: RunRecord, after: RunRecord) -> list[str]:
     lines = []
     for part in ("environment", "engine"):
-        first, second = (getattr(record, part).model_dump() for record in (before, after))
+        # the number of workers changes no result
+        first, second = (getattr(record, part).model_dump(exclude={"workers"}) for record in (before, after))
         lines += [f"{key}: {first[key]} then, {second[key]} now" for key in first if first[key] != second[key]]
     lines += [f"{i.reason} (when it was resumed)" for i in before.interruptions if not i.exact]
     return lines

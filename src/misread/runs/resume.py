@@ -29,6 +29,7 @@ from misread.runs.run_folder import (
 )
 from misread.training.backend import Capabilities
 from misread.training.checkpoints import find_checkpoints, read_checkpoint
+from misread.training.member_checkpoints import join_members
 from misread.training.ranks import current_ranks
 from misread.training.recipe import Recipe, load_recipe, parse_recipe
 from misread.training.session import TrainState
@@ -36,7 +37,7 @@ from misread.training.session import TrainState
 MACHINE = ("misread", "torch", "numpy", "cpu", "threads", "device")  # fields of Environment that influence rounding
 
 
-def write_start(folder: Path, job: Job, engine: Capabilities) -> None:
+def write_start(folder: Path, job: Job, engine: Capabilities, workers: int) -> None:
     """Write the initial conditions of a training, unless they exist. From then on it is resumable."""
     if is_resumable(folder):
         return
@@ -55,7 +56,7 @@ def write_start(folder: Path, job: Job, engine: Capabilities) -> None:
         recipe_choice=job.recipe_choice,
         label_patch=job.fixed.patch.sha256 if job.fixed else "",
         network=job.network_name,
-        environment=this_environment(torch.get_num_threads(), str(job.device)),
+        environment=this_environment(torch.get_num_threads(), str(job.device), workers),
         engine=EngineRecord(**asdict(engine)),
     )
     files.write_text(folder / CHECKPOINTS / START, start.model_dump_json(indent=2) + "\n")
@@ -145,13 +146,14 @@ def _is_recipe_of(path: Path, recipe: Recipe, custom_network: bool) -> bool:
 
 
 def resumed_state(folder: Path, start: StartRecord, job: Job, anyway: bool) -> TrainState:
-    """The state of the last checkpoint with this interruption added; a new state if there is no checkpoint yet.
+    """The state of the last checkpoints with this interruption added; a new state if there is no checkpoint yet.
 
     Raises RunError: this machine would round differently, and `anyway` is not set.
     """
     checkpoints = folder / CHECKPOINTS
     fresh = not find_checkpoints(checkpoints)
     state = TrainState(job.recipe.member_seed(0)) if fresh else read_checkpoint(checkpoints)
+    state = join_members(state, checkpoints, job.recipe)
     _check_torchrun(folder, start)
     changes = _changes(start, job)
     if changes and not anyway:

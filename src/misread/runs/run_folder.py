@@ -81,26 +81,28 @@ def numbered(out: Path, name: str, suffix: str = "") -> Iterator[Path]:
 def writing(partial: Path) -> Iterator[RunFolder]:
     """Write into a partial run folder. It gets its final name when the block succeeds.
 
-    If the block fails, the folder stays if it has a checkpoint or weights. Otherwise, and after a TrainingError, it
-    is removed.
+    If the block fails, the folder stays if it has a checkpoint or weights, or was resumable before. Otherwise, and
+    after a TrainingError, it is removed.
     Raises RunError: another process is writing into it, or writing failed; the message names a folder that was kept.
     """
     with _locked(partial):
+        begun = is_resumable(partial)
         try:
             folder = RunFolder(partial)
             yield folder
             folder.path = _rename(partial)
         except OSError as error:
-            raise _write_error(partial, error) from None
+            removed = not begun and _remove_if_empty(partial)
+            raise _write_error(partial, error, removed) from None
         except BaseException as error:
             if isinstance(error, TrainingError):
                 shutil.rmtree(partial, ignore_errors=True)
-            _remove_if_empty(partial)
+            if not begun:
+                _remove_if_empty(partial)
             raise
 
 
-def _write_error(partial: Path, error: OSError) -> RunError:
-    removed = _remove_if_empty(partial)
+def _write_error(partial: Path, error: OSError, removed: bool) -> RunError:
     where = "Nothing was written." if removed else f"The files written so far are in {partial}."
     reason = "no space is left" if error.errno == errno.ENOSPC else error.strerror or str(error)
     again = f"continue: misread train --resume {partial}" if is_resumable(partial) else "train again."

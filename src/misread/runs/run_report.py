@@ -11,7 +11,7 @@ from misread.report.content import Content, TrainingCurves, images_or_note
 from misread.report.playground import Playground, smallest_model
 from misread.runs.comparison import compare_predictions
 from misread.runs.predictions import Predictions, confidence_content
-from misread.runs.record import RunRecord
+from misread.runs.record import Environment, RunRecord
 from misread.runs.stored_run import StoredRun
 
 Progress = Callable[[str], None]
@@ -117,8 +117,9 @@ def _facts(run: StoredRun) -> list[tuple[str, str]]:
         ("Seed", str(r.seed)),
         ("Engine", _engine_fact(r)),
         ("Machine", Message("fact.machine", cpu=environment.cpu, cores=Message("fact.cores", n=environment.cores),
-                            device=environment.device, threads=Message("fact.threads", n=environment.threads))),
-        ("Time", Message("fact.time", fit=f"{timing.fit_seconds:.2f}", total=f"{timing.total_seconds:.2f}")),
+                            device=environment.device, threads=_threads_fact(environment))),
+        ("Time", Message("fact.time" if environment.workers == 1 else "fact.time-of-workers",
+                         fit=f"{timing.fit_seconds:.2f}", total=f"{timing.total_seconds:.2f}")),
         ("Versions", f"misread {environment.misread}, torch {environment.torch}, numpy {environment.numpy}, "
                      f"Python {environment.python}; {environment.system}"),
         ("Trained", r.created),
@@ -131,6 +132,13 @@ def _facts(run: StoredRun) -> list[tuple[str, str]]:
         joined = reduce(lambda first, second: Message("fact.sentences", first=first, second=second), notes)
         facts.append(("Label patch", joined))
     return facts
+
+
+def _threads_fact(environment: Environment) -> Message:
+    threads = Message("fact.threads", n=environment.threads)
+    if environment.workers == 1:
+        return threads
+    return Message("fact.workers", n=environment.workers, threads=threads)
 
 
 def _recipe_fact(record: RunRecord) -> Message:

@@ -15,7 +15,7 @@ from misread.runs.train import train
 from misread.training.auto_recipe import named_recipe, pick_recipe
 from misread.training.callbacks import Callback
 from misread.training.recipe import Recipe, Settings, load_recipe, parse_settings
-from misread.training.worker_progress import threads_of_each
+from misread.training.worker_progress import refuse_callbacks, threads_of_each
 
 
 @dataclass(frozen=True)
@@ -123,11 +123,7 @@ def train_seeds(
         "out": out, "device": device, "threads": threads,
     }  # fmt: skip
     if workers > 1:
-        if callbacks:
-            raise RecipeError(
-                "Callbacks and trackers are called in this process, but several workers train in others. Leave them "
-                "out, or use one worker."
-            )
+        refuse_callbacks(callbacks)
         display = progress if isinstance(progress, Progress) else pick_progress(quiet=not progress)
         return SeedRuns(tuple(train_in_workers(images, recipe, all_seeds, workers, arguments, display)))
     runs: list[Run] = []

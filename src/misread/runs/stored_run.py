@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 
@@ -20,7 +19,7 @@ from misread.errors import DataError, RecipeError, RunError
 from misread.models.summary import Summary, summarise
 from misread.runs import run_folder
 from misread.runs.download import is_download
-from misread.runs.history import History
+from misread.runs.history import History, read_history
 from misread.runs.record import RunRecord
 from misread.training.device import pick_device
 from misread.training.networks import predictor_network, recipe_backbone, recipe_network
@@ -62,23 +61,23 @@ class StoredRun:
     @cached_property
     def recipe(self) -> Recipe:
         """The resolved recipe. Raises RunError: its file is missing or damaged."""
-        text = self._read(run_folder.RECIPE).decode()
+        contents = self._read(run_folder.RECIPE)
         try:
-            return parse_recipe(tomllib.loads(text), str(self.folder / run_folder.RECIPE))
-        except tomllib.TOMLDecodeError as error:
+            values = tomllib.loads(contents.decode())
+        except ValueError as error:  # no UTF-8, or no TOML
             raise RunError(f"{self.folder / run_folder.RECIPE} is damaged: {error}.") from None
+        return parse_recipe(values, str(self.folder / run_folder.RECIPE))
 
     @cached_property
     def history(self) -> History:
         """One row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, seconds.
 
-        Raises RunError: its file is missing.
+        Raises RunError: its file is missing or damaged.
         """
-        self._read(run_folder.HISTORY)
-        rows = pd.read_csv(self.folder / run_folder.HISTORY).to_dict("records")
+        rows = read_history(self._read(run_folder.HISTORY), self.folder / run_folder.HISTORY)
         title = f"{self.record.recipe} on {self.record.data.name}"
         shown = "the test split" if self.recipe.validation.name == "show-test" else "validation split"
-        return History.of(rows, title, shown)  # type: ignore[arg-type]
+        return History.of(rows, title, shown)
 
     @cached_property
     def downloaded(self) -> bool:

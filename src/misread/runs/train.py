@@ -12,6 +12,7 @@ from misread import files
 from misread.models.summary import summarise
 from misread.runs import run_folder
 from misread.runs.interruptible import computing, interruptible
+from misread.runs.member_workers import check_workers, train_members
 from misread.runs.prepare import Job, as_image_set, prepare
 from misread.runs.progress import Progress, pick_progress
 from misread.runs.resume import find_training, read_start, reopen, reopen_job, resumed_state, write_start
@@ -24,8 +25,10 @@ from misread.training.callbacks import Callback, drive, recipe_callbacks
 from misread.training.checkpoints import Checkpoints
 from misread.training.fit import fit_members
 from misread.training.networks import load_members
+from misread.training.ranks import current_ranks
 from misread.training.recipe import Recipe, Settings, backbone_settings, parse_settings
 from misread.training.session import TrainState
+from misread.training.worker_progress import threads_of_each
 
 RUN_SIZE = (
     11  # times the weights: two checkpoints, each with two moments, an average and a best epoch; the final weights
@@ -48,6 +51,7 @@ def train(
     out: str | Path = "runs",
     device: str = "auto",
     threads: int | None = None,
+    workers: int = 1,
     callbacks: Sequence[Callback] = (),
     keep_checkpoints: bool = False,
     progress: Progress | bool = True,
@@ -69,14 +73,20 @@ def train(
               original and with the fixed labels.
     out:      the folder for the run folder `<time>-<recipe>`. Until the run is complete, the name ends in `.partial`.
               `resume` continues a killed training from there.
+    workers:  processes that train the members of an ensemble at the same time. `threads` is then the number of threads
+              of each, by default an equal share of torch's. Weights, history and predictions are those of one worker
+              with this number of threads, bit for bit. If a process is killed, another one continues with its member.
+              A script that uses workers needs `if __name__ == "__main__":`, because each process imports it.
     callbacks: called during the training; see `misread.Callback`.
     keep_checkpoints: keep the last two checkpoints of a complete run.
     progress: True shows progress in the terminal, the notebook, or as lines of text; False shows nothing.
     Raises DataError, RecipeError, RunError: before training, if an argument cannot be used.
     Raises TrainingError: the loss is no longer finite.
-    Ctrl-C ends the training. The run is then written with status `interrupted`, and can be resumed.
+    Ctrl-C ends the training. The run is then written with status `interrupted`, and can be resumed. With several
+    workers it raises KeyboardInterrupt; the checkpoints of all members stay, and the training can be resumed.
     """
     started = time.perf_counter()
+    threads = threads_of_each(workers, threads)
     overrides = parse_settings(settings, seed=seed, epochs=epochs, seconds=seconds, target_accuracy=target)
     overrides |= backbone_settings(backbone, fine_tune)
     recipe = named_recipe(recipe, overrides)
@@ -84,6 +94,7 @@ def train(
     with computing(threads):
         begun = time.perf_counter()
         job = prepare(images, recipe, network=network, label_patch=label_patch, settings=overrides, device=device)
+        check_workers(job.recipe, workers, callbacks)
         state = TrainState(job.recipe.member_seed(0))
         agree(job, state)
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{job.recipe.name}"
@@ -91,7 +102,7 @@ def train(
             display = _display(progress)
             if job.recipe_choice:
                 display.chosen(job.recipe, job.recipe_choice)
-            run = _carry_out(job, state, folder.path, (started, begun), callbacks, display)
+            run = _carry_out(job, state, folder.path, (started, begun), workers, callbacks, display)
     return _finish(run, folder.path, keep_checkpoints, callbacks, display)
 
 
@@ -101,6 +112,7 @@ def resume(
     data: Any = None,
     network: nn.Module | None = None,
     threads: int | None = None,
+    workers: int | None = None,
     anyway: bool = False,
     callbacks: Sequence[Callback] = (),
     keep_checkpoints: bool = False,
@@ -112,7 +124,7 @@ def resume(
     interruption. A training by `seconds` is an exception, because its steps depend on the clock.
     folder:  `runs/NAME.partial` if the training was killed, or the folder of a run with status `interrupted`.
     data, network: needed if the training used arrays or a module from Python. The weights are restored into the module.
-    threads: the previous number by default.
+    threads: the previous number by default. workers: likewise, but one by default if there are callbacks.
     anyway:  continue even if the machine, the build or the thread count differs. The result is then not exact, and
              `run.json` records this. Other data, another recipe or another label patch is always an error.
     The other arguments are those of `train`.
@@ -121,9 +133,12 @@ def resume(
     started = time.perf_counter()
     found = find_training(Path(folder))
     start = read_start(found)
-    with computing(threads or start.environment.threads):
+    if workers is None:
+        workers = 1 if callbacks or current_ranks() else start.environment.workers
+    with computing(threads_of_each(workers, threads or start.environment.threads)):
         begun = time.perf_counter()
         job = reopen_job(found, start, data, network)
+        check_workers(job.recipe, workers, callbacks)
         state = resumed_state(found, start, job, anyway)
         agree(job, state)
         with run_folder.writing(
@@ -131,7 +146,7 @@ def resume(
         ) as writing:  # only now: an interrupted run stays one where that is refused
             files.remove_partial_files(writing.path)
             display = _display(progress)
-            run = _carry_out(job, state, writing.path, (started, begun), callbacks, display)
+            run = _carry_out(job, state, writing.path, (started, begun), workers, callbacks, display)
     return _finish(run, writing.path, keep_checkpoints, callbacks, display)
 
 
@@ -140,6 +155,7 @@ def _carry_out(
     state: TrainState,
     folder: Path,
     since: tuple[float, float],
+    workers: int,
     callbacks: Sequence[Callback],
     progress: Progress,
 ) -> Run:
@@ -150,20 +166,22 @@ def _carry_out(
     started, begun = since
     progress.started(job.data, job.recipe, summarise(job.network, job.data.image_shape), job.splits)
     first, backend = state.member, job.backend(state.member, state.seed)
-    write_start(folder, job, backend.capabilities)
+    write_start(folder, job, backend.capabilities, workers)
     train, val = job.examples(progress.lines)
     state.clock.fit_seconds += time.perf_counter() - begun
+    checkpoints = folder / run_folder.CHECKPOINTS
+    if workers > 1:
+        state = train_members(job, state, checkpoints, workers, progress)  # nothing is left for the loop below
     with interruptible() as interrupt:
 
         def backend_of(member: int, seed: int) -> Backend:
             return backend if member == first else job.backend(member, seed)
 
         events = fit_members(backend_of, job.recipe, train, val, state)
-        checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS, job.weight_bytes)
         all_callbacks = [*recipe_callbacks(job.recipe), *callbacks, stop_when(interrupt.is_set)]
-        drive(events, state, [*all_callbacks, checkpoints, progress])
+        drive(events, state, [*all_callbacks, Checkpoints(checkpoints, job.weight_bytes), progress])
         network = load_members(job.network, state.final_weights())
-        return write_run(folder, job, network, state, backend.capabilities, started)
+        return write_run(folder, job, network, state, backend.capabilities, started, workers)
 
 
 def _finish(run: Run, folder: Path, keep_checkpoints: bool, callbacks: Sequence[Callback], progress: Progress) -> Run:

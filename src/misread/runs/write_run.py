@@ -20,6 +20,7 @@ from misread.runs.prepare import Job
 from misread.runs.record import (
     DataRecord,
     EngineRecord,
+    Environment,
     Interruption,
     ModelRecord,
     RateChangeRecord,
@@ -37,11 +38,18 @@ from misread.training.session import HistoryRow, TrainState
 
 
 def write_run(
-    folder: Path, job: Job, network: nn.Module, state: TrainState, engine: Capabilities, started: float
+    folder: Path,
+    job: Job,
+    network: nn.Module,
+    state: TrainState,
+    engine: Capabilities,
+    started: float,
+    workers: int,
 ) -> Run:
     """Predict the test split, and write all files of the run folder, `run.json` last.
 
     network: the complete members with their final weights. started: the start of the call, by `time.perf_counter`.
+    workers: processes that trained the members.
     """
     evaluate_started = time.perf_counter()
     recipe = _recipe_of(job, network)
@@ -61,7 +69,8 @@ def write_run(
         evaluate_seconds=evaluate_seconds,
         total_seconds=time.perf_counter() - started,
     )
-    record = _record(job, recipe, network, state, engine, timing, history, predictions)
+    environment = this_environment(torch.get_num_threads(), str(job.device), workers)
+    record = _record(job, recipe, network, state, environment, engine, timing, history, predictions)
     run = Run(folder, record, data=job.data, device=job.device.type)
     run.network, run.predictor = predicting.eval(), predictor
     _draw(run)
@@ -121,6 +130,7 @@ def _record(
     recipe: Recipe,
     network: nn.Module,
     state: TrainState,
+    environment: Environment,
     engine: Capabilities,
     timing: Timing,
     history: list[HistoryRow],
@@ -162,7 +172,7 @@ def _record(
             trainable=summary.trainable,
             bytes=summary.size_bytes,
         ),
-        environment=this_environment(torch.get_num_threads(), str(job.device)),
+        environment=environment,
         engine=EngineRecord(**asdict(engine)),
         timing=timing,
         label_patch=label_patch_record(job.fixed) if job.fixed else None,

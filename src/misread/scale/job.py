@@ -6,8 +6,8 @@ backend with its build and precision, versions. So a shard has the same predicti
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,24 @@ from misread.scale.predictor import Predictor
 from misread.scale.shards import Shard, with_hashes
 
 FORMAT = 1
+KEYS = {
+    "backend", "class_names", "geometry", "image_shape", "probabilities", "recipe_sha256", "versions", "weights_sha256",
+}  # fmt: skip
 JOB, SUCCESS, FAILED = "job.json", "_SUCCESS", "_failed.jsonl"
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job with its folder. The shards have their hashes. digest: SHA-256 of `job.json`'s bytes."""
+    """A job with its folder. The shards have their hashes.
+
+    digest: SHA-256 of `job.json`'s bytes. about: what else it says, as `Predictor.facts` has it.
+    """
 
     folder: Path
     shards: tuple[Shard, ...]
     probabilities: bool
     digest: str
+    about: Mapping[str, Any] = field(repr=False)
 
     def output(self, shard: Shard) -> Path:
         """The file of a shard's predictions."""
@@ -57,7 +64,29 @@ def open_job(folder: Path, predictor: Predictor, shards: Sequence[Shard], probab
     hashes = [str(entry.get("sha256", "")) for entry in known["shards"]]
     hashed = [replace(shard, sha256=digest) for shard, digest in zip(shards, hashes, strict=False)]
     _refuse_another(path, known, json.loads(_text(about, [*hashed, *shards[len(hashed) :]])))
-    return Job(folder, tuple(hashed), probabilities, hashlib.sha256(text.encode()).hexdigest())
+    return Job(folder, tuple(hashed), probabilities, hashlib.sha256(text.encode()).hexdigest(), about)
+
+
+def read_job(folder: Path) -> Job:
+    """The job in a folder, without what it was begun with: shards of lists of files have no `files`.
+
+    Raises RunError: there is none, or `job.json` is damaged.
+    """
+    path = folder / JOB
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}. Give the --out of misread predict.") from None
+    except UnicodeDecodeError:
+        raise _damaged(path) from None
+    about = _parsed(text, path)
+    if KEYS - about.keys():
+        raise _damaged(path)
+    try:
+        shards = tuple(Shard(**entry) for entry in about.pop("shards"))
+        return Job(folder, shards, about["probabilities"], hashlib.sha256(text.encode()).hexdigest(), about)
+    except TypeError:  # an entry has other keys than a shard has
+        raise _damaged(path) from None
 
 
 def _about(predictor: Predictor, probabilities: bool) -> dict[str, Any]:

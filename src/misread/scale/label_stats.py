@@ -6,7 +6,6 @@ any division into shards, both are exactly what `analysis.label_issues` gives fo
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from heapq import nsmallest
 from pathlib import Path
@@ -25,8 +24,7 @@ from misread.data.parquet_pictures import import_pyarrow
 from misread.errors import RunError
 from misread.scale.arrow import read_about
 from misread.scale.exact_sums import ExactSums
-from misread.scale.run_job import Engine, file_hash, read_success
-from misread.workers import TaskDone
+from misread.scale.run_job import Engine, check_output, read_success, results
 
 Report = Callable[[int], None]
 
@@ -76,14 +74,17 @@ class LabelStats:
 
 
 @dataclass(frozen=True)
-class _Task:
-    """A file of predictions. place: among the shards of the job. thresholds: those of the first pass."""
+class LabelTask:
+    """A file of predictions. place: among the shards of the job. thresholds: those of the first pass.
+
+    sha256: as `_SUCCESS` has it; empty if it is not known.
+    """
 
     file: Path
     place: int
     method: str
     top: int
-    sha256: str
+    sha256: str = ""
     thresholds: np.ndarray | None = None
 
 
@@ -96,42 +97,40 @@ def label_stats(folder: Path, method: str, top: int, engine: Engine) -> LabelSta
     """
     check_method(method)
     outputs = read_success(folder)
-    class_names = tuple(read_about(folder / next(iter(outputs)))["class_names"])
-    tasks = [_Task(folder / name, place, method, top, digest) for place, (name, digest) in enumerate(outputs.items())]
+    return label_stats_of(
+        [LabelTask(folder / name, place, method, top, sha256) for place, (name, sha256) in enumerate(outputs.items())],
+        engine,
+    )
+
+
+def label_stats_of(tasks: Sequence[LabelTask], engine: Engine) -> LabelStats:
+    """Both passes over files of predictions, one or more. Raises RunError: as `label_stats`."""
+    class_names = tuple(read_about(tasks[0].file)["class_names"])
     sums = ExactSums(len(class_names))
-    for part in _results(engine, sum_shard, tasks):
+    for part in results(engine, sum_shard, tasks):
         sums.merge(part)
     if not sums.counts.any():
         raise RunError(
-            f"No image in {folder} has a label that is one of the classes. docs/shards.md says where labels are read."
+            f"No image in {tasks[0].file.parent} has a label that is one of the classes. "
+            "docs/shards.md says where labels are read."
         )
     thresholds = mean_of_sums(sums.rounded(), sums.counts)
-    stats = _empty(class_names, top)
-    for part in _results(engine, rank_shard, [replace(task, thresholds=thresholds) for task in tasks]):
+    stats = _empty(class_names, tasks[0].top)
+    for part in results(engine, rank_shard, [replace(task, thresholds=thresholds) for task in tasks]):
         stats.merge(part)
     return stats
 
 
-def _results(engine: Engine, function: Callable[..., Any], tasks: Sequence[Any]) -> Iterator[Any]:
-    with closing(engine(function, tasks)) as events:
-        for event in events:
-            if isinstance(event, TaskDone):
-                if event.error is not None:
-                    raise event.error
-                yield event.result
-
-
-def sum_shard(task: _Task, report: Report) -> ExactSums:
+def sum_shard(task: LabelTask, report: Report) -> ExactSums:
     """The first pass over a shard: the sums of the labels' probabilities. Raises RunError: the file is damaged."""
-    if file_hash(task.file) != task.sha256:
-        raise RunError(f"{task.file} is damaged. Remove it, and run `misread predict` again.")
+    check_output(task.file, task.sha256)
     sums = ExactSums(len(read_about(task.file)["class_names"]))
     for group in _labelled(task.file):
         sums.add(group.labels, self_confidence(group.labels, group.probs))
     return sums
 
 
-def rank_shard(task: _Task, report: Report) -> LabelStats:
+def rank_shard(task: LabelTask, report: Report) -> LabelStats:
     """The second pass over a shard: `LabelStats`, by the thresholds of the first."""
     assert task.thresholds is not None
     names = tuple(read_about(task.file)["class_names"])
@@ -196,7 +195,7 @@ def _labelled(file: Path) -> Iterator[_Labelled]:
 class _Rows:
     """The rows of a group with what both passes found of them."""
 
-    task: _Task
+    task: LabelTask
     names: tuple[str, ...]
     group: _Labelled
     confident: np.ndarray

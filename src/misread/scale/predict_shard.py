@@ -1,6 +1,9 @@
 """The one task of a job: predict a shard and write its predictions. Every engine calls this function."""
 
+import errno
+import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from misread.data.parquet_pictures import import_pyarrow
-from misread.errors import DataError, RunError
+from misread.errors import RunError
 from misread.files import replacing
 from misread.scale.arrow import ROWS_PER_GROUP, prediction_schema, prediction_writer, read_about
 from misread.scale.predictor import Predictor
 from misread.scale.shard_images import Block, read_shard
-from misread.scale.shards import Shard, shard_hash
+from misread.scale.shards import Shard, check_unchanged
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,17 +56,17 @@ def predict_shard(task: ShardTask, report: Callable[[int], None]) -> ShardResult
     if done is not None:
         report(done.images)
         return done
-    if shard_hash(task.shard) != task.shard.sha256:
-        raise DataError(
-            f"{task.shard.path} has changed since the job was begun: its SHA-256 is another one.\n"
-            "Put the file back, or start a new job with another --out."
-        )
+    check_unchanged(task.shard)
     predictor = _the_loaded(task.predictor)
     names, geometry = predictor.class_names, predictor.geometry
     schema = prediction_schema(len(names), task.probabilities)
     images = errors = 0
     about = {"job": task.job, "shard": task.shard.name, "class_names": list(names)}
-    with replacing(task.output) as partial, prediction_writer(partial, schema, about) as writer:
+    with (
+        _naming_full_disk(task.output),
+        replacing(task.output) as partial,
+        prediction_writer(partial, schema, about) as writer,
+    ):
         for group in _groups(read_shard(task.shard, names, geometry), len(names)):
             rows = []
             for block in group:
@@ -74,6 +77,17 @@ def predict_shard(task: ShardTask, report: Callable[[int], None]) -> ShardResult
             writer.write_table(import_pyarrow().Table.from_batches(rows, schema))
         writer.add_key_value_metadata({"errors": str(errors)})
     return ShardResult(images, errors)
+
+
+@contextmanager
+def _naming_full_disk(output: Path) -> Iterator[None]:
+    """The error of a full disk has the name of the file, which the system does not give."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(output)) from None
 
 
 def finished(output: Path, job: str) -> ShardResult | None:

@@ -4,13 +4,13 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from misread.data.geometry import Geometry
 from misread.errors import RunError
+from misread.files import temporary_folder
 from misread.runs.run_folder import RECIPE, RECORD, WEIGHTS, read_record
 from misread.runs.stored_run import StoredRun
 from misread.version import __version__
@@ -55,10 +55,10 @@ class Predictor:
         import torch
 
         torch.set_num_threads(1)  # the kernels take as many as there are when they are made
-        with TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             for name, contents in self._files.items():
-                (Path(folder) / name).write_bytes(contents)
-            run = StoredRun(Path(folder), read_record(Path(folder)), device=self.device)
+                (folder / name).write_bytes(contents)
+            run = StoredRun(folder, read_record(folder), device=self.device)
             run.predictor, run.recipe  # noqa: B018  they are read from the folder now
         return run
 

@@ -132,6 +132,22 @@ def _write_success(job: Job) -> bool:
     return True
 
 
+def results(engine: Engine, function: Callable[..., Any], tasks: Sequence[Any]) -> Generator[Any, None, None]:
+    """What a function returns for each of the tasks, as they end. Raises the error of the first that fails."""
+    with closing(engine(function, tasks)) as events:
+        for event in events:
+            if isinstance(event, TaskDone):
+                if event.error is not None:
+                    raise event.error
+                yield event.result
+
+
+def check_output(path: Path, sha256: str) -> None:
+    """Raises RunError: a file of predictions has another hash. sha256: as `_SUCCESS` has it, or empty."""
+    if sha256 and file_hash(path) != sha256:
+        raise RunError(f"{path} is damaged. Remove it, and run `misread predict` again.")
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file. Raises RunError: it cannot be read."""
     try:

@@ -1,8 +1,9 @@
 """The images of a shard, block by block: few of them are in memory at any time."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -47,12 +48,34 @@ def read_shard(shard: Shard, class_names: Sequence[str], geometry: Geometry) -> 
     if shard.kind == "rows":
         yield from _rows(shard, class_names, geometry, count)
         return
-    if shard.kind == "files":
-        pictures = _file_pictures(shard, class_names)
-    else:
-        pictures = (tar_pictures if shard.kind == "tar" else parquet_pictures)(shard.path, class_names)
+    pictures = _pictures(shard, class_names)
     while several := list(islice(pictures, count)):
         yield _block(several, geometry)
+
+
+def _pictures(shard: Shard, class_names: Sequence[str]) -> Iterator[Picture]:
+    """The encoded pictures of a shard that is no array."""
+    if shard.kind == "files":
+        return _file_pictures(shard, class_names)
+    return (tar_pictures if shard.kind == "tar" else parquet_pictures)(shard.path, class_names)
+
+
+def images_at(
+    shard: Shard, rows: Collection[int], geometry: Geometry
+) -> Generator[tuple[int, Callable[[], np.ndarray]], None, None]:
+    """Some rows of a shard, in order: each with a function that gives its image (H, W, C) uint8, as `read_shard` does.
+
+    What comes after the last of them is not read.
+    Raises DataError, OSError: as `read_shard`; the functions raise DataError: a picture cannot be read.
+    """
+    if shard.kind == "rows":
+        images = open_rows(shard.path)
+        for row in sorted(rows):
+            yield row, partial(np.array, images[shard.start + row])
+        return
+    for row, picture in enumerate(islice(_pictures(shard, ()), max(rows) + 1)):
+        if row in rows:
+            yield row, partial(_fitted, picture, geometry)
 
 
 def _rows(shard: Shard, class_names: Sequence[str], geometry: Geometry, count: int) -> Iterator[Block]:
@@ -76,12 +99,16 @@ def _block(pictures: Iterable[Picture], geometry: Geometry) -> Block:
         keys.append(os.fsencode(picture.key).decode("utf-8", "backslashreplace"))
         labels.append(picture.label)
         try:
-            images.append(fit_picture(picture.read(), geometry))
+            images.append(_fitted(picture, geometry))
             errors.append(None)
         except DataError as error:
             errors.append(str(error).encode("utf-8", "backslashreplace").decode())
     shape = geometry.height, geometry.width, geometry.channels
     return Block(keys, labels, errors, np.stack(images) if images else np.empty((0, *shape), np.uint8))
+
+
+def _fitted(picture: Picture, geometry: Geometry) -> np.ndarray:
+    return fit_picture(picture.read(), geometry)
 
 
 def _file_pictures(shard: Shard, class_names: Sequence[str]) -> Iterator[Picture]:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from misread.data.braces import expand_braces
 from misread.data.decode import usable_cores
 from misread.data.locations import file_size, is_url, open_file
+from misread.data.patterns import expand_pattern
 from misread.data.picture_files import scan_pictures
 from misread.errors import DataError
 from misread.scale.row_files import is_row_file, open_rows
@@ -51,14 +51,14 @@ class Shard:
 
 
 def find_shards(given: Sequence[str], images_per_shard: int = IMAGES_PER_SHARD) -> list[Shard]:
-    """The shards of what was given, in order: paths, URLs, and patterns with braces.
+    """The shards of what was given, in order: paths, URLs, and patterns.
 
     images_per_shard: how many images of an array or a list make one shard.
     Raises DataError: something does not exist, is none of the kinds above, or has no images.
     """
     if images_per_shard < 1:
         raise DataError(f"A shard of {images_per_shard} images is not possible. Use 1 or more.")
-    paths = [name for pattern in given for name in expand_braces(pattern)]
+    paths = [name for pattern in given for name in expand_pattern(pattern)]
     found = [(path, shard) for path in paths for shard in _shards_of(path, images_per_shard)]
     if not found:
         raise DataError(f"There are no shards. Give {_KNOWN}.")
@@ -90,6 +90,27 @@ def shard_hash(shard: Shard) -> str:
             while block := file.read(2**20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def check_unchanged(shard: Shard) -> None:
+    """Raises DataError: the shard has changed since its job was begun, or cannot be read."""
+    if shard_hash(shard) != shard.sha256:
+        raise DataError(
+            f"{shard.path} has changed since the job was begun: its SHA-256 is another one.\n"
+            "Put the file back, or start a new job with another --out."
+        )
+
+
+def with_files(shard: Shard) -> Shard:
+    """A shard out of `job.json`; one of a list of files gets their names again.
+
+    Raises DataError: the folder or the list does not exist.
+    """
+    if shard.kind != "files":
+        return shard
+    folder = Path(shard.path)
+    names = [file.name for file in scan_pictures(folder)] if folder.is_dir() else _listed(shard.path)
+    return replace(shard, files=tuple(names[shard.start : shard.stop]))
 
 
 def file_path(shard: Shard, name: str) -> str:

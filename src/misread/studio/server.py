@@ -1,5 +1,7 @@
 """Starting the studio: token, port, browser, and a clean end by Ctrl-C."""
 
+import asyncio
+import logging
 import os
 import secrets
 import socket
@@ -88,6 +90,7 @@ def serve(
     from misread.studio.app import make_app
     from misread.studio.trash import empty_trash
 
+    logging.getLogger("uvicorn.error").addFilter(_is_no_ended_request)
     with open_socket(host, port) as listening:
         access = make_access(host, listening.getsockname()[1])
         empty_trash(folder)
@@ -101,3 +104,9 @@ def serve(
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         with suppress(KeyboardInterrupt):  # uvicorn raises it again after it has ended cleanly
             uvicorn.Server(config).run(sockets=[listening])
+
+
+def _is_no_ended_request(record: logging.LogRecord) -> bool:
+    """After Ctrl-C, uvicorn logs an error and a traceback for requests not answered in time: nothing is wrong."""
+    cancelled = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not cancelled and "graceful shutdown" not in record.msg

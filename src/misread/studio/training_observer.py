@@ -1,4 +1,4 @@
-"""Tells a page how a training goes: a callback that sends events, at most about ten a second."""
+"""Tells a page how a training goes: a callback that sends events, from ten a second at first to one a second."""
 
 import time
 from base64 import b64encode
@@ -16,8 +16,10 @@ from misread.training.events import EpochEnded, Event, StepsDone
 from misread.training.recipe import Recipe
 from misread.training.session import HistoryRow, TrainState
 
-EVENT_SECONDS = 0.1  # between two events
-PICTURE_SECONDS = 0.5  # between two events with pictures
+# An event costs the browser about 40 ms of a processor, which the training may lack. So events become rarer: the
+# seconds between two of them are this share of the training's seconds so far, within these bounds.
+EVENT_SHARE, SHORTEST, LONGEST = 0.05, 0.1, 1.0
+PICTURES_EVERY = 5  # such intervals between two events with pictures
 TIME_SHARE = 0.01  # of the time, for looking at the network: a large one is looked at less often
 LOSSES = 4  # points of the loss curve in an event
 PICTURES = 18  # misread images of each kind in an event
@@ -59,7 +61,7 @@ class Observer(Callback):
     def on_steps(self, event: StepsDone) -> None:
         self._record_steps(event)
         now = time.monotonic()
-        if now - self._sent >= EVENT_SECONDS or event.state.single_steps or event.state.stopped:
+        if now - self._sent >= _interval(event) or event.state.single_steps or event.state.stopped:
             self._flush(event, now)
 
     def on_epoch_end(self, event: EpochEnded) -> None:
@@ -67,11 +69,11 @@ class Observer(Callback):
         predictions = event.predictions.cpu().numpy()
         now = time.monotonic()
         last = event.state.stopped or event.row["epoch"] >= event.epochs
-        if last or now - self._pictured >= PICTURE_SECONDS:
+        if last or now - self._pictured >= PICTURES_EVERY * _interval(event):
             self._news["misreads"] = self._misreads(predictions, event.row["epoch"])
             self._pictured = now
         self._before = predictions
-        if last or now - self._sent >= EVENT_SECONDS:
+        if last or now - self._sent >= _interval(event):
             self._flush(event, now)
 
     def on_end(self, state: TrainState) -> None:
@@ -130,7 +132,7 @@ class Observer(Callback):
 
     def _look(self, event: Event, now: float) -> None:
         """Look at the network, if that is due."""
-        due = max(PICTURE_SECONDS, self._look_cost / TIME_SHARE)
+        due = max(PICTURES_EVERY * _interval(event), self._look_cost / TIME_SHARE)
         if self._view is None or not (event.state.single_steps or now - self._looked >= due):
             return
         weights = event.backend.weights()
@@ -170,3 +172,9 @@ class Observer(Callback):
                 "shape": list(small.shape),
                 "pixels": b64encode(small.tobytes()).decode(),
             }
+
+
+def _interval(event: Event) -> float:
+    """Seconds between two events now."""
+    clock = event.state.clock
+    return min(LONGEST, max(SHORTEST, EVENT_SHARE * (clock.fit_seconds + clock.validate_seconds)))

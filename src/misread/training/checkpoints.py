@@ -38,14 +38,19 @@ class Checkpoints(Callback):
             self._write(event)
 
     def _write(self, event: StepsDone | EpochEnded) -> None:
-        started, state = time.monotonic(), event.state
-        state.capture(event.backend)
-        self.folder.mkdir(exist_ok=True)
-        files.write_bytes(self.folder / _name(state), state_bytes(state))
-        for old in find_checkpoints(self.folder)[:-MAX_CHECKPOINTS]:
-            old.unlink(missing_ok=True)
+        started = time.monotonic()
+        event.state.capture(event.backend)
+        write_checkpoint(self.folder, event.state)
         self._written = time.monotonic()
         self._cost = self._written - started
+
+
+def write_checkpoint(folder: Path, state: TrainState) -> None:
+    """Write the state, which is complete, into a folder, and remove all but the last two checkpoints there."""
+    folder.mkdir(exist_ok=True)
+    files.write_bytes(folder / _name(state), state_bytes(state))
+    for old in find_checkpoints(folder)[:-MAX_CHECKPOINTS]:
+        old.unlink(missing_ok=True)
 
 
 def _name(state: TrainState) -> str:

@@ -75,11 +75,12 @@ def fit_members(
     make_backend: (member, seed) -> the backend that trains the member, called when its training begins.
     A stop ends the current member, and no other follows.
     """
-    while True:
+    while len(state.finished) < recipe.members:
         yield from fit(make_backend(state.member, state.seed), recipe, train, val, state, tick_seconds)
-        if state.stopped or len(state.finished) == recipe.members:
+        if state.stopped:
             return
-        state.begin_member(recipe.member_seed(len(state.finished)))
+        if len(state.finished) < recipe.members:
+            state.begin_member(recipe.member_seed(len(state.finished)))
 
 
 def _row(state: TrainState, recipe: Recipe, n: int, validated: dict[str, float]) -> HistoryRow:

@@ -1,6 +1,6 @@
 """Progress of trainings in worker processes: what a training reports to another process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,3 +40,12 @@ def threads_of_each(workers: int, threads: int | None) -> int | None:
     if workers < 1:
         raise RecipeError(f"{workers} workers train nothing. Use 1 or more.")
     return threads if workers == 1 or threads is not None else max(torch.get_num_threads() // workers, 1)
+
+
+def refuse_callbacks(callbacks: Sequence[Callback]) -> None:
+    """Raises RecipeError: there are callbacks, which several workers would not call in this process."""
+    if callbacks:
+        raise RecipeError(
+            "Callbacks and trackers are called in this process, but several workers train in others. Leave them out, "
+            "or use one worker."
+        )

@@ -4,11 +4,11 @@ import { make } from "./elements.js";
 import { colourOf, onTheme } from "./pixels.js";
 
 const MARGIN = { left: 46, right: 10, top: 8, bottom: 22 };
-const EASE = 0.25; // of the way to new limits of the axes, in each frame
+const TICKS = 4; // of the y axis, about
 
 export class Curves {
   #series = [];
-  #limits = null; // {x: [low, high], y: [low, high]} that are shown
+  #end = Infinity;
   #frame = 0;
   #watch;
   #colours = new Map(); // custom property -> the colour that a canvas understands, in the theme that is on
@@ -18,7 +18,6 @@ export class Curves {
     this.bounds = bounds;
     this.canvas = make("canvas", { class: "curves", role: "img", "aria-label": label });
     this.canvas.style.height = `${height}px`;
-    this.still = matchMedia("(prefers-reduced-motion: reduce)");
     this.#watch = new ResizeObserver(() => this.#ask());
     this.#watch.observe(this.canvas);
     this.endTheme = onTheme(() => {
@@ -27,9 +26,10 @@ export class Curves {
     });
   }
 
-  /** series: [{points: [[x, y]], colour: a CSS custom property, dashed, thin, dots}]. */
-  show(series) {
+  /** series: [{points: [[x, y]], colour: a CSS custom property, dashed, thin, dots}]. end: the last x that is expected. */
+  show(series, end = Infinity) {
     this.#series = series;
+    this.#end = end;
     this.#ask();
   }
 
@@ -42,15 +42,14 @@ export class Curves {
   #ask() {
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
-      if (this.#draw()) this.#ask();
+      this.#draw();
     });
   }
 
-  /** Draws a frame. Returns whether the axes still move. */
   #draw() {
     const { canvas } = this;
     const [width, height] = [canvas.clientWidth, canvas.clientHeight];
-    if (!width || !height) return false;
+    if (!width || !height) return;
     const scale = devicePixelRatio || 1;
     if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
       canvas.width = Math.round(width * scale);
@@ -59,10 +58,9 @@ export class Curves {
     const context = canvas.getContext("2d");
     context.setTransform(scale, 0, 0, scale, 0, 0);
     context.clearRect(0, 0, width, height);
-    const wanted = this.#wanted();
-    if (!wanted) return false;
-    const moves = this.#approach(wanted);
-    const { x, y } = this.#limits;
+    const limits = this.#limits();
+    if (!limits) return;
+    const { x, y } = limits;
     const toX = (v) => MARGIN.left + ((v - x[0]) / (x[1] - x[0])) * (width - MARGIN.left - MARGIN.right);
     const toY = (v) => height - MARGIN.bottom - ((v - y[0]) / (y[1] - y[0])) * (height - MARGIN.top - MARGIN.bottom);
     this.#axes(context, { x, y, toX, toY, width, height });
@@ -72,11 +70,10 @@ export class Curves {
     context.clip();
     for (const one of this.#series) drawSeries(context, this.#colour(one.colour), one, toX, toY);
     context.restore();
-    return moves;
   }
 
-  /** The limits that hold all points; null without points. */
-  #wanted() {
+  /** {x: [low, high], y: [low, high]} that hold all points; null without points. */
+  #limits() {
     const points = this.#series.flatMap(({ points }) => points);
     if (!points.length) return null;
     let [right, low, high] = [0, Infinity, -Infinity];
@@ -87,25 +84,8 @@ export class Curves {
     }
     const room = (high - low || Math.abs(high) || 1) * 0.06;
     const [least, most] = this.bounds;
-    return { x: [0, right || 1], y: [Math.max(low - room, least ?? -Infinity), Math.min(high + room, most ?? Infinity)] };
-  }
-
-  #approach(wanted) {
-    if (!this.#limits || this.still.matches) {
-      this.#limits = wanted;
-      return false;
-    }
-    let moves = false;
-    for (const axis of ["x", "y"]) {
-      const size = wanted[axis][1] - wanted[axis][0];
-      this.#limits[axis] = this.#limits[axis].map((now, i) => {
-        const rest = wanted[axis][i] - now;
-        if (Math.abs(rest) < size * 0.002) return wanted[axis][i];
-        moves = true;
-        return now + rest * EASE;
-      });
-    }
-    return moves;
+    const [bottom, top] = rounded(low - room, high + room);
+    return { x: [0, Math.max(right, Math.min(reach(right), this.#end)) || 1], y: [Math.max(bottom, least ?? -Infinity), Math.min(top, most ?? Infinity)] };
   }
 
   #colour(property) {
@@ -120,7 +100,7 @@ export class Curves {
     context.lineWidth = 1;
     context.textAlign = "right";
     context.textBaseline = "middle";
-    for (const value of ticks(...y, 4)) {
+    for (const value of ticks(...y, TICKS)) {
       const at = Math.round(toY(value)) + 0.5;
       context.beginPath();
       context.moveTo(MARGIN.left, at);
@@ -154,11 +134,27 @@ function drawSeries(context, colour, { points, dashed, thin, dots }, toX, toY) {
   }
 }
 
-/** Round numbers between low and high, about `count` of them. */
-export function ticks(low, high, count) {
+// The limits of the axes move seldom, so that the curves can be followed by eye.
+
+/** Where the x axis ends for points up to `right`: at a power of 1.5. */
+const reach = (right) => Math.max(1, 1.5 ** Math.ceil(Math.log(right || 1) / Math.log(1.5)));
+
+/** The ticks around low and high. */
+function rounded(low, high) {
+  const step = tickStep(low, high, TICKS);
+  return [Math.floor(low / step) * step, Math.ceil(high / step) * step];
+}
+
+/** A round number: the distance of about `count` ticks between low and high. */
+function tickStep(low, high, count) {
   const rough = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 2.5, 5, 10].map((k) => k * power).find((one) => one >= rough);
+  return [1, 2, 2.5, 5, 10].map((k) => k * power).find((one) => one >= rough);
+}
+
+/** Round numbers between low and high, about `count` of them. */
+export function ticks(low, high, count) {
+  const step = tickStep(low, high, count);
   const found = [];
   for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) found.push(k * step);
   return found;

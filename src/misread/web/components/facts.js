@@ -14,7 +14,8 @@ export function facts(items, place, { t, names = null, titleId = null, deciding 
   const { b: other, prediction } = item;
   const [label, read] = [name(item.label), name(prediction)];
   const [a, b] = names ?? [];
-  const picture = items.picture(place, t("facts.picture", { label, read }));
+  const labelled = item.label !== null;
+  const picture = items.picture(place, t(labelled ? "facts.picture" : "facts.picture-unlabelled", { label, read }));
   const changed = items.changed ? make("figcaption", {}, t("facts.changed", { how: items.changed })) : null;
   return make(
     "div",
@@ -23,7 +24,7 @@ export function facts(items, place, { t, names = null, titleId = null, deciding 
     make(
       "div",
       {},
-      make("h2", { id: titleId }, other ? t("facts.label", { label }) : t("facts.title", { label, read })),
+      make("h2", { id: titleId }, other ? t("facts.label", { label }) : t(labelled ? "facts.title" : "facts.title-unlabelled", { label, read })),
       other ? make("h3", {}, `A, ${a}: ${read}`) : null,
       bars(items, item, item.label, t("facts.classes"), t),
       other ? make("h3", {}, `B, ${b}: ${name(other.prediction)}`) : null,
@@ -45,23 +46,24 @@ function cause({ cause, causeProbability, evidence }, t) {
   return make("p", {}, make("span", { class: "chip" }, causeName(cause, t)), ` ${sure}${say(evidence, t)}`);
 }
 
-function meta({ index, file, confidence, margin, loss, hash }, t) {
-  const numbers = { confidence: percent(confidence, 2), margin: percent(margin, 2), loss: loss.toPrecision(4) };
+function meta({ index, file, shard, row, confidence, margin, loss, hash }, t) {
+  const numbers = { confidence: percent(confidence, 2), margin: percent(margin, 2), loss: loss?.toPrecision(4) };
   return [
-    t("facts.index", { index }) + (file ? t("facts.file", { file }) : ""),
-    t("facts.numbers", numbers) + (hash ? t("facts.hash", { hash }) : ""),
+    shard === undefined ? t("facts.index", { index }) + (file ? t("facts.file", { file }) : "") : t("facts.in-shard", { key: file, shard, row }),
+    t(loss === undefined ? "facts.confidence" : "facts.numbers", numbers) + (hash ? t("facts.hash", { hash }) : ""),
   ].join("; ");
 }
 
 /** The most probable classes of a reading, and the label where it is none of them. */
-function bars(items, { top, confidence, margin }, label, title, t) {
-  const shown = top.some(([k]) => k === label) ? top : [...top, [label, Math.max(0, confidence - margin)]];
+function bars(items, { top, ofLabel }, label, title, t) {
+  const complete = ofLabel === null || top.some(([k]) => k === label); // null: there is no label, or nothing is known of it
+  const shown = complete ? top : [...top, [label, ofLabel]];
   const rows = shown.map(([k, share]) => {
     const rod = make("span");
     rod.style.setProperty("--share", (100 * share).toFixed(2)); // a style attribute would need a weaker security policy
     return make(
       "tr",
-      { class: k === label ? "is-label" : k === top[0][0] ? "is-wrong" : "" },
+      { class: k === label ? "is-label" : label !== null && k === top[0][0] ? "is-wrong" : "" },
       make("th", { scope: "row" }, items.className(k), k === label ? make("small", {}, ` ${t("facts.is-label")}`) : null),
       make("td", { class: "rod" }, rod),
       make("td", {}, percent(share, 2)),

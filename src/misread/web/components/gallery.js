@@ -11,10 +11,10 @@ export class Gallery {
    * misreads: their places, the most confident first. open: called with the places shown, one of them, and a function
    * that gives the focus back to one.
    * address: {read, write}. t: texts. keep: a further filter, from a place to whether it is shown. dress: called with
-   * each tile and its place. signal: ends the gallery.
+   * each tile and its place. counted: the text that says how many are shown. signal: ends the gallery.
    */
-  constructor(items, misreads, open, { address, t, keep = null, dress = null, signal }) {
-    Object.assign(this, { items, misreads, shown: misreads, address, t, keep });
+  constructor(items, misreads, open, { address, t, keep = null, dress = null, counted = "gallery.count", signal }) {
+    Object.assign(this, { items, misreads, shown: misreads, address, t, keep, counted });
     const { label, file, index, margin, loss } = items.columns;
     this.names = file?.map((name) => name.toLowerCase()) ?? index.map(String);
     this.keys = { confidence: items.confidence, margin, loss, index };
@@ -124,10 +124,10 @@ export class Gallery {
       label.value && t("gallery.labelled", { label: items.className(label.value) }),
       prediction.value && t("gallery.read-as", { label: items.className(prediction.value) }),
       cause?.value && causeName(cause.value, this.t),
-      named && t(items.columns.file ? "gallery.file" : "gallery.index", { name: named }),
+      named && t(items.columns.shard ? "gallery.key" : items.columns.file ? "gallery.file" : "gallery.index", { name: named }),
     ].filter(Boolean);
     byId("count").textContent =
-      t("gallery.count", { shown: this.shown.length, n: this.misreads.length }) +
+      t(this.counted, { shown: this.shown.length, n: this.misreads.length }) +
       (chosen.length ? `: ${chosen.join(", ")}` : "");
     for (const button of document.querySelectorAll("#matrix button")) {
       const same = button.dataset.label === label.value && button.dataset.prediction === prediction.value;

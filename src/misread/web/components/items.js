@@ -34,19 +34,23 @@ export class Items {
       index: columns.index[place],
       file: columns.file?.[place] ?? "",
       label: columns.label[place],
-      loss: columns.loss[place],
+      loss: columns.loss?.[place],
+      shard: columns.shard?.[place],
+      row: columns.row?.[place],
       hash: columns.hash?.[place],
       cause: this.cause(place),
       causeProbability: columns.cause_probability?.[place],
       evidence: columns.evidence?.[place],
       ...this.#reading(columns, place),
+      ...(columns.of_label ? { ofLabel: columns.of_label[place] } : {}),
       b: columns.b ? this.#reading(columns.b, place) : null,
     };
   }
   #reading({ top, shares, margin }, place) {
     const pairs = [];
     for (let i = place * this.width; i < (place + 1) * this.width; i++) pairs.push([top[i], shares[i]]);
-    return { top: pairs, prediction: pairs[0][0], confidence: pairs[0][1], margin: margin[place] };
+    const confidence = pairs[0][1];
+    return { top: pairs, prediction: pairs[0][0], confidence, margin: margin[place], ofLabel: Math.max(0, confidence - margin[place]) };
   }
   /** The nearest training images of an image, the nearest first: label, name and line. */
   near(place) {
@@ -65,11 +69,12 @@ export class Items {
   find(index) {
     return this.columns.index.indexOf(index);
   }
-  /** An img element, or null if the page has no pictures. */
+  /** An img element, or an empty frame for an image without a picture, or null if the page has no pictures. */
   picture(place, description, of = "items") {
     const pictures = this.data.pictures[of];
     if (!pictures) return null;
     const { type, block, heads, bodies } = pictures;
+    if (place >= bodies.length) return make("span", { class: "picture missing", "aria-hidden": "true" });
     const source = `data:${type};base64,${heads[Math.floor(place / block)]}${bodies[place]}`;
     return make("img", { class: "picture", src: source, alt: description });
   }

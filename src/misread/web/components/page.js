@@ -6,6 +6,7 @@ import { Changes } from "./changes.js";
 import { startCoverage } from "./coverage.js";
 import { byId } from "./elements.js";
 import { Gallery } from "./gallery.js";
+import { ImageList } from "./image_list.js";
 import { Items } from "./items.js";
 import { Labels, startDoubtful } from "./labels.js";
 import { startMatrix } from "./matrix.js";
@@ -26,15 +27,18 @@ startTheme(byId("theme"));
 if (byId("matrix")) startMatrix(byId("matrix"));
 for (const table of document.querySelectorAll(".sortable")) startSorting(table);
 if (byId("left")) startCoverage(byId("left"), data.coverage, t);
-const gallery = byId("gallery") ? new Gallery(items, data.misreads, open, { address: { read: readAddress, write: writeAddress }, t }) : null;
+const address = { read: readAddress, write: writeAddress };
+const counted = items.columns.shard ? "gallery.count-here" : "gallery.count";
+const gallery = byId("gallery") ? new Gallery(items, data.misreads, open, { address, t, counted }) : null;
 const changes = data.changes ? new Changes(items, t, data.changes, open) : null;
+const lists = [...document.querySelectorAll("[data-list]")].map((list) => new ImageList(list, items, data.lists[list.dataset.list], open, t));
 if (labels) startDoubtful(labels, t, data.doubtful, open);
 
 /** Enlarges the image that the address names, in the list where it is shown. */
 function openFrom(state) {
   const place = state.has("image") ? items.find(Number(state.get("image"))) : -1;
   if (place < 0) return view.dialog.close();
-  const list = [gallery, changes].find((one) => one?.shown.includes(place));
+  const list = [gallery, changes, ...lists].find((one) => one?.shown.includes(place));
   open(list ? list.shown : [place], place, list ? list.back : () => {});
 }
 

@@ -99,40 +99,38 @@ class GlPlot {
 
 class PlainPlot {
   kind = "canvas";
+  #image = null;
 
   constructor(canvas) {
-    Object.assign(this, { canvas, context: canvas.getContext("2d"), n: 0 });
+    Object.assign(this, { canvas, context: canvas.getContext("2d"), order: [] });
   }
   set(places, colours, sizes) {
-    Object.assign(this, { places, colours, sizes, n: sizes.length });
+    const alpha = (i) => colours[4 * i + 3];
+    const shown = [...sizes.keys()].filter(alpha);
+    const isFaint = (i) => alpha(i) < 128;
+    const order = [...shown.filter(isFaint), ...shown.filter((i) => !isFaint(i))]; // faint points lie below the others
+    Object.assign(this, { places, sizes, words: new Uint32Array(colours.buffer), order });
   }
   draw({ x, y, scale }, grow) {
-    const { canvas, context, places, colours, sizes } = this;
+    const { canvas, context, places, sizes, words, order } = this;
     const { width, height } = canvas;
     if (!width || !height) return; // the room was left
     const ratio = width / canvas.clientWidth || 1;
-    const image = context.createImageData(width, height);
-    const pixels = new Uint32Array(image.data.buffer);
-    const words = new Uint32Array(colours?.buffer ?? new ArrayBuffer(0));
-    const dot = (i) => {
+    if (this.#image?.width !== width || this.#image.height !== height) this.#image = context.createImageData(width, height);
+    const pixels = new Uint32Array(this.#image.data.buffer).fill(0);
+    for (const i of order) {
       const radius = Math.max(0.5, (sizes[i] * grow * ratio) / 2);
       const middleX = width / 2 + (places[2 * i] - x) * scale * ratio;
       const middleY = height / 2 - (places[2 * i + 1] - y) * scale * ratio;
-      if (middleX + radius < 0 || middleY + radius < 0 || middleX - radius >= width || middleY - radius >= height) return;
+      if (middleX + radius < 0 || middleY + radius < 0 || middleX - radius >= width || middleY - radius >= height) continue;
       const last = Math.min(height - 1, Math.round(middleY + radius - 0.5));
       for (let row = Math.max(0, Math.round(middleY - radius)); row <= last; row++) {
         const half = Math.sqrt(Math.max(0.25, radius * radius - (row + 0.5 - middleY) ** 2));
         const from = Math.max(0, Math.round(middleX - half));
-        pixels.fill(words[i], row * width + from, row * width + Math.min(width, Math.max(from + 1, Math.round(middleX + half))));
-      }
-    };
-    // faint points lie below the others
-    for (const faint of [true, false]) {
-      for (let i = 0; i < this.n; i++) {
-        const alpha = colours[4 * i + 3];
-        if (alpha && alpha < 128 === faint) dot(i);
+        const to = row * width + Math.min(width, Math.max(from + 1, Math.round(middleX + half)));
+        for (let pixel = row * width + from; pixel < to; pixel++) pixels[pixel] = words[i]; // `fill` is slower for a few pixels
       }
     }
-    context.putImageData(image, 0, 0);
+    context.putImageData(this.#image, 0, 0);
   }
 }

@@ -4,13 +4,10 @@ import { make, percent } from "./elements.js";
 
 const BEYOND = 600; // pixels above and below the window that are drawn as well
 
+/** From a label to a prediction; only the prediction where there is no label. */
 export function fromTo(items, from, to) {
-  return make(
-    "span",
-    { class: "caption" },
-    make("span", {}, items.className(from)),
-    make("span", {}, `→ ${items.className(to)}`),
-  );
+  const names = from === null ? [items.className(to)] : [items.className(from), `→ ${items.className(to)}`];
+  return make("span", { class: "caption" }, ...names.map((name) => make("span", {}, name)));
 }
 
 /** An element that is only for the eye: a screen reader says the hidden sentence instead of its arrow and numbers. */
@@ -28,11 +25,11 @@ export function tile(items, place, open, { t, more: given }) {
   const more = given ?? percent(item.confidence, 2);
   const name = items.name(place, t);
   const [label, read] = [items.className(item.label), items.className(item.prediction)];
-  const said = { label, read, more, name };
+  const key = item.label === null ? "tile.unlabelled" : label === read ? "tile.right" : "tile.wrong";
   const button = make(
     "button",
     { type: "button", class: "tile", "data-item": place },
-    make("span", { class: "hidden" }, t(label === read ? "tile.right" : "tile.wrong", said)),
+    make("span", { class: "hidden" }, t(key, { label, read, more, name })),
     items.picture(place, ""),
     ...[
       fromTo(items, item.label, item.prediction),

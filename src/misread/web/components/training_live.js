@@ -152,12 +152,12 @@ export class TrainingLive {
       ...others.map(({ colour, history }) => ({ points: history.map((row) => [row.epoch, row.val_loss]), colour, dashed: true })),
       { points: byEpoch(losses), colour: "--a", thin: true },
       { points: of("val_loss"), colour: "--b", dots: true },
-    ]);
+    ], now?.epochs);
     this.accuracy.show([
       ...others.map(({ colour, history }) => ({ points: history.map((row) => [row.epoch, row.val_accuracy]), colour, dashed: true })),
       { points: byEpoch(accuracies), colour: "--a", thin: true },
       { points: of("val_accuracy"), colour: "--b", dots: true },
-    ]);
+    ], now?.epochs);
   }
 
   #showMisreads() {

@@ -1,8 +1,11 @@
-"""Brace expansion of paths, as in a shell: `{000..019}` and `{a,b}`."""
+"""Patterns of paths, as in a shell: `{000..019}` and `{a,b}` are names, `*`, `?` and `[...]` match files that exist."""
 
+import glob
+import os
 import re
 from collections.abc import Iterator
 
+from misread.data.locations import is_url
 from misread.errors import DataError
 
 MOST_NAMES = 1_000_000  # of one pattern: more are taken for a slip of the pen
@@ -11,12 +14,26 @@ _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
-def expand_braces(pattern: str) -> list[str]:
-    """The names that a pattern stands for, in order. A number keeps the width of a range's start or end.
+def expand_pattern(pattern: str) -> list[str]:
+    """The paths or URLs that a pattern stands for, in the order of its braces; the files of a wildcard by their names.
 
-    Braces without a range or a comma stay as they are. Raises DataError: a range that ends before it starts, or more
-    than `MOST_NAMES` names.
+    A number in braces keeps the width of its range's start or end. Braces without a range or a comma, and wildcards in
+    URLs and in names of files that exist, stay as they are.
+    Raises DataError: a range that ends before it starts, a wildcard without a file, or more than `MOST_NAMES` names.
     """
+    return [path for name in _expand_braces(pattern) for path in _matches(name)]
+
+
+def _matches(name: str) -> list[str]:
+    if is_url(name) or not glob.has_magic(name) or os.path.lexists(name):
+        return [name]
+    found = sorted(glob.glob(name))
+    if not found:
+        raise DataError(f"No file matches {name}.")
+    return found
+
+
+def _expand_braces(pattern: str) -> list[str]:
     names = []
     for name in _expand(pattern):
         names.append(name)
