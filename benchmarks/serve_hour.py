@@ -181,9 +181,11 @@ Answers = Counter[tuple[Kind, int]]
 
 
 async def steady(port: int, numbers: Iterator[int], began: float, options: argparse.Namespace, found: Answers) -> None:
-    """Requests at their times, as long as there are any. The connections share `numbers`."""
+    """Requests at their times, or late if the server is, until the time is over. The connections share `numbers`."""
     client, kinds, weights = Client(port), list(SHARES), list(SHARES.values())
     for number in numbers:
+        if time.perf_counter() > began + 60 * options.minutes:
+            break
         await asyncio.sleep(began + number / options.rate - time.perf_counter())
         draw = random.Random(f"{options.seed} {number}")
         kind = draw.choices(kinds, weights)[0]
