@@ -4,7 +4,7 @@
 
 RUN is a run on grey images of 28x28. The server runs as users start it, with one thread for a prediction; its log goes
 to standard error. `--connections` connections share `SHARES`; one more connection goes through `SLOW`, each with a new
-connection. Writes a line of `--out` each minute: resident memory, its peak so far, threads and open files of the server.
+connection. Writes a line of `--out` each minute: resident memory, its peak so far, threads and open files.
 Prints the answers by kind and status, beside what the server counted. An answer that was not expected ends it with 1.
 """
 
@@ -27,6 +27,7 @@ from subprocess import Popen
 
 import numpy as np
 from PIL import Image
+
 from serve_load import free_port, memory_mb, request_bytes, running
 
 PATIENCE = 60.0  # seconds for an answer
