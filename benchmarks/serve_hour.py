@@ -122,7 +122,7 @@ SHARES = {
     Kind("picture that is cut off", cut, (400,)): 20,
     Kind("no picture", lambda draw: request_bytes("/predict", draw.randbytes(500)), (415,)): 15,
     Kind("no tensor", wrong_tensor, (400,)): 15,
-    Kind("claims 20,000 x 20,000 pixels", lambda draw: request_bytes("/predict", claim()), (413,)): 10,
+    Kind("claims 20,000 x 20,000 pixels", lambda draw: request_bytes("/predict", claim()), (400,)): 10,
     Kind("states 9 MiB", stated_too_long, (413,)): 7,
     Kind("sends 9 MiB", sent_too_long, (413, NO_ANSWER)): 2,
     Kind("largest picture", lambda draw: request_bytes("/predict", WHITE), (200,)): 1,
