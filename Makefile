@@ -69,17 +69,24 @@ $(VENV)/mutation: $(VENV)/dev
 mutants: $(VENV)/mutation
 	$(BIN)/python benchmarks/mutants.py
 
-# the lowest and the highest versions of direct dependencies, each in a fresh environment, with the quick tests.
+# the lowest and the highest versions of direct dependencies, each in a fresh environment, with the tests that need no browser.
+# One part again: make resolve VERSIONS=highest PARTS="lab cli"
 # Old packages may warn of what is deprecated in new ones below them. torch stays the build that the first environment has: another one brings gigabytes
+VERSIONS := lowest-direct highest
+PARTS := analysis data training figures runs lab scale http serve studio cli
 resolve: $(VENV)/dev
-	for versions in lowest-direct highest; do \
-	  $(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-$$versions && \
-	  $(BIN)/python -c 'import torch; print("torch==" + torch.__version__)' > .venv-$$versions/torch.txt && \
-	  UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" $(BIN)/uv pip install --quiet --python .venv-$$versions --resolution $$versions \
-	    --constraint .venv-$$versions/torch.txt --editable . --group test && \
-	  .venv-$$versions/bin/python -m pytest -W default::DeprecationWarning \
-	    tests/analysis tests/data tests/training tests/runs tests/cli || exit 1; \
-	done
+	failed=; for versions in $(VERSIONS); do \
+	  env=.venv-$$versions; \
+	  $(BIN)/uv venv --quiet --clear --python $(BIN)/python $$env && \
+	  $(BIN)/python -c 'from importlib.metadata import version; print("torch==" + version("torch"))' > $$env/torch.txt && \
+	  UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" $(BIN)/uv pip install --quiet --python $$env --resolution $$versions \
+	    --constraint $$env/torch.txt --editable . --group test || { failed="$$failed $$versions/install"; continue; }; \
+	  for part in $(PARTS); do \
+	    echo "$$versions, tests/$$part"; \
+	    $$env/bin/python -m pytest -m 'not slow and not browser' -W default::DeprecationWarning tests/$$part || failed="$$failed $$versions/$$part"; \
+	  done; \
+	done; \
+	if [ -n "$$failed" ]; then echo "Failed:$$failed"; exit 1; fi
 
 clean:
 	rm -rf $(VENV) .venv-peers .venv-axe .venv-lowest-direct .venv-highest build dist site mutants

@@ -92,9 +92,10 @@ def load(port: int, request: bytes, clients: int, seconds: float = 1e9, most: in
     return {"requests": len(times), "requests_per_s": len(times) / taken, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99}
 
 
-def resident_mb(process: subprocess.Popen[bytes]) -> float:
+def memory_mb(process: subprocess.Popen[bytes], entry: str = "VmRSS") -> float:
+    """Resident memory now, or `VmHWM`, its peak."""
     status = Path(f"/proc/{process.pid}/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1e3
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(entry)) / 1e3
 
 
 def bodies() -> tuple[bytes, dict[str, Any]]:
@@ -143,7 +144,7 @@ def main() -> None:
                         for clients in CLIENTS:
                             found = load(port, request, clients, options.seconds)
                             measured.setdefault((kind, name, clients), []).append(found)
-                    memory[name] = resident_mb(process)
+                    memory[name] = memory_mb(process)
         print(f"load average {os.getloadavg()[0]:.1f}, {options.trials} trials of {options.seconds:g} s\n")
         print(
             "| request | server | connections | requests/s | p50 ms | p95 ms | p99 ms |\n|---|---|--:|--:|--:|--:|--:|"
@@ -159,7 +160,7 @@ def main() -> None:
                 request = request_bytes("/predict", picture)
                 for part in range(7):
                     done = load(port, request, 8, most=options.steady // 6 if part else SETTLE)["requests"]
-                    print(f"{done:,} requests more: {resident_mb(process):.1f} MB", flush=True)
+                    print(f"{done:,} requests more: {memory_mb(process):.1f} MB", flush=True)
 
 
 if __name__ == "__main__":

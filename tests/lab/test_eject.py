@@ -220,6 +220,7 @@ def test_fixed_labels_are_written_beside_the_script(tmp_path: Path) -> None:
 
 
 def test_the_scripts_are_formatted_and_have_no_unused_code(tmp_path: Path) -> None:
+    pytest.importorskip("ruff")
     data = arrays(tmp_path)
     for number, settings in enumerate((PHOTO, WARPED, STOPPING, DENSE)):
         script = eject(train(data, {**settings, "epochs": 1}, tmp_path), tmp_path / f"{number}.py")

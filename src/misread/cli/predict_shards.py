@@ -125,7 +125,7 @@ class _Progress:
         done = state.done_bytes - self._start_bytes
         if done:
             text += f", {_duration((state.bytes - state.done_bytes) / done * seconds)} left"
-        if sys.stderr.isatty():
+        if self._bar is not None or sys.stderr.isatty():  # the bar replaces sys.stderr, in old rich by no terminal
             self._next = now + BAR_SECONDS
             self._draw(text, state)
         else:

@@ -48,7 +48,7 @@ class CountProgress:
         now = time.monotonic()
         if self.lines is None or now < self._next:
             return
-        if sys.stderr.isatty():
+        if self._bar is not None or sys.stderr.isatty():  # the bar replaces sys.stderr, in old rich by no terminal
             self._next = now + BAR_SECONDS
             self._draw(done)
         else:

@@ -42,7 +42,7 @@ class HeldOutRecord(BaseModel):
     fit_seconds: float
     total_seconds: float
     cpu_seconds: float
-    metrics: dict[str, float | int]
+    metrics: dict[str, int | float]  # in this order: see `RunRecord`
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ class RunRecord(_Part):
     engine: EngineRecord = EngineRecord(name="torch", precision="float32", note="")
     timing: Timing
     label_patch: LabelPatchRecord | None = None
-    metrics: dict[str, dict[str, float | int]]
+    metrics: dict[str, dict[str, int | float]]  # pydantic before 2.8 takes the first that fits: 78 must not become 78.0
 
 
 class StartRecord(_Part):

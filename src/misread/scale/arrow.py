@@ -25,7 +25,7 @@ WRITER: Mapping[str, Any] = {
 }  # fmt: skip
 
 
-def prediction_schema(classes: int, probabilities: bool) -> "pa.Schema":
+def prediction_schema(probabilities: bool) -> "pa.Schema":
     """The columns of a file of predictions; `docs/shards.md` says what they mean."""
     pa = import_pyarrow()
     columns = [
@@ -39,7 +39,8 @@ def prediction_schema(classes: int, probabilities: bool) -> "pa.Schema":
         pa.field("error", pa.string()),
     ]
     if probabilities:
-        columns.append(pa.field("probabilities", pa.list_(pa.float32(), classes)))
+        # of no fixed size: with one, pyarrow before 26 can neither write nor read a Parquet file that has a null in it
+        columns.append(pa.field("probabilities", pa.list_(pa.float32())))
     return pa.schema(columns)
 
 

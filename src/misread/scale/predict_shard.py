@@ -59,7 +59,7 @@ def predict_shard(task: ShardTask, report: Callable[[int], None]) -> ShardResult
     check_unchanged(task.shard)
     predictor = _the_loaded(task.predictor)
     names, geometry = predictor.class_names, predictor.geometry
-    schema = prediction_schema(len(names), task.probabilities)
+    schema = prediction_schema(task.probabilities)
     images = errors = 0
     about = {"job": task.job, "shard": task.shard.name, "class_names": list(names)}
     with (
@@ -145,8 +145,8 @@ def _batch(
         "error": block.errors,
     }
     if "probabilities" in schema.names:
-        kind = schema.field("probabilities").type
-        columns["probabilities"] = pa.FixedSizeListArray.from_arrays(
-            pa.array(probs.reshape(-1)), type=kind, mask=pa.array(~good)
+        ends = np.concatenate([[0], np.cumsum(good * len(names))])
+        columns["probabilities"] = pa.ListArray.from_arrays(
+            pa.array(ends, pa.int32()), pa.array(probs[good].reshape(-1)), mask=pa.array(~good)
         )
     return pa.RecordBatch.from_pydict(columns, schema=schema)
