@@ -213,7 +213,7 @@ def predictions(path: Path, n: int, classes: int = 5) -> StatsTask:
     """A file of predictions of n images, of which one in ten could not be read."""
     pa = pytest.importorskip("pyarrow")
     rng, names = np.random.default_rng(n), [f"class {k}" for k in range(classes)]
-    schema = prediction_schema(classes, False)
+    schema = prediction_schema(False)
     confidence, margin = (rng.random(n, np.float32) for _ in range(2))
     bad = np.arange(n) % 10 == 0
     columns = {
