@@ -449,7 +449,7 @@ def test_demo_without_mnist_trains_on_digits_and_says_why(
         (["train", "digits", "--size", "big"], "is invalid. Use the form 28 or 28x32"),
         (
             ["train", "digits", "--size", "20"],
-            "has images of 28x28, not 20x20; only pictures in folders can be resized",
+            "has images of 28x28, not 20x20; only pictures in folders and shards can be resized",
         ),
         (["evaluate", "nowhere"], "There is no run folder nowhere."),
         (["misreads", "nowhere"], "There is no run folder nowhere."),

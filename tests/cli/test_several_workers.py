@@ -54,7 +54,9 @@ def test_pictures_are_resized_for_sweeps_and_learning_rates_too(cli: Callable[..
     for command in (["sweep", "digits", tmp_path / "space.toml"], ["lr", "digits"]):
         refused = cli(*command, "--size", "12x10")
         assert refused.code == 2
-        assert "digits has images of 28x28, not 12x10; only pictures in folders can be resized" in refused.err
+        assert (
+            "digits has images of 28x28, not 12x10; only pictures in folders and shards can be resized" in refused.err
+        )
 
 
 @pytest.mark.parametrize(
