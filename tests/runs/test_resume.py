@@ -32,6 +32,7 @@ SMALL = [
     "batch_size=32",
     "validation.name=carve",
 ]
+KILLS = 30  # of trainings of MNIST
 
 
 class StopAfter(misread.Callback):
@@ -344,8 +345,8 @@ def live(root: Path, out: str, settings: list[str], ready: Any) -> None:
 
 
 @pytest.mark.mnist
-@pytest.mark.parametrize("most", [2, pytest.param(30, marks=pytest.mark.slow)])
-def test_a_training_killed_at_random_moments_ends_with_the_same_bytes(most: int, mnist_root: Path) -> None:
+@pytest.mark.slow
+def test_a_training_killed_at_random_moments_ends_with_the_same_bytes(mnist_root: Path) -> None:
     """SIGKILL, which no process can catch: in a step, in a checkpoint, in the last files of the run."""
     settings = ["epochs=3", "augmentation.shift=0.05", "weight_averaging.last=0.5", "precision=mixed"]
     reference = contents(misread.train("mnist", "tutorial-mlp", settings=settings, threads=2, progress=False).folder)
@@ -353,12 +354,12 @@ def test_a_training_killed_at_random_moments_ends_with_the_same_bytes(most: int,
     context.set_forkserver_preload(["misread.runs.train"])
     out, kills, finished, draws = Path("killed"), 0, 0, random.Random(0)
     out.mkdir()
-    while kills < most or not finished:
+    while kills < KILLS or not finished:
         ready = context.Event()
         process = context.Process(target=live, args=(mnist_root, str(out), settings, ready))
         process.start()
         ready.wait()
-        process.join(draws.uniform(0.0, 2.0) if kills < most else None)
+        process.join(draws.uniform(0.0, 2.0) if kills < KILLS else None)
         if process.exitcode is None:
             process.kill()
             kills += 1

@@ -18,8 +18,8 @@ CLOSE = 1e-4
 IMAGES = {
     "accurate": 60,
     "tutorial-cnn": 100,
-    "photo": 24,
-    "photo-accurate": 8,
+    "photo": 12,
+    "photo-accurate": 4,
     "photo-fast": 60,
 }  # fewer where an image takes many products
 PREDICT = ON_IMAGES + "return Array.from({ length: count }, (_, i) => [...model.predict(image(i))]);"
