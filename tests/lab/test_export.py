@@ -141,6 +141,15 @@ def test_eight_bits_that_are_too_few_leave_the_plain_file(run: misread.Run, monk
     assert names == {"model.onnx", "parity.npz", "predict.py"}
 
 
+def test_a_nearly_full_folder_for_temporary_files_is_said_before_onnx_runtime_meets_it(
+    run: misread.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(RunError, match=r"cannot be written: No space left on device\. .*TMPDIR"):
+        misread.export(run, int8=True)
+
+
 def test_without_stored_predictions_the_network_is_compared_with(run: misread.Run, cli: Callable[..., Result]) -> None:
     (run.folder / "predictions-test.npz").unlink()
     result = cli("export", run.folder, "--to", "safetensors")

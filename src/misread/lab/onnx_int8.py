@@ -1,6 +1,9 @@
 """The ONNX file with 8-bit weights and activations: static quantisation by ONNX Runtime."""
 
+import errno
 import logging
+import os
+import shutil
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,6 +17,9 @@ from misread.runs.run import Run
 
 CALIBRATION_IMAGES = 500  # training images, which the ranges of the activations are measured on
 BLOCK = 50
+ROOM = (
+    8  # times the size of the plain file; ONNX Runtime writes it several times, and a full disk is none of its errors
+)
 
 
 def _serialise(run: Run, network: nn.Module) -> bytes:
@@ -31,7 +37,10 @@ def _serialise(run: Run, network: nn.Module) -> bytes:
     try:
         with temporary_folder() as folder:
             plain, folded, rounded = (folder / f"{name}.onnx" for name in ("plain", "folded", "rounded"))
-            plain.write_bytes(to_onnx.FORMAT.serialise(run, network))
+            contents = to_onnx.FORMAT.serialise(run, network)
+            if shutil.disk_usage(folder).free < ROOM * len(contents):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            plain.write_bytes(contents)
             quant_pre_process(plain, folded, skip_symbolic_shape=True)  # folds the normalisation into convolutions
             quantization.quantize_static(
                 folded,
