@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from torch import nn
@@ -17,9 +18,8 @@ from misread.runs.run import Run
 
 CALIBRATION_IMAGES = 500  # training images, which the ranges of the activations are measured on
 BLOCK = 50
-ROOM = (
-    8  # times the size of the plain file; ONNX Runtime writes it several times, and a full disk is none of its errors
-)
+# ONNX Runtime writes the file several times, and does not say if the disk is full
+ROOM, FILES = 8, 16  # times the size of the plain file; files
 
 
 def _serialise(run: Run, network: nn.Module) -> bytes:
@@ -38,7 +38,7 @@ def _serialise(run: Run, network: nn.Module) -> bytes:
         with temporary_folder() as folder:
             plain, folded, rounded = (folder / f"{name}.onnx" for name in ("plain", "folded", "rounded"))
             contents = to_onnx.FORMAT.serialise(run, network)
-            if shutil.disk_usage(folder).free < ROOM * len(contents):
+            if _is_full(folder, ROOM * len(contents)):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             plain.write_bytes(contents)
             quant_pre_process(plain, folded, skip_symbolic_shape=True)  # folds the normalisation into convolutions
@@ -54,6 +54,16 @@ def _serialise(run: Run, network: nn.Module) -> bytes:
             return rounded.read_bytes()
     finally:
         logger.setLevel(level)
+
+
+def _is_full(folder: Path, size: int) -> bool:
+    """Whether the disk has no room for so many bytes, or for `FILES` files."""
+    if shutil.disk_usage(folder).free < size:
+        return True
+    if not hasattr(os, "statvfs"):  # Windows
+        return False
+    disk = os.statvfs(folder)
+    return disk.f_files > 0 and disk.f_favail < FILES  # some file systems have no number of files
 
 
 class _Images:
