@@ -21,9 +21,9 @@ $(VENV)/dev: $(VENV)/runtime
 demo: $(VENV)/runtime
 	$(BIN)/misread demo
 
-# a file's tests stay in one process, since they share trainings, browsers and servers; more processes than two cores, since many wait for a page
+# a file's tests stay in one process, since they share trainings, browsers and servers
 test: $(VENV)/dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # tests that take long, and those that compile the kernels again, with two compilers and for ARM
 slow: $(VENV)/dev

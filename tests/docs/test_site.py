@@ -152,7 +152,7 @@ def test_search_finds_pages_in_both_languages_and_names_of_the_reference(visit: 
         page.wait_for_selector(f'#search-results a[href^="{wanted}"]')
 
 
-@pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (1280, "light")])
+@pytest.mark.parametrize(("width", "theme"), [(390, "dark"), pytest.param(1280, "light", marks=pytest.mark.slow)])
 def test_no_page_is_wider_than_the_window(
     visit: Any, site: Path, pages: dict[str, Page], width: int, theme: str
 ) -> None:

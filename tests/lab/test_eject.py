@@ -111,7 +111,14 @@ def arrays(folder: Path, side: int = 12, channels: int = 3) -> Path:
     return folder / "blocks.npz"
 
 
-@pytest.mark.parametrize("settings", [PHOTO, WARPED, STOPPING], ids=["photo", "warped", "stopping"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(PHOTO, id="photo", marks=pytest.mark.slow),
+        pytest.param(WARPED, id="warped", marks=pytest.mark.slow),
+        pytest.param(STOPPING, id="stopping"),
+    ],
+)
 def test_the_script_trains_the_same_weights_where_torch_trained_the_run(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -52,6 +52,7 @@ def test_the_list_comes_from_the_newest_predictions_wherever_they_are(tmp_path: 
     assert two["items"]["shares"] != one["items"]["shares"]
 
 
+@pytest.mark.slow
 def test_the_cross_validation_is_started_and_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_out_routes, "FOLDS", 3)
     monkeypatch.setattr(held_out_routes, "SEEDS", 1)

@@ -1,4 +1,4 @@
-"""Tells a page how a training goes: a callback that sends events, from ten a second at first to one a second."""
+"""Tells a page how a training goes: a callback that sends events, from five a second at first to one a second."""
 
 import time
 from base64 import b64encode
@@ -16,9 +16,9 @@ from misread.training.events import EpochEnded, Event, StepsDone
 from misread.training.recipe import Recipe
 from misread.training.session import HistoryRow, TrainState
 
-# An event costs the browser about 40 ms of a processor, which the training may lack. So events become rarer: the
+# An event costs the browser about 25 ms of a processor, which the training may lack. So events become rarer: the
 # seconds between two of them are this share of the training's seconds so far, within these bounds.
-EVENT_SHARE, SHORTEST, LONGEST = 0.05, 0.1, 1.0
+EVENT_SHARE, SHORTEST, LONGEST = 0.1, 0.2, 1.0
 PICTURES_EVERY = 5  # such intervals between two events with pictures
 TIME_SHARE = 0.01  # of the time, for looking at the network: a large one is looked at less often
 LOSSES = 4  # points of the loss curve in an event

@@ -46,13 +46,8 @@ def test_a_trained_network_predicts_the_same_in_the_page(name: str, page: Networ
 
 
 @pytest.mark.mnist
-@pytest.mark.parametrize(
-    "name",
-    [
-        "fast",
-        *(pytest.param(n, marks=pytest.mark.slow) for n in ("tutorial-mlp", "tutorial-cnn", "fast-mlp", "accurate")),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fast", "tutorial-mlp", "tutorial-cnn", "fast-mlp", "accurate"])
 def test_1000_images_of_mnist_are_read_the_same_in_the_page(
     name: str, page: NetworkPage, tmp_path: Any, mnist_root: Any
 ) -> None:
