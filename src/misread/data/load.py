@@ -74,23 +74,7 @@ def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress
     lines = to_stderr if progress == "decoding" else progress
     path = Path(data).expanduser()
     if path.is_dir():
-        from misread.data.file_table import find_table, list_split_tables, list_table
-        from misread.data.folder import list_class_folders
-        from misread.data.idx_folder import find_idx, load_idx_folder
-        from misread.data.listing import load_listing
-        from misread.data.npy import find_npy, load_npy
-        from misread.data.shard_files import shards_in
-        from misread.data.shard_set import load_shards
-
-        if find_idx(path):
-            return load_idx_folder(path)
-        if find_npy(path):
-            return load_npy(path)
-        table = find_table(path)
-        if not table and shards_in(path):
-            return load_shards(str(data), size, strict, lines)
-        listing = list_table(table) if table else list_split_tables(path) or list_class_folders(path)
-        return load_listing(listing, path.resolve().name, str(path), size, strict, lines)
+        return _load_folder(path, str(data), size, strict, lines)
     if path.suffix.lower() == ".npy" and path.is_file():
         from misread.data.npy import load_npy
 
@@ -122,6 +106,27 @@ def _load(data: str | Path, size: tuple[int, int] | None, strict: bool, progress
         f"There is no data set or path {str(data)!r}.{nearest(str(data), names)}\n"
         f"Known names: {', '.join(names)}; or the path of a folder, an .npz, .npy, .csv, .jsonl, .tar or .parquet file."
     )
+
+
+def _load_folder(path: Path, given: str, size: tuple[int, int] | None, strict: bool, lines: Lines | None) -> ImageSet:
+    """IDX or .npy files, a table of pictures, shards, or class folders. given: the path as text."""
+    from misread.data.file_table import find_table, list_split_tables, list_table
+    from misread.data.folder import list_class_folders
+    from misread.data.idx_folder import find_idx, load_idx_folder
+    from misread.data.listing import load_listing
+    from misread.data.npy import find_npy, load_npy
+    from misread.data.shard_files import shards_in
+    from misread.data.shard_set import load_shards
+
+    if find_idx(path):
+        return load_idx_folder(path)
+    if find_npy(path):
+        return load_npy(path)
+    table = find_table(path)
+    if not table and shards_in(path):
+        return load_shards(given, size, strict, lines)
+    listing = list_table(table) if table else list_split_tables(path) or list_class_folders(path)
+    return load_listing(listing, path.resolve().name, str(path), size, strict, lines)
 
 
 def _is_drawn(data: str | Path) -> bool:
