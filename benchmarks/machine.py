@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from misread.runs.record import this_environment
+from misread.training.torch_backend import has_fast_bf16
 
 SIDE = 2048  # of the square matrices
 COPY_BYTES = 256 * 2**20
@@ -20,6 +21,7 @@ def measure_machine() -> dict[str, Any]:
     """Names, versions, the one-minute load average before, and three rates.
 
     float32_flops, bfloat16_flops: floating-point operations a second in torch's product of two square matrices.
+    bfloat16_flops is None on a processor without bf16 products: torch emulates them there, a thousand times slower.
     copy_bytes: bytes a second read and written in copying a large tensor.
     """
     load_average = os.getloadavg()[0]
@@ -27,7 +29,7 @@ def measure_machine() -> dict[str, Any]:
         **this_environment(torch.get_num_threads(), "cpu").model_dump(),
         "load_average_before": load_average,
         "float32_flops": matrix_product_rate(torch.float32),
-        "bfloat16_flops": matrix_product_rate(torch.bfloat16),
+        "bfloat16_flops": matrix_product_rate(torch.bfloat16) if has_fast_bf16(torch.device("cpu")) else None,
         "copy_bytes": copy_rate(),
     }
 

@@ -25,12 +25,14 @@ def markdown(results: Results) -> str:
 
 def conditions(results: Results) -> str:
     machine = results["machine"]
-    float32, bfloat16, copied = (machine[k] / 1e9 for k in ("float32_flops", "bfloat16_flops", "copy_bytes"))
+    bfloat16 = machine["bfloat16_flops"]
     others = values(results["measurements"], "others_cpu_share")
     return (
         f"Measured {results['date']} on {machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, "
         f"load average {machine['load_average_before']:.2f} before. The machine at that time: matrix product "
-        f"{float32:.0f} GFLOP/s in float32 and {bfloat16:.0f} in bfloat16, copying {copied:.1f} GB/s. "
+        f"{machine['float32_flops'] / 1e9:.0f} GFLOP/s in float32 and "
+        + (f"{bfloat16 / 1e9:.0f}" if bfloat16 else "none")
+        + f" in bfloat16, copying {machine['copy_bytes'] / 1e9:.1f} GB/s. "
         + (f"Other work took {spread(others, '{:.0%}', ' to ')} of the processor meanwhile. " if others else "")
         + f"{all_versions(results['measurements'])}.\n"
         f"Each cell: the median over the runs, below it lowest – highest."
@@ -92,7 +94,7 @@ def share_of_limit(contestant: str, measurements: list[Measurement], recipe: str
     if not measured:
         return "–"
     machine = results["machine"]
-    rate = machine[RATES.get(contestant, "float32_flops")]
+    rate = machine[RATES.get(contestant, "float32_flops")] or machine["float32_flops"]
     limit = limit_seconds(Work(**results["work"][recipe]), rate, machine["copy_bytes"])
     return f"{limit / statistics.median(measured):.0%}"
 
