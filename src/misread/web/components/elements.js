@@ -28,6 +28,11 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** Sets an element's text, if it has another: even the same text would be laid out and painted again. */
+export function write(element, text) {
+  if (element.textContent !== String(text)) element.textContent = text;
+}
+
 /** The browser's storage for this page. It may refuse it to a page opened from a file. */
 export const storage = {
   read(name) {

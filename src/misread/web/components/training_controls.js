@@ -1,6 +1,6 @@
 // The controls of a training that runs: pause, one step, resume, stop, and the learning rate.
 
-import { make } from "./elements.js";
+import { make, write } from "./elements.js";
 
 const DECADES = 3; // of the slider, on each side of the recipe's learning rate
 const STEPS = 60; // of the slider in a decade
@@ -36,7 +36,7 @@ export class TrainingControls {
     if (focused === this.pause && this.pause.hidden) this.resume.focus();
     if (focused === this.resume && this.resume.hidden) this.pause.focus();
     for (const one of [this.pause, this.resume, this.step]) one.disabled = !live;
-    this.stop.textContent = this.t(state === "queued" ? "train.cancel" : "train.stop");
+    write(this.stop, this.t(state === "queued" ? "train.cancel" : "train.stop"));
     this.rateLabel.hidden = !started || !live;
     if (!started) return;
     this.base = started.rate;

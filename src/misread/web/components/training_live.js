@@ -1,7 +1,7 @@
 // One training as it goes: its controls, numbers, curves, weights, dead units, and the images that changed.
 
 import { Curves } from "./curves.js";
-import { make } from "./elements.js";
+import { make, number, percent, write } from "./elements.js";
 import { OtherCurves } from "./other_curves.js";
 import { TrainingControls } from "./training_controls.js";
 import { changedImages, deadUnits, WeightPictures } from "./training_pictures.js";
@@ -57,7 +57,9 @@ export class TrainingLive {
 
   #build() {
     const { t } = this.studio;
-    this.title = make("h2", { class: "live-title" });
+    this.name = make("span");
+    this.state = make("span");
+    this.title = make("h2", { class: "live-title" }, this.name, " ", this.state);
     this.facts = make("p", { class: "quiet" });
     this.notes = make("p", { class: "quiet" });
     this.numbers = make("dl", { class: "live-numbers" });
@@ -101,13 +103,15 @@ export class TrainingLive {
     const { record } = this;
     const { t } = this.studio;
     const { training, started, now } = record;
-    this.title.replaceChildren(training.title, " ", make("span", { class: `state ${training.state}` }, t(`train.state.${training.state}`)));
+    write(this.name, training.title);
+    write(this.state, t(`train.state.${training.state}`));
+    this.state.className = `state ${training.state}`;
     if (started) {
       const { data, parameters } = started;
-      this.facts.textContent = t("train.facts", { train: data.n_train, val: data.n_val, parameters });
+      write(this.facts, t("train.facts", { train: data.n_train, val: data.n_val, parameters }));
       this.others.show(data.name);
     }
-    this.notes.textContent = record.notes.at(-1) ?? "";
+    write(this.notes, record.notes.at(-1) ?? "");
     this.notes.hidden = !record.notes.length;
     this.controls.show(record);
     this.#showNumbers(now);
@@ -123,15 +127,13 @@ export class TrainingLive {
   #showNumbers(now) {
     this.numbers.hidden = !now;
     if (!now) return;
-    const { t, lang } = this.studio;
-    const percent = new Intl.NumberFormat(lang, { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
-    const whole = new Intl.NumberFormat(lang, { maximumFractionDigits: 0 });
+    const { t } = this.studio;
     const shown = {
-      epoch: `${whole.format(now.epoch)} / ${whole.format(now.epochs)}`,
-      "step-number": `${whole.format(now.step)} / ${whole.format(now.steps)}`,
+      epoch: `${number(now.epoch)} / ${number(now.epochs)}`,
+      "step-number": `${number(now.step)} / ${number(now.steps)}`,
       loss: now.loss.toFixed(4),
-      accuracy: percent.format(now.accuracy),
-      speed: now.images_per_second === null ? "–" : whole.format(now.images_per_second),
+      accuracy: percent(now.accuracy),
+      speed: now.images_per_second === null ? "–" : number(now.images_per_second),
       left: this.ended ? "–" : duration(t, now.seconds_left),
       "rate-now": Number(now.rate.toPrecision(3)),
     };
@@ -139,7 +141,7 @@ export class TrainingLive {
       this.cells = Object.fromEntries(Object.keys(shown).map((name) => [name, make("dd", { "data-number": name })]));
       this.numbers.append(...Object.entries(this.cells).map(([name, cell]) => make("div", {}, make("dt", {}, t(`train.${name}`)), cell)));
     }
-    for (const [name, text] of Object.entries(shown)) this.cells[name].textContent = text;
+    for (const [name, text] of Object.entries(shown)) write(this.cells[name], text);
   }
 
   #showCurves() {
