@@ -80,10 +80,10 @@ def test_one_seed_gives_no_estimate_and_the_chosen_recipe_is_explained(cli: Cli,
     done = cli("labels", flawed, "--split", "test", "--seeds", 1, *settings)
     assert done.code == 0, done.err
     assert "How many labels are wrong takes two seeds or more to estimate: use --seeds." in done.out
-    assert f"Recipe {recipe}: {reason}" in done.out
+    assert done.out.startswith(f"Recipe: {recipe}. {reason}\n")
     assert f"Predictions in held-out/signs-test-{recipe}-seed0; " in done.out
     again = cli("labels", flawed, "--split", "test", "--seeds", 2, "--json", *settings)
-    assert again.err.startswith("seed 2/2, training 1/1")
+    assert again.err.startswith(f"Recipe: {recipe}. {reason}\nseed 2/2, training 1/1")
     assert "of 80 labels are wrong (" in again.err
     assert f"in held-out/signs-test-{recipe}-seed0 and of 1 more seed; " in again.err
     printed = json.loads(again.out)

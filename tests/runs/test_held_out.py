@@ -16,9 +16,10 @@ from misread.analysis.label_noise import looks_wrong
 from misread.data.image_hash import image_hash
 from misread.errors import DataError, RecipeError, TrainingError
 from misread.runs.held_out import HeldOut, cross_val_predict
-from misread.runs.progress import FoldProgress
+from misread.runs.progress import FoldProgress, pick_fold_progress
 from misread.runs.train import train
 from misread.training.auto_recipe import choose_recipe
+from misread.training.cross_validation import FoldDone
 from misread.training.worker_progress import TrainingProgress
 from samples import blocks
 
@@ -271,6 +272,20 @@ def test_copies_of_one_image_cannot_be_held_out() -> None:
     same = ImageSet.from_arrays(np.zeros((8, 4, 4), np.uint8), np.arange(8) % 2, test=blocks(4, side=4, classes=2))
     with pytest.raises(DataError, match="No image is left to train on when"):
         held_out(same)
+
+
+def test_progress_says_how_long_the_rest_of_a_seed_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("misread.runs.progress.time.monotonic", lambda: now[0])
+    display = pick_fold_progress()
+    display.begin(15, 1, None)
+    for now[0] in (70.0, 140.0, 980.0):
+        display.number = round(now[0] / 70)
+        display.on_fold_end(FoldDone(40_000, 10_000, 0.7, 69.0, 130.0))
+    ends = [line.partition("held-out images")[2] for line in capsys.readouterr().out.splitlines()]
+    assert ends == [f", about {left} left of this seed" for left in ("0:16:20", "0:15:10", "0:01:10")]
 
 
 def test_progress_has_a_line_for_each_network(block_set: ImageSet, capsys: pytest.CaptureFixture[str]) -> None:

@@ -153,8 +153,6 @@ def _of_seeds(held_out: "HeldOut") -> list[str]:
     more = f" and of {count - 1} more seed{'s' * (count > 2)}" if count > 1 else ""
     accuracy = f"{held_out.metrics['accuracy']:.2%} of the held-out images were predicted as labelled"
     lines = [f"Predictions {where} {first.folder}{more}; {accuracy}"]
-    if held_out.reason:
-        lines.insert(0, f"Recipe {held_out.recipe.name}: {held_out.reason}")
     if held_out.noise is None:
         return [*lines, "How many labels are wrong takes two seeds or more to estimate: use --seeds."]
     return [f"{held_out.noise}", *lines]

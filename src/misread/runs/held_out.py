@@ -130,6 +130,8 @@ def cross_val_predict(
     if not first.layers:
         raise RecipeError(f"The recipe {first.name!r} has no layers, so there is no network to train for a fold.")
     display = progress if not isinstance(progress, bool) else pick_fold_progress(quiet=not progress)
+    if reason:
+        display.chosen(first, reason)
     task = _Task(images, split, folds, filter_labels, Path(out), pick_device(device), threads, workers, display)
     members = [task.member(first, 1, seeds)]
     count = seeds or _seeds_in_time(members[0].record, workers)

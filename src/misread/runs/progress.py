@@ -2,7 +2,9 @@
 
 import html
 import sys
+import time
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from misread.data.image_set import ImageSet
@@ -22,6 +24,8 @@ from misread.training.worker_progress import TrainingProgress
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+WORTH_SAYING = 20.0  # seconds left
 
 
 class Progress(Callback):
@@ -208,13 +212,14 @@ class FoldProgress(ConsoleProgress, FoldCallback):
 
     number = trainings = 0
     seed = ""
+    begun = 0.0  # monotonic seconds
 
     def begin(self, trainings: int, seed: int = 1, seeds: int | None = 1) -> None:
         """Before the first training of a seed.
 
         trainings: their number. seed: which one it is, from 1. seeds: their number; None if it is not known yet.
         """
-        self.number, self.trainings = 0, trainings
+        self.number, self.trainings, self.begun = 0, trainings, time.monotonic()
         self.seed = "" if seeds == 1 else f"seed {seed}, " if seeds is None else f"seed {seed}/{seeds}, "
         self._next()
 
@@ -224,12 +229,18 @@ class FoldProgress(ConsoleProgress, FoldCallback):
     def on_fold_end(self, fold: FoldDone) -> None:
         self.print(
             f"{self.before_epoch}{fold.n_train:,} images in {fold.fit_seconds:.2f} s: accuracy {fold.accuracy:.2%} on "
-            f"{fold.n_held_out:,} held-out images"
+            f"{fold.n_held_out:,} held-out images{self._left()}"
         )
         self._next()
 
     def on_worker(self, worker: int, training: str, now: TrainingProgress) -> None:
         super().on_worker(worker, f"{self.seed}{training}", now)
+
+    def _left(self) -> str:
+        """How long the rest of this seed's trainings takes, if that is worth saying."""
+        seconds = (time.monotonic() - self.begun) / self.number * (self.trainings - self.number)
+        seed = self.seed and " of this seed"
+        return f", about {timedelta(seconds=round(seconds))} left{seed}" if seconds >= WORTH_SAYING else ""
 
     def _next(self) -> None:
         self.number += 1
