@@ -43,7 +43,7 @@ def do_job(
     from misread.scale.shards import find_shards
 
     predictor = Predictor(run)
-    job = open_job(out, predictor, find_shards(given, size), probabilities)
+    job = open_job(out, predictor.facts, find_shards(given, size), probabilities)
     *_, state = run_job(job, job.shards[part], predictor, engine)
     return state, out
 

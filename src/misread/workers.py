@@ -168,25 +168,26 @@ class _Worker:
         self._process.join()
 
 
-def warm_up(module: str) -> None:
-    """Begin to import in the background what the tasks of a module's function need.
+def warm_up(*modules: str) -> None:
+    """Begin to import in the background what tasks need: the modules of their functions, and what these import late.
 
-    It gains time before this process itself imports as much; without it, the first call of `run_tasks` does it.
+    It gains time before this process itself imports as much; without it, the first call of `run_tasks` imports the
+    module of its function.
     """
-    if isinstance(_context(module), ForkServerContext):
+    if isinstance(_context(*modules), ForkServerContext):
         with _ctrl_c_held_back():
             forkserver.ensure_running()
 
 
-def _context(module: str) -> ForkServerContext | SpawnContext:
-    """How processes start: forked from a server that has imported the function's module and has no threads of its own.
+def _context(*modules: str) -> ForkServerContext | SpawnContext:
+    """How processes start: forked from a server that has imported these modules and has no threads of its own.
 
     So N processes import PyTorch once and share its memory. Where there is no such server, each starts a new Python.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([module])
+    context.set_forkserver_preload([*modules])
     return context
 
 

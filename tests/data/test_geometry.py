@@ -3,7 +3,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 import misread
-from misread.data.geometry import Geometry, fit_picture, measure_geometry, place
+from misread.data.geometry import Geometry, fit_images, fit_picture, measure_geometry, place
 from misread.data.image_set import ImageSet
 
 
@@ -45,6 +45,20 @@ def test_an_image_in_the_training_shape_is_only_inverted_if_needed(digits: Image
     image = digits.test.images[0]
     given = 255 - image if polarity == "dark on light" else image
     np.testing.assert_array_equal(fit_picture(given, geometry), image)
+
+
+@pytest.mark.parametrize("ground", ["dark", "light", None])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_many_images_are_fitted_as_each_alone(ground: str | None, channels: int) -> None:
+    """Their edges have every level, also 127 and 128, between which an image begins to be light."""
+    images = np.repeat(np.arange(256, dtype=np.uint8), 6 * 5 * channels).reshape(256, 6, 5, channels)
+    images[:, 2:4, 2:4] = 255 - images[:, 2:4, 2:4]
+    geometry = Geometry(6, 5, channels, ground, None if ground is None else 3)
+    light = np.arange(256) > 127
+    turned = {"dark": light, "light": ~light, None: light & ~light}[ground]
+    expected = np.stack([255 - image if turn else image for image, turn in zip(images, turned, strict=True)])
+    np.testing.assert_array_equal(fit_images(images, geometry), expected)
+    np.testing.assert_array_equal(np.stack([fit_picture(image, geometry) for image in images]), expected)
 
 
 def test_place_scales_the_longer_side_to_the_box_and_centres() -> None:

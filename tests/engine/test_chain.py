@@ -25,7 +25,7 @@ from engine_cases import (
 )
 from torch import Tensor, nn
 
-from misread.engine import chain as chain_module
+from misread.engine import bare_chain
 from misread.engine.chain import FIRST_MOMENTS, Chain, UnknownNetwork
 from misread.engine.library import Hyper, _open
 from misread.models.layer_specs import Dropout, Flatten, MaxPooling2D
@@ -318,7 +318,7 @@ def test_a_chain_that_trains_predicts_between_steps_without_disturbing_them() ->
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_build_predicts_and_trains_alike(monkeypatch: pytest.MonkeyPatch, name: str, build_name: str) -> None:
     library = _open(build_name)
-    monkeypatch.setattr(chain_module, "load_library", lambda: library)
+    monkeypatch.setattr(bare_chain, "load_library", lambda: library)
     network, shape = build(name)
     before, plain = copy.deepcopy(network), copy.deepcopy(network)
     images, labels = pictures(BATCH + 3, shape)

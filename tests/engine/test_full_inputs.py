@@ -22,7 +22,7 @@ from engine_cases import (
 from test_chain import CLOSE, assert_same_state, distance, named_grads, predict_by_torch, train_plainly
 from torch import Tensor
 
-from misread.engine import chain as chain_module
+from misread.engine import bare_chain
 from misread.engine.chain import FIRST_MOMENTS, SECOND_MOMENTS, Chain
 from misread.engine.library import Hyper, _open
 from misread.models.layer_specs import Flatten
@@ -50,7 +50,7 @@ def test_every_build_trains_on_photographs_as_torch_optim(
     monkeypatch: pytest.MonkeyPatch, n: int, threads: int, name: str, build_name: str
 ) -> None:
     library = _open(build_name)
-    monkeypatch.setattr(chain_module, "load_library", lambda: library)
+    monkeypatch.setattr(bare_chain, "load_library", lambda: library)
     network, shape = build(name)
     before, plain = copy.deepcopy(network), copy.deepcopy(network)
     images, labels = photographs(n, shape)

@@ -115,7 +115,7 @@ def test_predicting_does_not_depend_on_the_batch(
     kernels: bool, block_set: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not kernels:
-        monkeypatch.setattr("misread.engine.chain.load_library", lambda: None)
+        monkeypatch.setattr("misread.engine.bare_chain.load_library", lambda: None)
     run, images = small(block_set), block_set.test.images
     whole = run.predict(images)
     monkeypatch.setattr("misread.training.torch_backend.PREDICT_BATCH", 7)

@@ -1,6 +1,7 @@
 """A small run, its pictures in tar files, and jobs in this process."""
 
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> misread.Run:
     settings = ['layers=[{type="Flatten"}, {type="Dense", units="classes", activation="softmax"}]']
     out = tmp_path_factory.mktemp("shard runs")
     return misread.train(data, "tutorial-mlp", epochs=2, settings=settings, out=out, progress=False)
+
+
+@pytest.fixture(scope="session")
+def averaged(run: misread.Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run with a mean over views, which needs PyTorch."""
+    folder = tmp_path_factory.mktemp("averaged") / "run"
+    shutil.copytree(run.folder, folder)
+    with (folder / "recipe.toml").open("a") as file:
+        file.write("\n[test_time_augmentation]\nshift = 1\n")
+    return folder
 
 
 @pytest.fixture(scope="session")

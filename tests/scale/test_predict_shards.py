@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import misread
+from misread.engine.library import load_library
 from misread.errors import RunError
 from misread.scale.engines import local_engine
 from misread.workers import TaskDone, TaskFailed
@@ -242,6 +243,41 @@ def test_the_command_line_reports_counts_and_ends_with_1_if_a_shard_failed(
     assert "Error: the shard 00000-damaged failed: " in failed.err
 
 
+@pytest.mark.parametrize("kernels", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_the_program_imports_neither_pytorch_nor_pandas(
+    run: misread.Run, averaged: Path, tars: str, tmp_path: Path, kernels: bool
+) -> None:
+    """Also if the workers need PyTorch."""
+    code = (
+        "import sys; from misread.cli.main import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'pandas', 'matplotlib', 'rich', 'scipy', 'sklearn'} & set(sys.modules)))"
+    )
+    given = ["predict", run.folder if kernels else averaged, tars, "--out", tmp_path / "out", "--workers", "1"]
+    command = [sys.executable, "-c", code, *given, "--device", "cpu"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[1:] == ["The job is complete: all 4 shards are done.", "[]"]
+    about = json.loads((tmp_path / "out" / "job.json").read_text())
+    assert ("torch" in about["versions"]) == (not kernels or load_library() is None)
+
+
+@pytest.mark.parametrize("kernels", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_shard_is_predicted_without_pandas(
+    run: misread.Run, averaged: Path, tars: str, tmp_path: Path, kernels: bool
+) -> None:
+    code = (
+        "import sys; from misread.scale.predictor import Predictor; from misread.scale.predict_shard import *\n"
+        "from misread.scale.shards import *\n"
+        "with hashing(find_shards([sys.argv[2]])) as shards: shard = next(shards)\n"
+        "task = ShardTask(Predictor(sys.argv[1]), shard, Path(sys.argv[3]), 'job', True)\n"
+        "print(predict_shard(task, print), sorted({'pandas', 'matplotlib', 'sklearn'} & set(sys.modules)))"
+    )
+    given = [run.folder if kernels else averaged, tars, tmp_path / "a.parquet"]
+    done = subprocess.run([sys.executable, "-c", code, *given], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "ShardResult(images=15, errors=1) []"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -253,9 +289,10 @@ def test_the_command_line_reports_counts_and_ends_with_1_if_a_shard_failed(
         (["x.tar", "--out", "o"], "x.tar does not exist."),
     ],
 )
-def test_options_that_do_not_go_together_are_refused(
-    cli: Callable[..., Result], run: misread.Run, arguments: list[str], message: str
+def test_options_that_do_not_go_together_are_refused_before_a_process_starts(
+    cli: Callable[..., Result], run: misread.Run, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("misread.cli.predict_shards.warm_up", lambda *modules: pytest.fail("processes are started"))
     done = cli("predict", run.folder, *arguments)
     assert done.code == 2
     assert message in done.err

@@ -43,12 +43,12 @@ def test_a_predictor_needs_a_run_folder_and_images_in_the_training_shape(run: mi
 
 
 def test_a_full_folder_for_temporary_files_is_named(
-    run: misread.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    averaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: Path, data: bytes) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    predictor = Predictor(run.folder)
+    predictor = Predictor(averaged)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(RunError, match=f"{tmp_path} cannot be written: No space left on device. .* or set TMPDIR"):

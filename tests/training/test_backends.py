@@ -9,7 +9,7 @@ from torch import nn
 
 import misread
 from misread import ImageSet
-from misread.engine import chain
+from misread.engine import bare_chain
 from misread.engine.library import BUILDS, _open, load_library
 from misread.models import layer_specs as specs
 from misread.models.layer_specs import BatchNormalization, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
@@ -165,7 +165,7 @@ def test_frozen_weights_use_torch_and_do_not_change() -> None:
 
 
 def test_without_a_compiler_torch_trains_and_predicts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chain, "load_library", lambda: None)
+    monkeypatch.setattr(bare_chain, "load_library", lambda: None)
     network = network_of(LAYERS)
     assert "without a C++ compiler" in backend_for(network).capabilities.note
     images, _ = data()
@@ -254,10 +254,10 @@ def test_mixed_falls_back_to_float32_with_a_note(monkeypatch: pytest.MonkeyPatch
     if library.engine_has_bf16():
         assert (used.precision, used.note) == ("mixed", "")
     plain = _open("plain")
-    monkeypatch.setattr(chain, "load_library", lambda: plain)
+    monkeypatch.setattr(bare_chain, "load_library", lambda: plain)
     used = backend_for(network_of(CNN), precision="mixed").capabilities
     assert (used.name, used.precision, used.note) == ("kernels", "float32", "this processor has no bf16 products")
-    monkeypatch.setattr(chain, "load_library", lambda: None)
+    monkeypatch.setattr(bare_chain, "load_library", lambda: None)
     monkeypatch.setattr(torch_backend, "has_fast_bf16", lambda device: False)
     used = backend_for(network_of(CNN), precision="mixed").capabilities
     assert (used.name, used.precision) == ("torch", "float32")
@@ -267,7 +267,7 @@ def test_mixed_falls_back_to_float32_with_a_note(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("has", [True, False])
 def test_the_record_of_a_run_names_the_backend(has: bool, block_set: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     if not has:
-        monkeypatch.setattr(chain, "load_library", lambda: None)
+        monkeypatch.setattr(bare_chain, "load_library", lambda: None)
     elif load_library() is None:
         pytest.skip("misread was installed without a C++ compiler")
     run = misread.train(block_set, "tutorial-mlp", settings=SMALL, epochs=2, out="runs", progress=False)

@@ -57,6 +57,6 @@ def test_windows_that_are_mostly_padding_are_refused(kind: str) -> None:
 
 
 def test_weights_that_cannot_be_counted_name_their_layer() -> None:
-    wide = {"type": "Dense", "units": 2**31 - 1}
+    wide, end = ({"type": "Dense", "units": units} for units in (2**31 - 1, "classes"))
     with pytest.raises(RecipeError, match=r"Layer 3 \(Dense\): its weights do not fit into any memory"):
-        check_memory(MLP.replace(layers=[{"type": "Flatten"}, wide, wide]), (28, 28, 1), 10, 100)
+        check_memory(MLP.replace(layers=[{"type": "Flatten"}, wide, wide, end]), (28, 28, 1), 10, 100)

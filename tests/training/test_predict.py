@@ -48,7 +48,7 @@ def test_features_of_a_cnn_are_the_same_by_kernels_and_by_torch(monkeypatch: pyt
         Dense(units="classes"),
     ]  # fmt: skip
     if not kernels:
-        monkeypatch.setattr("misread.engine.chain.load_library", lambda: None)
+        monkeypatch.setattr("misread.engine.bare_chain.load_library", lambda: None)
     network, images = build_network(layers, (6, 6, 1), 3), images_of(300)
     with torch.no_grad():
         hidden = network[:-1].eval()(to_input(torch.tensor(images)))

@@ -17,7 +17,8 @@ from misread.cli.runs import find_run
 from misread.errors import DataError
 
 if TYPE_CHECKING:
-    from misread.runs.run import Run
+    from misread.runs.array_run import ArrayRun
+    from misread.runs.stored_run import StoredRun
 
 TOP = 3  # classes that are named for each picture
 
@@ -91,10 +92,9 @@ def predict(
 
 def _predict_pictures(run: Path, images: Sequence[Path], csv: Path | None, device: str, quiet: bool, json: bool) -> int:
     """Print the predictions of picture files, or write them as CSV; how many files could not be read."""
-    from misread.runs.run import open_run
+    from misread.runs.array_run import open_to_predict
 
-    opened = open_run(run, device=device)
-    opened.network  # noqa: B018  a run that cannot predict says so once, not for every file
+    opened = open_to_predict(run, device)
     results = _results(opened, _paths(images), quiet)
     if csv is None:
         return _print(list(results), json)
@@ -122,7 +122,7 @@ def _paths(given: Sequence[Path]) -> list[str]:
     return paths
 
 
-def _results(run: "Run", paths: list[str], quiet: bool) -> Iterator[dict[str, Any]]:
+def _results(run: "ArrayRun | StoredRun", paths: list[str], quiet: bool) -> Iterator[dict[str, Any]]:
     """What `--json` prints of each file; progress is shown on the way."""
     import numpy as np
 

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from misread.workers import warm_up
 if TYPE_CHECKING:
     from misread.scale.job import Job
     from misread.scale.part import Part
+    from misread.scale.predictor import Predictor
     from misread.scale.run_job import Engine, JobState
 
 LINE_SECONDS, BAR_SECONDS = 3.0, 0.1
@@ -24,8 +26,6 @@ def predict_shards(
     probabilities: bool, shard_size: int | None, plan: bool, quiet: bool, json: bool,
 ) -> None:  # fmt: skip
     """Predict shards into a folder, one Parquet file a shard; ends the program with 1 if a shard failed."""
-    if ray is None and not plan:
-        warm_up("misread.scale.predict_shard")
     from misread.scale.job import open_job
     from misread.scale.part import parse_part, part_of_environment
     from misread.scale.predictor import Predictor
@@ -38,7 +38,10 @@ def predict_shards(
     chosen = parse_part(part) if part is not None else None if ray is not None else part_of_environment()
     predictor = Predictor(run, device)
     found = find_shards(given, IMAGES_PER_SHARD if shard_size is None else shard_size)
-    job = open_job(out, predictor, found, probabilities)
+    if ray is None and not plan:
+        warm_up("misread.scale.predict_shard", "pyarrow.parquet", *predictor.imports)
+    here = ray is not None or plan or not predictor.imports
+    job = open_job(out, predictor.facts if here else partial(_ask, predictor, engine), found, probabilities)
     if plan:
         _print_plan(job, json)
         return
@@ -65,6 +68,15 @@ def _engine(workers: int | None, ray: str | None) -> "Engine":
 
         return ray_engine(ray)
     return local_engine(usable_cores() if workers is None else workers)
+
+
+def _ask(predictor: "Predictor", engine: "Engine") -> dict[str, Any]:
+    """The facts of a predictor by a worker, which imports PyTorch for it, so that this process need not."""
+    from misread.scale.predict_shard import facts_of
+    from misread.scale.run_job import results
+
+    (facts,) = results(engine, facts_of, [predictor])
+    return facts
 
 
 def _print_plan(job: "Job", json: bool) -> None:

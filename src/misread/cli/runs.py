@@ -9,8 +9,7 @@ from misread.errors import RunError
 
 def runs(out: options.Out = Path("runs"), json: options.Json = False) -> None:
     """List the runs, oldest first."""
-    from misread.runs.run import read_runs
-    from misread.runs.run_folder import find_runs, find_unfinished, is_running
+    from misread.runs.run_folder import find_runs, find_unfinished, is_running, read_runs
 
     if not out.is_dir() and out != Path("runs"):
         raise RunError(f"There is no folder {out}. Give the folder of runs with --out.")
@@ -71,8 +70,15 @@ def find_run(run: Path) -> Path:
 
 def find_unfinished_run(run: Path) -> Path:
     """The folder for --resume: a folder, a folder in runs/, or `last` for the latest unfinished training."""
-    from misread.runs.run import read_runs
-    from misread.runs.run_folder import CHECKPOINTS, PARTIAL, find_runs, find_unfinished, is_resumable, is_running
+    from misread.runs.run_folder import (
+        CHECKPOINTS,
+        PARTIAL,
+        find_runs,
+        find_unfinished,
+        is_resumable,
+        is_running,
+        read_runs,
+    )
 
     if str(run) == "last" and not run.exists():
         runs = Path("runs")

@@ -8,6 +8,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from misread.data.plain_png import decode_plain_png
 from misread.errors import DataError
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
@@ -38,6 +39,11 @@ def decode_picture(
     max_pixels: H * W; what has more is not decoded.
     Raises DataError: not an image, too large, or damaged. Raises OSError: the file cannot be read.
     """
+    if max_pixels is None and formats is None:
+        pixels = decode_plain_png(file)
+        if pixels is not None:
+            return _grey_if_all_is(pixels)
+        file.seek(0)
     try:
         with Image.open(file, formats=formats) as image:
             if max_pixels is not None and image.width * image.height > max_pixels:
@@ -82,10 +88,14 @@ def grey_or_rgb(image: Image.Image) -> np.ndarray:
     if "A" in image.mode or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    rgb = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-    if _is_grey(rgb[:1]) and _is_grey(rgb):  # a first row with colour decides without checking the rest
-        return rgb[..., :1]
-    return rgb
+    return _grey_if_all_is(np.asarray(image if image.mode == "RGB" else image.convert("RGB")))
+
+
+def _grey_if_all_is(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 1 or 3) uint8 with one channel, if all pixels are grey."""
+    if pixels.shape[-1] == 3 and _is_grey(pixels[:1]) and _is_grey(pixels):  # a first row with colour decides
+        return pixels[..., :1]
+    return pixels
 
 
 def _is_grey(rgb: np.ndarray) -> bool:

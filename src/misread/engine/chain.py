@@ -1,26 +1,22 @@
 """A network in the engine: trained and applied by the compiled kernels, where they know all of its layers."""
 
-import ctypes
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from misread.engine.kernel_specs import UnknownNetwork, read_network
-from misread.engine.library import Hyper, LayerSpec, build_name, load_library, why_unavailable
-from misread.errors import MisreadError
+from misread.engine.bare_chain import FIRST_MOMENTS, PREDICT_BATCH, SECOND_MOMENTS, WEIGHTS, BareChain
+from misread.engine.kernel_specs import Piece, UnknownNetwork, read_pieces
+from misread.engine.library import Hyper
 from misread.messages import Message
+from misread.models import layers
+from misread.models.network import Network
 
 __all__ = ["FIRST_MOMENTS", "SECOND_MOMENTS", "Chain", "UnknownNetwork"]
 
-PREDICT_BATCH = 128  # small enough that a batch's activations stay in the second-level cache
-MAX_THREADS, MAX_BATCH = 64, 65_535  # as in kernels/abi.h
-WEIGHTS, FIRST_MOMENTS, SECOND_MOMENTS = 0, 1, 2
 
-
-class Chain:
+class Chain(BareChain):
     """A network's weights in the layout of the kernels, and all that training and predicting need beside them.
 
     network:     convolutions with ReLU, each with or without 2x2 max-pooling, then dense layers with ReLU and dropout.
@@ -48,33 +44,15 @@ class Chain:
         mixed: bool = False,
         dropout_key: int = 0,
     ) -> None:
-        library = load_library()
-        if library is None:
-            raise UnknownNetwork(why_unavailable())
         if training is not None and not all(p.requires_grad for p in network.parameters()):
             raise UnknownNetwork(Message("engine.frozen"))
-        specs, self._modules = read_network(network, image_shape)
-        if batch_size > MAX_BATCH:
-            raise UnknownNetwork(Message("engine.batch", size=batch_size, most=MAX_BATCH))
+        specs, weighted = read_pieces(_pieces(network), image_shape)
+        super().__init__(
+            specs, weighted, image_shape, torch.get_num_threads(), batch_size=batch_size, training=training,
+            mixed=mixed, dropout_key=dropout_key,
+        )  # fmt: skip
         self._network = network
-        self._names = {module: name for name, module in network.named_modules()}
-        self._library, self.image_shape, self.build = library, image_shape, build_name() or ""
-        self.threads = min(torch.get_num_threads(), MAX_THREADS)
-        self.n_classes = specs[-1].units
-        self.mixed = mixed and bool(library.engine_has_bf16())
-        self._lock = threading.Lock()
-        engine = ctypes.c_void_p()
-        if library.engine_new(
-            (LayerSpec * len(specs))(*specs), len(specs), batch_size, self.threads, self.mixed,
-            training and ctypes.byref(training), dropout_key % 2**32, ctypes.byref(engine),
-        ):  # fmt: skip
-            raise UnknownNetwork(library.engine_error().decode())
-        self._engine = engine
         self.load_weights({name: tensor.detach() for name, tensor in network.state_dict().items()})
-
-    def __del__(self) -> None:
-        if engine := getattr(self, "_engine", None):
-            self._library.engine_free(engine)
 
     def train(
         self, images: Tensor, labels: Tensor, rows: Tensor, rates: Sequence[float], first_step: int
@@ -94,7 +72,7 @@ class Chain:
             _address("rows", rows, torch.int64, (None,)), len(rows),
             learning_rates.ctypes.data, len(rates), first_step, losses.ctypes.data, correct.ctypes.data,
         )  # fmt: skip
-        self._run(lambda: self._library.engine_start_training(self._engine, *addresses))
+        self.run(lambda: self._library.engine_start_training(self._engine, *addresses))
         return losses, int(correct[0])
 
     def predict(self, images: Tensor) -> Tensor:
@@ -105,7 +83,7 @@ class Chain:
         images = images.contiguous()
         address = _address("images", images, torch.uint8, (None, *self.image_shape))
         logits = torch.empty(len(images), self.n_classes)
-        self._run(lambda: self._library.engine_start_prediction(self._engine, address, len(images), logits.data_ptr()))
+        self.predict_at(address, len(images), logits.data_ptr())
         return logits
 
     def weights(self) -> dict[str, Tensor]:
@@ -151,52 +129,45 @@ class Chain:
 
     def _transfer(self, which: int, tensors: Mapping[str, Tensor], *, to_engine: bool) -> None:
         """Copy between the engine's layout and tensors (float32, contiguous, in PyTorch's layout) by their names."""
+        self.copy(which, lambda name: tensors[name].data_ptr() if name in tensors else None, to_engine=to_engine)
 
-        def address(module: nn.Module | None, part: str) -> int | None:
-            tensor = None if module is None else tensors.get(f"{self._names[module]}.{part}")
-            return None if tensor is None else tensor.data_ptr()
 
-        with self._lock:
-            for index, (module, norm) in enumerate(self._modules):
-                parts = [address(module, part) for part in ("weight", "bias")]
-                self._check(self._library.engine_copy(self._engine, index, which, *parts, to_engine))
-                if norm is not None:
-                    parts = [address(norm, part) for part in ("weight", "bias", "running_mean", "running_var")]
-                    self._check(self._library.engine_copy_norm(self._engine, index, which, *parts, to_engine))
+def _pieces(network: nn.Module) -> list[Piece]:
+    """The layers of a network. Raises UnknownNetwork: it is none of recipes' layers, or not of float32 on the CPU."""
+    if not isinstance(network, Network):
+        raise UnknownNetwork(Message("engine.module", name=type(network).__name__))
+    if any(p.device.type != "cpu" or p.dtype != torch.float32 for p in network.parameters()):
+        raise UnknownNetwork(Message("engine.float32"))
+    names = {module: name for name, module in network.named_modules()}
+    return [_piece(module, names[module]) for module in network]
 
-    def _run(self, start: Callable[[], int]) -> None:
-        """Make one call of the kernels: `start` gives them the arguments, then every thread does its share.
 
-        The threads wait until all of them are there, and meet at barriers after that. If one cannot be started, by an
-        error or an interrupt, the others are sent home before any has begun.
-        """
-        others = [threading.Thread(target=self._work, args=(number,)) for number in range(1, self.threads)]
-        with self._lock:
-            self._check(start())
-            try:
-                for thread in others:
-                    self._start(thread)
-                self._work(0)
-            finally:
-                self._library.engine_cancel(self._engine)  # without effect once all are there
-                for thread in others:
-                    if thread.ident is not None:
-                        thread.join()
+def _piece(module: nn.Module, name: str) -> Piece:
+    match module:
+        case layers.Flatten():
+            return Piece("Flatten", name)
+        case layers.Dense():
+            has_bias, activation = module.bias is not None, module.activation
+            return Piece("Dense", name, module.in_features, module.out_features, activation=activation, bias=has_bias)
+        case layers.Conv2D():
+            return Piece(
+                "Conv2D", name, module.in_channels, module.out_channels, _pair(module.kernel_size),
+                _pair(module.stride), module.pad, module.activation, module.bias is not None,
+            )  # fmt: skip
+        case layers.MaxPooling2D():
+            return Piece("MaxPooling2D", name, window=module.pool, strides=module.strides, pad=module.pad)
+        case layers.BatchNormalization():
+            return Piece("BatchNormalization", name, momentum=module.momentum or 0.0, epsilon=module.eps)
+        case layers.Activation():
+            return Piece("Activation", name, activation=module.activation)
+        case nn.Dropout():
+            return Piece("Dropout", name, rate=module.p)
+    own = type(module).__module__ == layers.__name__
+    return Piece(type(module).__name__ if own else f"nn.{type(module).__name__}", name)
 
-    def _work(self, number: int) -> None:
-        self._library.engine_work(self._engine, number)
 
-    def _start(self, thread: threading.Thread) -> None:
-        try:
-            thread.start()
-        except RuntimeError as error:
-            raise MisreadError(
-                f"{self.threads} threads could not be started ({error}). Use fewer threads, or end other programs."
-            ) from error
-
-    def _check(self, status: int) -> None:
-        if status:
-            raise ValueError(self._library.engine_error().decode())
+def _pair(sizes: tuple[int, ...]) -> tuple[int, int]:
+    return sizes[0], sizes[1]
 
 
 def _address(name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int | None, ...]) -> int:

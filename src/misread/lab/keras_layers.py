@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from misread.errors import RunError
 from misread.models import layers
+from misread.models.shapes import window_output
 
 Shape = tuple[int, ...]
 Arrays = Sequence[np.ndarray]
@@ -271,7 +272,7 @@ def _windows(
 ) -> tuple[int, int]:
     if any(k > max(size, MAX_SAME_KERNEL) for k, size in zip(kernel, shape, strict=True)):  # the padding would be large
         raise RunError(f"its window of {kernel} is larger than its input of {shape}")
-    down, across = (layers.window_output(padding, s, k, t) for s, k, t in zip(shape, kernel, strides, strict=True))
+    down, across = (window_output(padding, s, k, t) for s, k, t in zip(shape, kernel, strides, strict=True))
     if min(down, across) < 1:
         raise RunError(f"its window of {kernel} is larger than its input of {shape}")
     return down, across

@@ -15,6 +15,7 @@ from torch import nn
 
 from misread.models import layers
 from misread.models.network import Network
+from misread.models.shapes import Pair
 from misread.models.views import MeanOverViews, view_sources, without_views
 from misread.training.networks import members
 
@@ -158,7 +159,7 @@ def _convolution(graph: _Graph, module: nn.Conv2d, x: str, pad: tuple[int, int, 
     return graph.node("Conv", x, *_weights(graph, module), **_window(kernel, strides, pad))
 
 
-def _window(kernel: layers.Pair, strides: layers.Pair, pad: tuple[int, int, int, int]) -> dict[str, Any]:
+def _window(kernel: Pair, strides: Pair, pad: tuple[int, int, int, int]) -> dict[str, Any]:
     """Attributes of a node. pad: (left, right, top, bottom), which ONNX wants as top, left, bottom, right."""
     left, right, top, bottom = pad
     return {"kernel_shape": list(kernel), "strides": list(strides), "pads": [top, left, bottom, right]}

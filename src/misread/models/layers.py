@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from misread.models.shapes import Pair, window_padding
+
 LEAKY_SLOPE = 0.2  # Keras's; torch's default is 0.01
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda x: x,
@@ -23,28 +25,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 WHITENING_EPSILON = 3e-5  # added to the variance of a direction, with pixels in [0, 1]
 WHITENING_STRIDE = 2  # between the patches that are looked at; their neighbours add little
-
-Pair = tuple[int, int]
-
-
-def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after, so that `ceil(size / stride)` positions fit. An odd zero goes after, as in Keras."""
-    total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2
-
-
-def window_padding(padding: str, shape: Pair, kernel: Pair, strides: Pair) -> tuple[int, int, int, int]:
-    """(left, right, top, bottom) for images of `shape` (H, W), in the order of `F.pad`."""
-    if padding == "valid":
-        return 0, 0, 0, 0
-    top, bottom = same_padding(shape[0], kernel[0], strides[0])
-    left, right = same_padding(shape[1], kernel[1], strides[1])
-    return left, right, top, bottom
-
-
-def window_output(padding: str, size: int, kernel: int, stride: int) -> int:
-    """The number of windows along one direction; 0 or less if the kernel is larger than the image."""
-    return math.ceil(size / stride) if padding == "same" else (size - kernel) // stride + 1
 
 
 class Flatten(nn.Module):

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from misread.models.backbone import PretrainedNetwork, n_features
 from misread.models.layers import Residual
-from misread.models.network import Network, Shape
+from misread.models.network import Network
+from misread.models.shapes import Shape
 from misread.models.views import MeanOverViews
 
 MB = 1024 * 1024

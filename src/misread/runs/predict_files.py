@@ -3,15 +3,21 @@
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from misread.data.decode import decode
 from misread.data.geometry import Geometry, fit_picture
-from misread.runs.run import Run
+
+if TYPE_CHECKING:
+    from misread.runs.array_run import ArrayRun
+    from misread.runs.stored_run import StoredRun
 
 
-def predict_files(run: Run, paths: Sequence[str]) -> Generator[tuple[str, np.ndarray | str], None, None]:
+def predict_files(
+    run: "ArrayRun | StoredRun", paths: Sequence[str]
+) -> Generator[tuple[str, np.ndarray | str], None, None]:
     """Each file, in order, with the probs (K,) float32 that the run predicts, or with why it cannot be read.
 
     Pictures may have any size; each is first brought to the way the training images are, as by `Run.predict_file`.

@@ -5,9 +5,11 @@ import platform
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from misread.data.label_patch import FixedLabels
+from misread.errors import DataError
 from misread.version import __version__
 
 FORMAT = 1
@@ -35,6 +37,16 @@ class DataRecord(_Part):
     validation: str
     carved_test: bool
     geometry: dict[str, Any]
+
+    def checked(self, images: np.ndarray) -> np.ndarray:
+        """(N, H, W) or (N, H, W, C) uint8 in the training shape, as (N, H, W, C). Raises DataError: others."""
+        images = images[..., None] if images.ndim == 3 else images
+        if images.dtype != np.uint8 or images.shape[1:] != self.image_shape:
+            raise DataError(
+                f"Images are {images.dtype} {images.shape}; they must be uint8 (N, H, W, C) with (H, W, C) = "
+                f"{self.image_shape}. For files of any size use predict_file."
+            )
+        return images
 
 
 class ModelRecord(_Part):
@@ -193,7 +205,6 @@ def label_patch_record(fixed: FixedLabels) -> LabelPatchRecord:
 
 def this_environment(threads: int, device: str, workers: int = 1) -> Environment:
     """The machine and the versions in use."""
-    import numpy
     import torch
 
     from misread.training.ranks import current_ranks
@@ -203,7 +214,7 @@ def this_environment(threads: int, device: str, workers: int = 1) -> Environment
         misread=__version__,
         python=platform.python_version(),
         torch=str(torch.__version__),
-        numpy=numpy.__version__,
+        numpy=np.__version__,
         system=platform.platform(),
         machine=platform.machine(),
         cpu=cpu_name(),

@@ -27,7 +27,7 @@ from misread.runs.download import download_run
 from misread.runs.hub import hub_address
 from misread.runs.misreads import Misreads
 from misread.runs.predictions import ERROR_LEVEL, Predictions
-from misread.runs.record import RunRecord, label_patch_record
+from misread.runs.record import label_patch_record
 from misread.runs.run_report import run_content
 from misread.runs.stored_run import StoredRun
 
@@ -298,14 +298,3 @@ def open_run(
             f"{data.fingerprint[:12]}, not {record.data.fingerprint[:12]}. To score other data use run.evaluate(data)."
         )
     return Run(folder, record, data=data, network=network, device=device)
-
-
-def read_runs(folders: Sequence[Path]) -> list[tuple[Path, RunRecord | RunError]]:
-    """The record of each run folder, or why it cannot be read."""
-    read: list[tuple[Path, RunRecord | RunError]] = []
-    for folder in folders:
-        try:
-            read.append((folder, run_folder.read_record(folder)))
-        except RunError as error:
-            read.append((folder, error))
-    return read

@@ -5,7 +5,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -174,8 +174,13 @@ def read_record(folder: Path) -> RunRecord:
                 f"The run in {folder} is incomplete: it has no {RECORD}, which is written last. Train again."
             )
         raise RunError(f"{folder} is not a run folder: it has no {RECORD}. `misread runs` lists the existing runs.")
+    return parse_record(path.read_bytes(), path)
+
+
+def parse_record(contents: bytes, path: Path) -> RunRecord:
+    """The record in the bytes of a `run.json`. path: for messages. Raises RunError: damaged, or of a newer misread."""
     try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        values: Any = json.loads(contents.decode())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{path} is damaged: {error}.") from None
     version = values.get("format") if isinstance(values, dict) else None
@@ -187,6 +192,17 @@ def read_record(folder: Path) -> RunRecord:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise RunError(f"{path} is damaged: {where}: {first['msg']} ({error.error_count()} problems).") from None
+
+
+def read_runs(folders: Sequence[Path]) -> list[tuple[Path, RunRecord | RunError]]:
+    """The record of each run folder, or why it cannot be read."""
+    read: list[tuple[Path, RunRecord | RunError]] = []
+    for folder in folders:
+        try:
+            read.append((folder, read_record(folder)))
+        except RunError as error:
+            read.append((folder, error))
+    return read
 
 
 def find_runs(out: Path) -> list[Path]:

@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,17 +16,19 @@ from misread.data.load import EMBEDDED, load
 from misread.data.named import NAMED
 from misread.data.npz import read_npz
 from misread.data.picture import read_picture
-from misread.errors import DataError, RecipeError, RunError
+from misread.errors import RecipeError, RunError
 from misread.models.summary import Summary, summarise
 from misread.runs import run_folder
 from misread.runs.download import is_download
-from misread.runs.history import History, read_history
 from misread.runs.record import RunRecord
 from misread.training.device import pick_device
 from misread.training.networks import predictor_network, recipe_backbone, recipe_network
 from misread.training.predict import Predictor
 from misread.training.recipe import Recipe, parse_recipe
 from misread.web.model_file import Precision, model_bytes
+
+if TYPE_CHECKING:
+    from misread.runs.history import History
 
 
 class StoredRun:
@@ -69,11 +72,13 @@ class StoredRun:
         return parse_recipe(values, str(self.folder / run_folder.RECIPE))
 
     @cached_property
-    def history(self) -> History:
+    def history(self) -> "History":
         """One row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, seconds.
 
         Raises RunError: its file is missing or damaged.
         """
+        from misread.runs.history import History, read_history  # pandas, which predicting does not need
+
         rows = read_history(self._read(run_folder.HISTORY), self.folder / run_folder.HISTORY)
         title = f"{self.record.recipe} on {self.record.data.name}"
         shown = "the test split" if self.recipe.validation.name == "show-test" else "validation split"
@@ -217,13 +222,7 @@ class StoredRun:
 
         Raises DataError: another dtype or shape.
         """
-        images = images[..., None] if images.ndim == 3 else images
-        if images.dtype != np.uint8 or images.shape[1:] != self.record.data.image_shape:
-            raise DataError(
-                f"Images are {images.dtype} {images.shape}; they must be uint8 (N, H, W, C) with (H, W, C) = "
-                f"{self.record.data.image_shape}. For files of any size use predict_file."
-            )
-        return self.predictor.probs(images)
+        return self.predictor.probs(self.record.data.checked(images))
 
     def model_file(self, precision: Precision = "float32", images: np.ndarray | None = None) -> bytes:
         """The network as a file for the forward pass in a page; see `model_bytes`, also for what it raises."""

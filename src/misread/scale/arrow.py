@@ -1,10 +1,12 @@
 """The form of the predictions: Arrow schema, settings of the Parquet writer, and reading them back."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from misread.data.parquet_pictures import import_pyarrow
 from misread.errors import RunError
@@ -42,6 +44,20 @@ def prediction_schema(probabilities: bool) -> "pa.Schema":
         # of no fixed size: with one, pyarrow before 26 can neither write nor read a Parquet file that has a null in it
         columns.append(pa.field("probabilities", pa.list_(pa.float32())))
     return pa.schema(columns)
+
+
+def strings(values: Sequence[str | None]) -> "pa.Array":
+    """A column of texts. `pyarrow.array` would import pandas for it, where it is installed, in every process."""
+    builder = import_pyarrow().lib.StringBuilder()
+    builder.append_values(values)
+    return builder.finish()
+
+
+def numbers(values: np.ndarray, kind: "pa.DataType", valid: np.ndarray | None = None) -> "pa.Array":
+    """A column of (N,) values of one dtype. valid: (N,) bool, False where there is none; imports no pandas either."""
+    pa = import_pyarrow()
+    bits = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return pa.Array.from_buffers(kind, len(values), [bits, pa.py_buffer(np.ascontiguousarray(values))])
 
 
 @contextmanager

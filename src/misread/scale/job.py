@@ -6,7 +6,7 @@ backend with its build and precision, versions. So a shard has the same predicti
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,7 @@ from typing import Any
 from misread.data.parquet_pictures import import_pyarrow
 from misread.errors import RunError
 from misread.files import write_text
-from misread.scale.predictor import Predictor
-from misread.scale.shards import Shard, with_hashes
+from misread.scale.shards import Shard, hashing
 
 FORMAT = 1
 KEYS = {
@@ -42,19 +41,24 @@ class Job:
         return self.folder / f"{shard.name}.parquet"
 
 
-def open_job(folder: Path, predictor: Predictor, shards: Sequence[Shard], probabilities: bool = False) -> Job:
+def open_job(
+    folder: Path, facts: Callable[[], dict[str, Any]], shards: Sequence[Shard], probabilities: bool = False
+) -> Job:
     """The job in a folder: what `job.json` there says, which is written if it does not exist.
 
+    facts: gives what `Predictor.facts` does, while the shards are hashed.
     Of a job that exists, the hashes of the shards are taken from `job.json`, and only sizes are compared now. Who reads
     a shard compares its hash.
     Raises RunError: the job there differs, is damaged, or the folder cannot be written.
     """
     path = folder / JOB
-    about = _about(predictor, probabilities)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            write_text(path, _text(about, with_hashes(shards)))
+        new = not path.exists()
+        with hashing(shards if new else []) as with_hashes:
+            about = _about(facts(), probabilities)
+            if new:
+                write_text(path, _text(about, list(with_hashes)))
         text = path.read_text(encoding="utf-8")  # another process may have written it meanwhile
     except OSError as error:
         raise RunError(f"{path} cannot be written or read: {error.strerror}. Choose another --out.") from None
@@ -89,8 +93,7 @@ def read_job(folder: Path) -> Job:
         raise _damaged(path) from None
 
 
-def _about(predictor: Predictor, probabilities: bool) -> dict[str, Any]:
-    facts = predictor.facts()
+def _about(facts: dict[str, Any], probabilities: bool) -> dict[str, Any]:
     versions = {**facts["versions"], "pyarrow": import_pyarrow().__version__}
     return {"format": FORMAT, **facts, "versions": versions, "probabilities": probabilities}
 

@@ -13,7 +13,7 @@ import numpy as np
 from misread.data.parquet_pictures import import_pyarrow
 from misread.errors import RunError
 from misread.files import replacing
-from misread.scale.arrow import ROWS_PER_GROUP, prediction_schema, prediction_writer, read_about
+from misread.scale.arrow import ROWS_PER_GROUP, numbers, prediction_schema, prediction_writer, read_about, strings
 from misread.scale.predictor import Predictor
 from misread.scale.shard_images import Block, read_shard
 from misread.scale.shards import Shard, check_unchanged
@@ -90,6 +90,11 @@ def _naming_full_disk(output: Path) -> Iterator[None]:
         raise OSError(error.errno, os.strerror(error.errno), str(output)) from None
 
 
+def facts_of(predictor: Predictor, report: Callable[[Any], None]) -> dict[str, Any]:
+    """`Predictor.facts`, as a task: the process that gives the tasks then needs no PyTorch."""
+    return predictor.facts()
+
+
 def finished(output: Path, job: str) -> ShardResult | None:
     """What a shard's output says, if it exists and is whole. Raises RunError: another job wrote it."""
     if not output.exists():
@@ -134,19 +139,20 @@ def _batch(
     if len(block.images):
         probs[good] = predictor(block.images)
     ordered = np.partition(probs, -2, axis=1)  # the last is the greatest, the one before it the second
-    columns: dict[str, Any] = {
-        "key": block.keys,
-        "shard": [shard] * n,
-        "row": np.arange(first_row, first_row + n),
-        "label": block.labels,
-        "prediction": [names[k] if ok else None for k, ok in zip(probs.argmax(axis=1), good, strict=True)],
-        "confidence": pa.array(ordered[:, -1], mask=~good),
-        "margin": pa.array(ordered[:, -1] - ordered[:, -2], mask=~good),
-        "error": block.errors,
+    best = zip(probs.argmax(axis=1).tolist(), good.tolist(), strict=True)
+    columns = {
+        "key": strings(block.keys),
+        "shard": strings([shard] * n),
+        "row": numbers(np.arange(first_row, first_row + n, dtype=np.int64), pa.int64()),
+        "label": strings(block.labels),
+        "prediction": strings([names[k] if ok else None for k, ok in best]),
+        "confidence": numbers(ordered[:, -1], pa.float32(), good),
+        "margin": numbers(ordered[:, -1] - ordered[:, -2], pa.float32(), good),
+        "error": strings(block.errors),
     }
     if "probabilities" in schema.names:
-        ends = np.concatenate([[0], np.cumsum(good * len(names))])
-        columns["probabilities"] = pa.ListArray.from_arrays(
-            pa.array(ends, pa.int32()), pa.array(probs[good].reshape(-1)), mask=pa.array(~good)
-        )
+        ends = numbers(np.concatenate([[0], np.cumsum(good * len(names))]).astype(np.int32), pa.int32())
+        missing = pa.Array.from_buffers(pa.bool_(), n, [None, pa.py_buffer(np.packbits(~good, bitorder="little"))])
+        every = numbers(probs[good].reshape(-1), pa.float32())
+        columns["probabilities"] = pa.ListArray.from_arrays(ends, every, mask=missing)
     return pa.RecordBatch.from_pydict(columns, schema=schema)

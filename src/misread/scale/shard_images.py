@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from misread.data.geometry import Geometry, fit_picture
+from misread.data.geometry import Geometry, fit_images, fit_picture
 from misread.data.locations import is_url, open_file
 from misread.data.parquet_pictures import parquet_pictures
 from misread.data.picture import decode_picture, read_picture
@@ -94,17 +94,26 @@ def _block(pictures: Iterable[Picture], geometry: Geometry) -> Block:
     keys: list[str] = []
     labels: list[str | None] = []
     errors: list[str | None] = []
+    shape = geometry.height, geometry.width, geometry.channels
     images: list[np.ndarray] = []
+    unfitted: list[int] = []  # those of the training shape, which are fitted together
     for picture in pictures:
         keys.append(os.fsencode(picture.key).decode("utf-8", "backslashreplace"))
         labels.append(picture.label)
         try:
-            images.append(_fitted(picture, geometry))
-            errors.append(None)
+            pixels = picture.read()
         except DataError as error:
             errors.append(str(error).encode("utf-8", "backslashreplace").decode())
-    shape = geometry.height, geometry.width, geometry.channels
-    return Block(keys, labels, errors, np.stack(images) if images else np.empty((0, *shape), np.uint8))
+            continue
+        if pixels.shape == shape:
+            unfitted.append(len(images))
+        else:
+            pixels = fit_picture(pixels, geometry)  # now, because it may be a large one
+        images.append(pixels)
+        errors.append(None)
+    stacked = np.stack(images) if images else np.empty((0, *shape), np.uint8)
+    stacked[unfitted] = fit_images(stacked[unfitted], geometry)
+    return Block(keys, labels, errors, stacked)
 
 
 def _fitted(picture: Picture, geometry: Geometry) -> np.ndarray:

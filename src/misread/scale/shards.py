@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -37,7 +38,7 @@ class Shard:
     start, stop: the rows of an array or the positions in a list; 0 and None for a whole file.
     files:  of a list: their names below `path`. They are not in `job.json`; `sha256` stands for them.
     bytes:  of the file, of these rows, or of these files together.
-    sha256: of the file or of these rows; for files, of their names and sizes. Empty until `with_hashes`.
+    sha256: of the file or of these rows; for files, of their names and sizes. Empty until `hashing`.
     """
 
     name: str
@@ -66,15 +67,18 @@ def find_shards(given: Sequence[str], images_per_shard: int = IMAGES_PER_SHARD) 
     return [replace(shard, name=f"{i:0{digits}}-{_stem(path)}") for i, (path, shard) in enumerate(found)]
 
 
-def with_hashes(shards: Sequence[Shard]) -> list[Shard]:
-    """The same shards with their `sha256`. All files are read once, as many at a time as there are cores.
+@contextmanager
+def hashing(shards: Sequence[Shard]) -> Iterator[Iterator[Shard]]:
+    """Read all files in the background, as many at a time as there are cores; yields the shards with their `sha256`.
 
-    Raises DataError: a file cannot be read.
+    Leaving the block ends the reading. The iterator raises DataError: a file cannot be read.
     """
-    with ThreadPoolExecutor(usable_cores()) as pool:  # hashing releases the interpreter lock
-        return [
-            replace(shard, sha256=digest) for shard, digest in zip(shards, pool.map(shard_hash, shards), strict=True)
-        ]
+    pool = ThreadPoolExecutor(usable_cores())  # hashing releases the interpreter lock
+    try:
+        digests = pool.map(shard_hash, shards)
+        yield (replace(shard, sha256=digest) for shard, digest in zip(shards, digests, strict=True))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def shard_hash(shard: Shard) -> str:

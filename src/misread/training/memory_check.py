@@ -6,7 +6,8 @@ import torch
 
 from misread.data.memory import memory_bytes, size_text
 from misread.errors import RecipeError
-from misread.models.network import Shape, build_network
+from misread.models.network import build_network
+from misread.models.shapes import Shape
 from misread.models.summary import Summary, shape_text, summarise
 from misread.training.recipe import Recipe
 

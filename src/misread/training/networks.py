@@ -14,7 +14,8 @@ from misread.models.backbone import Backbone, PretrainedNetwork, n_features
 from misread.models.ensemble import Ensemble
 from misread.models.layers import Whitening
 from misread.models.load_backbone import load_backbone
-from misread.models.network import Network, Shape, build_network, to_input
+from misread.models.network import Network, build_network, to_input
+from misread.models.shapes import Shape
 from misread.models.views import MeanOverViews
 from misread.training.backend import Weights
 from misread.training.batches import Examples, as_tensor, scaled_size
