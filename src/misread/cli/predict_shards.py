@@ -7,20 +7,23 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from misread.cli import options
 from misread.cli.output import print_json, print_lines, warn
 from misread.errors import RunError
+from misread.ray_cluster import RayCluster
 from misread.workers import warm_up
 
 if TYPE_CHECKING:
     from misread.scale.job import Job
     from misread.scale.part import Part
-    from misread.scale.run_job import Engine, JobState
+    from misread.scale.run_job import JobState
 
 LINE_SECONDS, BAR_SECONDS = 3.0, 0.1
 
 
 def predict_shards(
-    run: Path, given: Sequence[str], out: Path, *, device: str, workers: int | None, part: str | None, ray: str | None,
+    run: Path, given: Sequence[str], out: Path, *, device: str, workers: int | None, part: str | None,
+    ray: RayCluster | None,
     probabilities: bool, shard_size: int | None, plan: bool, quiet: bool, json: bool,
 ) -> None:  # fmt: skip
     """Predict shards into a folder, one Parquet file a shard; ends the program with 1 if a shard failed."""
@@ -34,7 +37,7 @@ def predict_shards(
 
     if ray is not None and (workers is not None or part is not None):
         raise RunError("--ray shares the shards out itself. Leave out --workers and --part.")
-    engine = _engine(workers, ray)
+    does = options.processes(workers) if ray is None else ray
     chosen = parse_part(part) if part is not None else None if ray is not None else part_of_environment()
     predictor = Predictor(run, device)
     found = find_shards(given, IMAGES_PER_SHARD if shard_size is None else shard_size)
@@ -47,24 +50,13 @@ def predict_shards(
     shards = job.shards if chosen is None else chosen.of(job.shards)
     progress = _Progress(quiet)
     began = time.perf_counter()
-    with closing(run_job(job, shards, predictor, engine)) as states:
+    with closing(run_job(job, shards, predictor, does)) as states:
         for state in states:
             progress.show(state)
     progress.close()
     _print_end(job, state, chosen, time.perf_counter() - began, json)
     if state.failed:
         sys.exit(1)
-
-
-def _engine(workers: int | None, ray: str | None) -> "Engine":
-    from misread.data.decode import usable_cores
-    from misread.scale.engines import local_engine
-
-    if ray is not None:
-        from misread.scale.ray_engine import ray_engine
-
-        return ray_engine(ray)
-    return local_engine(usable_cores() if workers is None else workers)
 
 
 def _print_plan(job: "Job", json: bool) -> None:
