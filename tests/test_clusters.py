@@ -117,7 +117,7 @@ def test_an_error_in_a_task_is_the_error_of_all(block_set: ImageSet) -> None:
 
 def test_what_a_cluster_cannot_do_is_refused(block_set: ImageSet) -> None:
     how = {**COMMON, "workers": Elsewhere()}
-    with pytest.raises(RecipeError, match="trains a single network, which a cluster cannot share. Leave it out"):
+    with pytest.raises(RecipeError, match="trains a single network, which a cluster cannot share. Train it without"):
         misread.train(block_set, "tutorial-mlp", **how)
     with pytest.raises(RecipeError, match="Callbacks and trackers are called in this process"):
         misread.train_seeds(block_set, "tutorial-mlp", callbacks=[misread.Callback()], **how)

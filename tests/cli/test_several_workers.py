@@ -127,7 +127,7 @@ def test_ray_does_what_one_process_does(
         (["train", "digits", "--seeds", 2, "--workers", 2], "as the cluster has room for. Leave out --workers."),
         (["labels", "digits", "--workers", 2], "as the cluster has room for. Leave out --workers."),
         (["sweep", "digits", "space.toml", "--workers", 2], "as the cluster has room for. Leave out --workers."),
-        (["train", "digits"], "trains a single network, which a cluster cannot share. Leave it out."),
+        (["train", "digits"], "trains a single network, which a cluster cannot share. Train it without."),
     ],
 )
 def test_what_ray_cannot_do_is_refused(

@@ -75,13 +75,15 @@ def check_workers(recipe: Recipe, workers: int | Cluster, callbacks: Sequence[Ca
     if workers == 1:
         return
     if recipe.members == 1:
-        who, instead = (f"{workers} workers", "Use 1 worker") if isinstance(workers, int) else ("a cluster", "Leave it out")
+        who = "a cluster cannot share. Train it without"
+        if isinstance(workers, int):
+            who = f"{workers} workers cannot share. Use 1 worker"
         raise RecipeError(
-            f"The recipe {recipe.name!r} trains a single network, which {who} cannot share. {instead}. "
-            "Several are for --seeds, and for a recipe with several members."
+            f"The recipe {recipe.name!r} trains a single network, which {who}. "
+            "Several networks are trained by --seeds, and by a recipe with several members."
         )
     if current_ranks() is not None:
-        raise RecipeError("Several workers are for one process. Use 1 worker under torchrun, or train without it.")
+        raise RecipeError("Workers and clusters belong to one process. Use 1 worker under torchrun, or train without it.")
     refuse_callbacks(callbacks)
 
 
