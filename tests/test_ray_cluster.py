@@ -43,8 +43,9 @@ def test_a_machine_that_sees_another_folder_of_the_same_name_is_refused(tmp_path
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match=r"file/runs cannot be written: .* Choose another --out"), _seen_by_all(
-        tmp_path / "file" / "runs"
+    with (
+        pytest.raises(RunError, match=r"file/runs cannot be written: .* Choose another --out"),
+        _seen_by_all(tmp_path / "file" / "runs"),
     ):
         pass
 
@@ -85,7 +86,11 @@ class Machines:
 @pytest.mark.parametrize(
     ("machines", "need", "message"),
     [
-        (({"CPU": 2.0}, {"CPU": 4.0}), Need(cores=8), "needs 8 cores, which no machine .* has. The largest has 4 cores"),
+        (
+            ({"CPU": 2.0}, {"CPU": 4.0}),
+            Need(cores=8),
+            "needs 8 cores, which no machine .* has. The largest has 4 cores",
+        ),
         (({"CPU": 4.0},), Need(gpus=1), "needs 1 cores and 1 GPU, .* has 4 cores, and there are no GPUs"),
         (({"CPU": 4.0},), Need(cores=4), ""),
         (({},), Need(cores=4), ""),  # a head that waits for machines

@@ -19,7 +19,7 @@ import misread
 from misread.errors import RunError
 from misread.workers import TaskDone, TaskFailed, run_tasks
 from samples import Result
-from shard_jobs import BROKEN, IMAGES, contents, expected_of, in_process, rows_of, start_no_process, write_tar
+from shard_jobs import BROKEN, IMAGES, contents, expected_of, rows_of, start_no_process, write_tar
 
 Pictures = list[tuple[str, bytes, int]]
 

@@ -58,7 +58,10 @@ def predict(
     ray: Annotated[
         RayCluster | None,
         typer.Option(
-            parser=RayCluster, metavar="ADDRESS", help="With --out: by this Ray cluster, or 'auto' or 'local'.", show_default=False
+            parser=RayCluster,
+            metavar="ADDRESS",
+            help="With --out: by this Ray cluster, or 'auto' or 'local'.",
+            show_default=False,
         ),
     ] = None,
     probabilities: Annotated[

@@ -114,9 +114,7 @@ def train(
         _refuse_with_resume([name for name, value in begins.items() if value is not None])
         as_before = workers is None and ray is None
         with _saying_what_is_kept():
-            resumed = _resumed(
-                resume, threads, None if as_before else does, anyway, keep_checkpoints, track, progress
-            )
+            resumed = _resumed(resume, threads, None if as_before else does, anyway, keep_checkpoints, track, progress)
         if resumed:
             _print_run(resumed, quiet, json)
         return

@@ -112,9 +112,10 @@ def sweep(
               same epoch is stopped. `random`: each trial is drawn at random, and none is stopped.
     seconds:  no trial begins after this many seconds of this call.
     workers:  processes that carry out trials at the same time, or a `RayCluster`. `threads` is then the number of
-              threads of each, by default an equal share of torch's, on a cluster one. With `random`, the results are those of one worker with this number of
-              threads, bit for bit. With `tpe`, they depend on which trials end first. If a process is killed, its trial
-              is carried out again. A script that uses workers needs `if __name__ == "__main__":`.
+              threads of each, by default an equal share of torch's, on a cluster one. With `random`, the results are
+              those of one worker with this number of threads, bit for bit. With `tpe`, they depend on which trials end
+              first. If a process is killed, its trial is carried out again. A script that uses processes needs
+              `if __name__ == "__main__":`.
     progress: True shows a line for each trial, and in a terminal a table of those that run.
     Raises RecipeError: the space or a number cannot be used. RunError: Optuna is missing, or the folder has another
     sweep, or another process works in it. TrainingError: no trial was complete.

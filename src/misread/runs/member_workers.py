@@ -83,7 +83,9 @@ def check_workers(recipe: Recipe, workers: int | Cluster, callbacks: Sequence[Ca
             "Several networks are trained by --seeds, and by a recipe with several members."
         )
     if current_ranks() is not None:
-        raise RecipeError("Workers and clusters belong to one process. Use 1 worker under torchrun, or train without it.")
+        raise RecipeError(
+            "Workers and clusters belong to one process. Use 1 worker under torchrun, or train without it."
+        )
     refuse_callbacks(callbacks)
 
 

@@ -103,9 +103,9 @@ def train_seeds(
     The members of an ensemble have consecutive seeds, so its runs have seeds that are `members` apart: no two runs
     contain the same network. The other arguments are those of `train`. Each training writes its own run folder.
     workers: processes that train at the same time, or a `RayCluster`. `threads` is then the number of threads of each,
-    by default an equal share of torch's, on a cluster one. The weights and predictions are those of one worker with this number of threads, bit for bit. If a
-    process is killed, another one continues its training. A script that uses workers needs
-    `if __name__ == "__main__":`, because each process imports it.
+    by default an equal share of torch's, on a cluster one. The weights and predictions are those of one worker with
+    this number of threads, bit for bit. If a process is killed, another one continues its training. A script that uses
+    processes needs `if __name__ == "__main__":`, because each imports it.
     Raises RecipeError: `seeds` is below 2, or there are callbacks for several workers. Raises the errors of `train`;
     complete runs are kept.
     Ctrl-C ends the current training, and no other follows. With several workers it raises KeyboardInterrupt, and the

@@ -75,9 +75,10 @@ def train(
     out:      the folder for the run folder `<time>-<recipe>`. Until the run is complete, the name ends in `.partial`.
               `resume` continues a killed training from there.
     workers:  processes that train the members of an ensemble at the same time, or a `RayCluster`. `threads` is then the
-              number of threads of each, by default an equal share of torch's, on a cluster one. Weights, history and predictions are those of one worker
-              with this number of threads, bit for bit. If a process is killed, another one continues with its member.
-              A script that uses workers needs `if __name__ == "__main__":`, because each process imports it.
+              number of threads of each, by default an equal share of torch's, on a cluster one. Weights, history and
+              predictions are those of one worker with this number of threads, bit for bit. If a process is killed,
+              another one continues with its member. A script that uses processes needs `if __name__ == "__main__":`,
+              because each imports it.
     callbacks: called during the training; see `misread.Callback`.
     keep_checkpoints: keep the last two checkpoints of a complete run.
     progress: True shows progress in the terminal, the notebook, or as lines of text; False shows nothing.
