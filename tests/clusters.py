@@ -8,6 +8,14 @@ from typing import Any
 import misread
 from misread.workers import Need, TaskDone, TaskProgress
 
+SMALL = ['layers=[{type="Flatten"}, {type="Dense", units="classes"}]', "name=small"]
+DIVERGES = [
+    'layers=[{type="Flatten"}, {type="Dense", units=16}, {type="Dense", units="classes"}]',
+    "name=small",
+    "optimizer.name=sgd",
+    "optimizer.learning_rate=1e6",
+]
+
 
 class Elsewhere:
     """Does tasks in this process, but only with what another machine would get: all is pickled on the way.

@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 
 import misread
-from clusters import Elsewhere, bits
+from clusters import DIVERGES, SMALL, Elsewhere, bits
 from misread import ImageSet
 from misread.errors import RecipeError, TrainingError
 from misread.lab.search_space import read_search_space
 from misread.lab.sweep import sweep
 from misread.workers import Need
 
-SMALL = ['layers=[{type="Flatten"}, {type="Dense", units="classes"}]', "name=small"]
 COMMON: dict[str, Any] = {"settings": SMALL, "epochs": 2, "threads": 1, "device": "cpu", "progress": False}
 
 
@@ -108,10 +107,9 @@ def test_a_training_reserves_its_threads_and_by_default_one() -> None:
 
 
 def test_an_error_in_a_task_is_the_error_of_all(block_set: ImageSet) -> None:
-    diverging = [*SMALL, "optimizer.name=sgd", "optimizer.learning_rate=1e6", "layers.1.activation=linear"]
     with pytest.raises(TrainingError, match="no longer finite"):
         misread.train_seeds(
-            block_set, "tutorial-mlp", seeds=2, workers=Elsewhere(), **{**COMMON, "settings": diverging, "epochs": 50}
+            block_set, "tutorial-mlp", seeds=2, workers=Elsewhere(), **{**COMMON, "settings": DIVERGES, "epochs": 50}
         )
 
 

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 import misread
-from clusters import bits
+from clusters import DIVERGES, SMALL, bits
 from misread import ImageSet
 from misread.data.mapped_images import MappedImages
 from misread.errors import RunError, TrainingError
@@ -33,7 +33,6 @@ pytest.importorskip("psutil")
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own warnings
 
-SMALL = ['layers=[{type="Flatten"}, {type="Dense", units="classes"}]', "name=small"]
 COMMON: dict[str, Any] = {"settings": SMALL, "threads": 1, "device": "cpu"}
 LONG = 3000  # epochs: long enough that a report comes in the middle
 
@@ -147,7 +146,7 @@ def test_trials_of_killed_processes_are_carried_out_again(
 
 
 def test_an_error_ends_all_and_leaves_no_folder(block_set: ImageSet, cluster: Any, workers: RayCluster) -> None:
-    diverging = [*SMALL, "members=3", "optimizer.name=sgd", "optimizer.learning_rate=1e6", "layers.1.activation=linear"]
+    diverging = [*DIVERGES, "members=3"]
     with pytest.raises(TrainingError, match="no longer finite"):
         misread.train(
             block_set, "tutorial-mlp", out="runs", workers=workers, progress=False,
