@@ -108,7 +108,7 @@ class KillFold(FoldProgress):
 
 
 def test_folds_of_killed_processes_are_trained_again(block_set: ImageSet, cluster: Any, workers: RayCluster) -> None:
-    how: dict[str, Any] = {**COMMON, "settings": [*SMALL, "epochs=300"], "folds": 3, "seeds": 1}
+    how: dict[str, Any] = {**COMMON, "settings": [*SMALL, f"epochs={LONG}"], "folds": 3, "seeds": 1}
     one = misread.cross_val_predict(block_set, "tutorial-mlp", out="one", progress=False, **how)
     killer = KillFold(cluster)
     two = misread.cross_val_predict(block_set, "tutorial-mlp", out="two", workers=workers, progress=killer, **how)
@@ -130,7 +130,8 @@ def test_trials_of_killed_processes_are_carried_out_again(
     block_set: ImageSet, cluster: Any, workers: RayCluster, tmp_path: Path
 ) -> None:
     (tmp_path / "space.toml").write_text(
-        'name = "small"\nepochs = 200\nlayers = [{type = "Flatten"}, {type = "Dense", units = "classes"}]\n'
+        'name = "small"\nepochs = 40\nlayers = [{type = "Flatten"}, {type = "Dense", units = 2000}, '
+        '{type = "Dense", units = "classes"}]\n'
         "[search]\nbatch_size = {low = 8, high = 64}\n"
     )
     space = read_search_space(tmp_path / "space.toml")

@@ -1,6 +1,7 @@
 """Tasks on a Ray cluster: Ray Core places them, and this module counts their attempts as local processes do."""
 
 import os
+import pickle
 import socket
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -108,7 +109,7 @@ class RayCluster:
         # a lost task is begun again here, so that one which kills every process ends as a failed one
         remote = ray.remote(num_cpus=need.cores, num_gpus=need.gpus, max_retries=0)(_call)
         reports = _start_reports(ray)
-        looking = reports.take.remote()
+        looking = [reports.take.remote()]
         ahead = AHEAD if isinstance(tasks, Sequence) else 1  # others may depend on results
         coming = (Attempt(index, task, 1) for index, task in enumerate(tasks))
         again: deque[Attempt] = deque()
@@ -124,13 +125,15 @@ class RayCluster:
                     running[reference] = attempt, perf_counter()
                 if not running:
                     return
-                (ready, *_), _others = ray.wait([*running, looking], num_returns=1)
-                if ready == looking:
+                (ready, *_), _others = ray.wait([*running, *looking], num_returns=1)
+                if ready in looking:
                     now = {attempt.index for attempt, _ in running.values()}
-                    for index, value in ray.get(looking).items():
-                        if index in now:
-                            yield TaskProgress(index, _row(rows, index), value)
-                    looking = reports.take.remote()
+                    looking = []  # without its process nothing more is reported
+                    with suppress(ray.exceptions.RayError):
+                        for index, value in ray.get(ready).items():
+                            if index in now:
+                                yield TaskProgress(index, _row(rows, index), pickle.loads(value))
+                        looking = [reports.take.remote()]
                     continue
                 attempt, began = running.pop(ready)
                 row = _row(rows, attempt.index)
@@ -164,7 +167,7 @@ def _call(driver: _Driver, held: list[Any], index: int, task: Any, reports: Any)
         nonlocal last
         if monotonic() - last >= REPORT_SECONDS:
             last = monotonic()
-            reports.put.remote(index, value)
+            reports.put.remote(index, pickle.dumps(value))
 
     try:
         _check_machine(driver)
@@ -242,19 +245,22 @@ def _seen_by_all(folder: Path | None) -> Iterator[Path | None]:
 
 
 class _Reports:
-    """The last report of each task since they were taken, in a process of its own on this machine."""
+    """The last report of each task since they were taken, in a process of its own on this machine.
+
+    They are pickled, so that this process does not import what they are made of.
+    """
 
     def __init__(self) -> None:
         from asyncio import Event
 
-        self._last: dict[int, Any] = {}
+        self._last: dict[int, bytes] = {}
         self._came = Event()
 
-    async def put(self, index: int, value: Any) -> None:
+    async def put(self, index: int, value: bytes) -> None:
         self._last[index] = value
         self._came.set()
 
-    async def take(self) -> dict[int, Any]:
+    async def take(self) -> dict[int, bytes]:
         """Waits until there is one."""
         await self._came.wait()
         self._came.clear()
@@ -266,8 +272,7 @@ def _start_reports(ray: Any) -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    started = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Reports)
-    return started.options(scheduling_strategy=here).remote()
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(_Reports).remote()
 
 
 def _fitting(machine: dict[str, float], need: Need) -> int:
