@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import matplotlib
@@ -37,4 +37,9 @@ def tasks_of(node: Any) -> list[Any]:
     import psutil
 
     raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-    return [child for child in raylet.children() if child.cmdline() and child.cmdline()[0].startswith("ray::_call")]
+    found = []
+    for child in raylet.children():
+        with suppress(psutil.Error):  # it has just ended
+            if child.cmdline() and child.cmdline()[0].startswith("ray::_call"):
+                found.append(child)
+    return found

@@ -79,6 +79,9 @@ class Machines:
     def __init__(self, *machines: dict[str, float]) -> None:
         self.machines = machines
 
+    def is_initialized(self) -> bool:
+        return False
+
     def nodes(self) -> list[dict[str, Any]]:
         return [{"Alive": True, "Resources": m} for m in self.machines] + [{"Alive": False, "Resources": {"CPU": 99.0}}]
 
@@ -106,6 +109,14 @@ def test_a_task_that_no_machine_has_room_for_is_refused(
         return
     with pytest.raises(RunError, match=message):
         cluster._check_room(need)
+
+
+def test_an_address_where_nothing_listens_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", Machines())
+    with pytest.raises(
+        RunError, match=r"There is no Ray cluster at '127.0.0.1:1': .*refused\nStart one with `ray start"
+    ):
+        list(RayCluster("127.0.0.1:1")(print, [1], Need()))
 
 
 def test_without_ray_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,9 @@ import dataclasses
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,7 @@ from ray_nodes import nodes, tasks_of
 from ray_tasks import kill_or_double, where
 from samples import Result
 
-ray = pytest.importorskip("ray")
+pytest.importorskip("ray")
 pytest.importorskip("psutil")
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own warnings
@@ -205,11 +208,25 @@ def test_the_commands_take_the_address(cli: Callable[..., Result], cluster: Any,
         else:
             of_one, of_two = ([bits(Path(line)) for line in result.out.splitlines()] for result in (one, two))
             assert of_two == of_one
-    ray.shutdown()
-    nowhere = cli("labels", "digits", "--ray", "127.0.0.1:1", "--folds", 3, "--seeds", 1)
-    assert nowhere.code == 2
-    assert "There is no Ray cluster at '127.0.0.1:1'" in nowhere.err
-    assert "Traceback" not in nowhere.err
+
+
+def test_a_killed_process_leaves_no_trace_in_the_output(cli: Callable[..., Result], cluster: Any) -> None:
+    few = ["--recipe", "tutorial-mlp", "--set", SMALL[0], "--set", "epochs=300", "--threads", "1"]
+    command = ["labels", "digits", *few, "--folds", "3", "--seeds", "1", "--json", "--out"]
+    one = cli(*command, "one")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "misread", *command, "two", "--ray", cluster.address],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    killed = 0
+    while not killed and process.poll() is None:
+        time.sleep(0.2)
+        killed = kill_all(cluster)
+    out, err = process.communicate()
+    assert killed
+    assert (process.returncode, out) == (0, one.out)
+    assert err.count("held-out images") == 6 + 1  # a line for each network, and that of the result
+    assert "raylet" not in err
 
 
 def test_a_node_is_lost_in_the_middle(block_set: ImageSet, cluster: Any, workers: RayCluster) -> None:

@@ -30,6 +30,7 @@ from misread.workers import (
 AHEAD = 2  # times the tasks that fit: so no core waits for this process, and a cluster that grows with its queue grows
 SETTINGS = ("MISREAD_CACHE", "MISREAD_DATA", "MISREAD_KERNELS")  # a task has those of this process
 REPORT_SECONDS = 0.5  # between two reports of a task
+CONNECT_SECONDS = 20
 END_SECONDS = 10  # to wait for the processes of tasks that are given up
 
 
@@ -77,8 +78,9 @@ class RayCluster:
 
     def _connect(self) -> None:
         try:
+            _check_reachable(self._address)
             self._ray.init(address=self._address, log_to_driver=False, logging_level="error")
-        except (ConnectionError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise RunError(
                 f"There is no Ray cluster at {self._address!r}: {_first_line(error)}\n"
                 "Start one with `ray start --head`, or use --ray local."
@@ -208,6 +210,13 @@ def _function(reference: Any) -> TaskFunction:
             "all machines must have it under the same path."
         ) from None
     return function
+
+
+def _check_reachable(address: str) -> None:
+    """Raises OSError: nothing listens at a HOST:PORT. Ray itself would try for minutes, and then end the process."""
+    host, _, port = address.rpartition(":")
+    if host and "://" not in address and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
 def _rounding() -> dict[str, str]:

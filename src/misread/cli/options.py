@@ -1,5 +1,6 @@
 """Options that several commands share, and the parsing of their values."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,13 @@ def processes(workers: int | None = None) -> int:
     if workers is not None and workers < 1:
         raise RunError(f"{workers} workers are not possible. Use 1 or more.")
     return usable_cores() if workers is None else workers
+
+
+def quiet_ray(address: str) -> RayCluster:
+    """The Ray cluster at this address. Raises RunError: Ray is not installed."""
+    # Ray reports a dead process on standard output, where our results go; it reads this when it is imported
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
+    return RayCluster(address)
 
 
 def trainers(workers: int | None, ray: RayCluster | None) -> int | RayCluster:
@@ -68,7 +76,7 @@ Workers = Annotated[
 Ray = Annotated[
     RayCluster | None,
     typer.Option(
-        parser=RayCluster,
+        parser=quiet_ray,
         metavar="ADDRESS",
         help="Train on this Ray cluster, or 'auto' or 'local', with --threads cores for each training (1).",
         show_default=False,

@@ -58,7 +58,7 @@ def predict(
     ray: Annotated[
         RayCluster | None,
         typer.Option(
-            parser=RayCluster,
+            parser=options.quiet_ray,
             metavar="ADDRESS",
             help="With --out: by this Ray cluster, or 'auto' or 'local'.",
             show_default=False,
