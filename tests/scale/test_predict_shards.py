@@ -245,6 +245,7 @@ def test_the_command_line_reports_counts_and_ends_with_1_if_a_shard_failed(
     ("arguments", "message"),
     [
         (["x.png", "--workers", "2"], "--workers: only with --out"),
+        (["x.png", "--ray", "auto"], "--ray: only with --out"),
         (["x.png", "--probabilities", "--plan"], "--probabilities, --plan: only with --out"),
         (["x.tar", "--out", "o", "--csv", "c"], "--csv and --out cannot be combined"),
         (["x.tar", "--out", "o", "--ray", "auto", "--part", "0/1"], "--ray shares the shards out itself"),
@@ -253,8 +254,13 @@ def test_the_command_line_reports_counts_and_ends_with_1_if_a_shard_failed(
     ],
 )
 def test_options_that_do_not_go_together_are_refused(
-    cli: Callable[..., Result], run: misread.Run, arguments: list[str], message: str
+    cli: Callable[..., Result],
+    run: misread.Run,
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setitem(sys.modules, "ray", object())
     done = cli("predict", run.folder, *arguments)
     assert done.code == 2
     assert message in done.err
