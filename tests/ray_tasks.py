@@ -1,4 +1,4 @@
-"""A task that does harm, for tests of a Ray cluster. It imports little, so that its processes start soon."""
+"""Tasks for tests of a Ray cluster. This module imports little, so that processes start soon."""
 
 import os
 from typing import Any
@@ -11,3 +11,10 @@ def kill_or_double(task: Any, report: Any) -> Any:
     if task == "raise":
         raise KeyError("no double")
     return 2 * task
+
+
+def where(task: Any, report: Any) -> tuple[str, str | None, float]:
+    """The working folder, the cache, and the cores that Ray reserved."""
+    import ray
+
+    return os.getcwd(), os.environ.get("MISREAD_CACHE"), ray.get_runtime_context().get_assigned_resources()["CPU"]

@@ -1,4 +1,4 @@
-"""What the tests of shards share: tar files, an engine without processes, and what a job left in its folder."""
+"""What the tests of shards share: tar files, workers without processes, and what a job left in its folder."""
 
 import io
 import tarfile
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 import misread
 from misread.workers import TaskDone
@@ -23,8 +24,8 @@ def write_tar(path: Path, files: Sequence[tuple[str, bytes]]) -> None:
             tar.addfile(member, io.BytesIO(contents))
 
 
-def in_process(function: Callable[..., Any], tasks: Sequence[Any]) -> Any:
-    """An engine without processes."""
+def in_process(function: Callable[..., Any], tasks: Sequence[Any], *need: Any) -> Any:
+    """Workers without processes."""
     for index, task in enumerate(tasks):
         try:
             yield TaskDone(index, 0, function(task, lambda images: None), None, 1, 0.0)
@@ -32,8 +33,13 @@ def in_process(function: Callable[..., Any], tasks: Sequence[Any]) -> Any:
             yield TaskDone(index, 0, None, error, 1, 0.0)
 
 
+def start_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All tasks of shards are done in this process, whatever a command asks for."""
+    monkeypatch.setattr("misread.scale.run_job.run_tasks", lambda function, tasks, *more: in_process(function, tasks))
+
+
 def do_job(
-    run: Path, out: Path, *given: str, part: slice = slice(None), size: int = 10_000, engine: Any = in_process,
+    run: Path, out: Path, *given: str, part: slice = slice(None), size: int = 10_000, workers: Any = in_process,
     probabilities: bool = False,
 ) -> tuple[Any, Path]:  # fmt: skip
     """A whole job or a part of it; returns its last state and its folder."""
@@ -44,7 +50,7 @@ def do_job(
 
     predictor = Predictor(run)
     job = open_job(out, predictor.facts, find_shards(given, size), probabilities)
-    *_, state = run_job(job, job.shards[part], predictor, engine)
+    *_, state = run_job(job, job.shards[part], predictor, workers)
     return state, out
 
 

@@ -1,4 +1,4 @@
-"""Tasks on several local processes. A process that dies is replaced, and its task is done again."""
+"""Tasks on several local processes, or on a cluster. A process that dies is replaced, and its task is done again."""
 
 import multiprocessing
 import os
@@ -12,7 +12,8 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from misread.errors import MisreadError
 
@@ -49,29 +50,64 @@ class TaskFailed(MisreadError):
     exit_code = 1
 
 
+@dataclass(frozen=True)
+class Need:
+    """What each task needs on a machine of a cluster. Processes of this machine have it already.
+
+    cores, gpus: for the task alone. folder: where it writes, so all machines must see the same folder there.
+    """
+
+    cores: int = 1
+    gpus: int = 0
+    folder: Path | None = None
+
+
+class Cluster(Protocol):
+    """Other machines that do tasks. Its call is `run_tasks` with the cluster as the workers."""
+
+    def __call__(
+        self, function: TaskFunction, tasks: Iterable[Any], need: Need
+    ) -> Generator[TaskProgress | TaskDone, None, None]: ...
+
+
 def run_tasks(
-    function: TaskFunction, tasks: Iterable[Any], workers: int, *, attempts: int = ATTEMPTS, pin: bool = True
+    function: TaskFunction,
+    tasks: Iterable[Any],
+    workers: int | Cluster,
+    need: Need | None = None,
+    *,
+    attempts: int = ATTEMPTS,
+    pin: bool = True,
 ) -> Generator[TaskProgress | TaskDone, None, None]:
-    """Each task done by one of `workers` processes; yields what they report, and every end, as these come.
+    """Each task done by one of `workers` processes, or by a cluster; yields what they report, and every end.
 
     function, tasks: they are pickled, so the function belongs to a module. It is called with a task and `report`.
     attempts:        how often a task is begun, at most, if its process dies or it raises anything but a MisreadError.
                      A MisreadError is final, because the next attempt would raise it too.
     pin:             each process has its own share of this process's cores, where the system can do that.
+    need:            of a cluster, which has its own number of attempts.
     Tasks begin in their order. Each is taken from `tasks` when a process is free for it, so it may depend on results.
     Close the generator (`contextlib.closing`) when you leave it early: that ends the processes. Ctrl-C reaches this
     process only.
     Raises ValueError: fewer than one worker or attempt.
     """
+    if not isinstance(workers, int):
+        return workers(function, tasks, need or Need())
     if workers < 1 or attempts < 1:
         raise ValueError(f"{workers} workers with {attempts} attempts do no task")
+    return _in_processes(function, tasks, workers, attempts, pin)
+
+
+def _in_processes(
+    function: TaskFunction, tasks: Iterable[Any], workers: int, attempts: int, pin: bool
+) -> Generator[TaskProgress | TaskDone, None, None]:
     cores = _shares(workers) if pin else [None] * workers
-    coming = (_Attempt(index, task, 1) for index, task in enumerate(tasks))
-    again: deque[_Attempt] = deque()
+    coming = (Attempt(index, task, 1) for index, task in enumerate(tasks))
+    again: deque[Attempt] = deque()
     team: list[_Worker] = []
     try:
         while True:
-            begun: list[tuple[_Worker, _Attempt]] = []
+            begun: list[tuple[_Worker, Attempt]] = []
             for number in range(workers):
                 if number < len(team) and team[number].attempt:
                     continue
@@ -89,7 +125,7 @@ def run_tasks(
             for worker, attempt in busy.items():
                 if worker.connection in ready:
                     event = worker.receive()
-                    if isinstance(event, TaskDone) and _may_succeed(event, attempts):
+                    if isinstance(event, TaskDone) and may_succeed(event, attempts):
                         again.appendleft(replace(attempt, number=attempt.number + 1))
                     else:
                         yield event
@@ -99,15 +135,16 @@ def run_tasks(
 
 
 @dataclass(frozen=True)
-class _Attempt:
-    """A task that a process begins. index: of the task. number: how often it was begun, with this time."""
+class Attempt:
+    """A task that is begun. index: of the task. number: how often it was begun, with this time."""
 
     index: int
     task: Any
     number: int
 
 
-def _may_succeed(done: TaskDone, attempts: int) -> bool:
+def may_succeed(done: TaskDone, attempts: int) -> bool:
+    """Whether a task is worth another attempt."""
     return isinstance(done.error, TaskFailed) and done.attempts < attempts
 
 
@@ -116,7 +153,7 @@ class _Worker:
 
     def __init__(self, function: TaskFunction, number: int, cores: set[int] | None) -> None:
         self._function, self._number, self._cores = function, number, cores
-        self.attempt: _Attempt | None = None
+        self.attempt: Attempt | None = None
         self._start()
 
     def _start(self) -> None:
@@ -131,7 +168,7 @@ class _Worker:
             self._process.start()
         other.close()  # so that its end is seen here
 
-    def begin(self, attempt: _Attempt) -> None:
+    def begin(self, attempt: Attempt) -> None:
         self.attempt, self._began = attempt, time.perf_counter()
         with suppress(BrokenPipeError, ConnectionResetError):  # it died idle: `receive` says so
             self.connection.send(attempt.task)

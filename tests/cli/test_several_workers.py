@@ -1,12 +1,15 @@
-"""`--workers` of `misread train` and `misread labels`; what `misread sweep` says is tested with the sweeps."""
+"""`--workers` and `--ray` of the commands that train; what else `misread sweep` says is tested with the sweeps."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from clusters import Elsewhere, bits
+from misread.ray_cluster import RayCluster
 from samples import Result
 
 FEW = ["--set", 'layers=[{type="Flatten"}, {type="Dense", units="classes"}]', "--set", "epochs=2", "--threads", 1]
@@ -72,3 +75,91 @@ def test_workers_that_cannot_be_are_refused(cli: Callable[..., Result], command:
     refused = cli(*command)
     assert refused.code == 2
     assert message in refused.err
+
+
+SPACE = """
+name = "small"
+epochs = 1
+layers = [{type = "Flatten"}, {type = "Dense", units = "classes"}]
+[search]
+batch_size = {low = 8, high = 64}
+"""
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Elsewhere:
+    """What --ray comes to, with or without Ray."""
+    made = Elsewhere()
+    monkeypatch.setitem(sys.modules, "ray", object())
+    monkeypatch.setattr(RayCluster, "__call__", lambda self, *how: made(*how))
+    return made
+
+
+def test_ray_does_what_one_process_does(
+    cli: Callable[..., Result], elsewhere: Elsewhere, idx_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "space.toml").write_text(SPACE)
+    commands: list[tuple[list[Any], int]] = [
+        (["train", idx_folder, "--recipe", "tutorial-mlp", *FEW, "--seeds", 2, "--quiet"], 2),
+        (["train", idx_folder, "--recipe", "tutorial-mlp", *FEW, "--set", "members=2", "--quiet"], 2),
+        (["labels", "digits", "--recipe", "tutorial-mlp", *FEW, "--folds", 3, "--seeds", 1, "--json"], 6),
+        (["sweep", idx_folder, tmp_path / "space.toml", "--trials", 2, "--threads", 1, "--json"], 2),
+    ]
+    for number, (command, tasks) in enumerate(commands):
+        elsewhere.tasks = 0
+        one = cli(*command, "--out", f"one{number}")
+        assert elsewhere.tasks == 0
+        two = cli(*command, "--out", f"two{number}", "--ray", "auto")
+        assert one.code == two.code == 0, two.err
+        assert elsewhere.tasks == tasks
+        assert elsewhere.needs[-1].cores == 1
+        if command[0] == "train":
+            assert [bits(Path(f)) for f in two.out.splitlines()] == [bits(Path(f)) for f in one.out.splitlines()]
+        elif command[0] == "labels":
+            assert two.out == one.out
+        else:
+            assert json.loads(two.out)["test"] == json.loads(one.out)["test"]
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["train", "digits", "--seeds", 2, "--workers", 2], "as the cluster has room for. Leave out --workers."),
+        (["labels", "digits", "--workers", 2], "as the cluster has room for. Leave out --workers."),
+        (["sweep", "digits", "space.toml", "--workers", 2], "as the cluster has room for. Leave out --workers."),
+        (["train", "digits"], "trains a single network, which a cluster cannot share. Train it without."),
+    ],
+)
+def test_what_ray_cannot_do_is_refused(
+    cli: Callable[..., Result], elsewhere: Elsewhere, command: list[Any], message: str
+) -> None:
+    Path("space.toml").write_text(SPACE)
+    refused = cli(*command, "--ray", "auto")
+    assert refused.code == 2
+    assert message in refused.err
+    assert elsewhere.tasks == 0
+
+
+def test_ray_is_refused_for_a_run(cli: Callable[..., Result], elsewhere: Elsewhere, idx_folder: Path) -> None:
+    run = cli("train", idx_folder, "--recipe", "tutorial-mlp", *FEW, "--quiet").out.strip()
+    refused = cli("labels", run, "--ray", "auto")
+    assert refused.code == 2
+    assert "is a run, which is not trained again. Leave out --ray" in refused.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "digits", "--seeds", 2],
+        ["labels", "digits"],
+        ["sweep", "digits", "space.toml"],
+        ["predict", "last", "shards", "--out", "preds"],
+    ],
+)
+def test_without_ray_the_commands_say_how_to_install_it(
+    cli: Callable[..., Result], command: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    refused = cli(*command, "--ray", "auto")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err == "Error: A Ray cluster needs ray. Install it: pip install 'misread[ray]'\n"

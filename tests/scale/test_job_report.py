@@ -22,7 +22,7 @@ from misread.scale.arrow import prediction_schema, prediction_writer
 from misread.scale.job_report import LISTED, write_job_report
 from misread.scale.job_stats import JobStats, StatsTask, shard_stats
 from samples import Result
-from shard_jobs import do_job, in_process, rows_of, write_tar
+from shard_jobs import do_job, in_process, rows_of, start_no_process, write_tar
 
 TOP = 12
 TAR = 200  # of the test images; the others are in an array
@@ -245,7 +245,7 @@ def test_what_is_kept_does_not_grow_with_the_number_of_images(tmp_path: Path) ->
 def test_the_command_writes_the_page_of_a_job(
     cli: Callable[..., Result], job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("misread.scale.engines.local_engine", lambda workers: in_process)
+    start_no_process(monkeypatch)
     out = tmp_path / "page.html"
     done = cli("report", job, "--out", out, "--lang", "ko", "--json", "--quiet")
     assert done.code == 0, done.err

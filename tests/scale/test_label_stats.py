@@ -13,7 +13,7 @@ from misread.analysis.label_issues import METHODS, confident_joint, flagged_issu
 from misread.errors import RunError
 from misread.scale.label_stats import LabelStats, label_stats
 from samples import Result
-from shard_jobs import in_process, rows_of
+from shard_jobs import in_process, rows_of, start_no_process
 
 LARGE = 10**6
 
@@ -69,10 +69,10 @@ def test_mistakes_are_the_misreads_of_all_images_at_once(noisy: Path) -> None:
 
 
 def test_shards_may_be_merged_in_any_order(noisy: Path) -> None:
-    def backwards(function: Callable[..., Any], tasks: Any) -> Any:
+    def backwards(function: Callable[..., Any], tasks: Any, *need: Any) -> Any:
         yield from reversed(list(in_process(function, tasks)))
 
-    first, second = (label_stats(noisy, METHODS[0], 40, engine) for engine in (in_process, backwards))
+    first, second = (label_stats(noisy, METHODS[0], 40, how) for how in (in_process, backwards))
     assert as_values(first) == as_values(second)
 
 
@@ -112,7 +112,7 @@ def test_a_flipped_byte_in_predictions_is_noticed(noisy: Path, place: float) -> 
 def test_the_command_lists_the_most_doubtful_labels(
     cli: Callable[..., Result], noisy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("misread.scale.engines.local_engine", lambda workers: in_process)
+    start_no_process(monkeypatch)
     table = tmp_path / "issues.csv"
     done = cli("labels", "shards", noisy, "--top", 5, "--csv", table, "--json")
     assert done.code == 0, done.err

@@ -18,10 +18,9 @@ import pytest
 import misread
 from misread.engine.library import load_library
 from misread.errors import RunError
-from misread.scale.engines import local_engine
-from misread.workers import TaskDone, TaskFailed
+from misread.workers import TaskDone, TaskFailed, run_tasks
 from samples import Result
-from shard_jobs import BROKEN, IMAGES, contents, expected_of, in_process, rows_of, write_tar
+from shard_jobs import BROKEN, IMAGES, contents, expected_of, rows_of, start_no_process, write_tar
 
 Pictures = list[tuple[str, bytes, int]]
 
@@ -69,15 +68,15 @@ def test_workers_make_the_same_files_also_if_one_is_killed(predict: Callable[...
     _, whole = predict(tars, out="whole")
     killed = []
 
-    def kill_one(function: Callable[..., Any], tasks: Any) -> Any:
-        for event in local_engine(2)(function, tasks):
+    def kill_one(function: Callable[..., Any], tasks: Any, *need: Any) -> Any:
+        for event in run_tasks(function, tasks, 2):
             if not killed:
                 victim = multiprocessing.active_children()[0]
                 killed.append(victim.pid)
                 victim.kill()
             yield event
 
-    state, out = predict(tars, out="workers", engine=kill_one)
+    state, out = predict(tars, out="workers", workers=kill_one)
     assert killed
     assert state.complete
     assert contents(out) == contents(whole)
@@ -108,11 +107,11 @@ def test_a_killed_command_is_continued_by_the_same_command(
 def test_the_same_command_again_computes_nothing(predict: Callable[..., Any], tars: str) -> None:
     predict(tars)
 
-    def none(function: Callable[..., Any], tasks: Any) -> Any:
+    def none(function: Callable[..., Any], tasks: Any, *need: Any) -> Any:
         assert not tasks
         yield from ()
 
-    state, _ = predict(tars, engine=none)
+    state, _ = predict(tars, workers=none)
     assert (state.images, state.new_images, state.complete) == (IMAGES, 0, True)
 
 
@@ -154,10 +153,10 @@ def test_a_full_disk_is_reported_with_the_name_of_the_file(
 
 
 def test_a_shard_that_was_mended_leaves_the_list(predict: Callable[..., Any], tars: str) -> None:
-    def fails(function: Callable[..., Any], tasks: Any) -> Any:
+    def fails(function: Callable[..., Any], tasks: Any, *need: Any) -> Any:
         yield TaskDone(0, 0, None, TaskFailed("it died"), 3, 0.0)
 
-    state, out = predict(tars, engine=fails)
+    state, out = predict(tars, workers=fails)
     assert state.failed == {"00000-00": "it died"}
     assert (out / "_failed.jsonl").exists()
     state, out = predict(tars)
@@ -223,7 +222,7 @@ def test_a_damaged_job_file_is_refused(predict: Callable[..., Any], tars: str, t
 def test_the_command_line_reports_counts_and_ends_with_1_if_a_shard_failed(
     cli: Callable[..., Result], run: misread.Run, tars: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("misread.scale.engines.local_engine", lambda workers: in_process)
+    start_no_process(monkeypatch)
     out = tmp_path / "out"
     planned = cli("predict", run.folder, tars, "--out", out, "--plan")
     assert planned.out.startswith(f"Job: {out}, 4 shards, ")
@@ -282,6 +281,7 @@ def test_a_shard_is_predicted_without_pandas(
     ("arguments", "message"),
     [
         (["x.png", "--workers", "2"], "--workers: only with --out"),
+        (["x.png", "--ray", "auto"], "--ray: only with --out"),
         (["x.png", "--probabilities", "--plan"], "--probabilities, --plan: only with --out"),
         (["x.tar", "--out", "o", "--csv", "c"], "--csv and --out cannot be combined"),
         (["x.tar", "--out", "o", "--ray", "auto", "--part", "0/1"], "--ray shares the shards out itself"),
@@ -293,6 +293,7 @@ def test_options_that_do_not_go_together_are_refused_before_a_process_starts(
     cli: Callable[..., Result], run: misread.Run, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("misread.cli.predict_shards.warm_up", lambda *modules: pytest.fail("processes are started"))
+    monkeypatch.setitem(sys.modules, "ray", object())
     done = cli("predict", run.folder, *arguments)
     assert done.code == 2
     assert message in done.err

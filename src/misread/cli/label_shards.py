@@ -25,12 +25,9 @@ def shards(
     json: options.Json = False,
 ) -> None:
     """List the most doubtful labels and the most confident mistakes of predicted shards."""
-    from misread.data.decode import usable_cores
-    from misread.scale.engines import local_engine
     from misread.scale.label_stats import label_stats
 
-    engine = local_engine(usable_cores() if workers is None else workers)
-    found = label_stats(folder, method, top, engine)
+    found = label_stats(folder, method, top, options.processes(workers))
     if csv is not None:
         write_file(csv, lambda path: _write(path, found.doubtful))
     if json:

@@ -97,6 +97,7 @@ def find(
     device: options.Device = "auto",
     threads: options.Threads = None,
     workers: options.Workers = 1,
+    ray: options.Ray = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -107,20 +108,21 @@ def find(
     check_picture_name(png)
     if _is_run(data):
         arguments = {"recipe": recipe, "set": set, "folds": folds, "seeds": seeds, "filter": filter, "seed": seed,
-                     "labels": labels, "workers": None if workers == 1 else workers}  # fmt: skip
+                     "labels": labels, "workers": None if workers == 1 else workers, "ray": ray}  # fmt: skip
         _refuse_for_a_run(data, [f"--{name}" for name, value in arguments.items() if value is not None])
         (found, source), noise = _of_run(data, split, method, device), None
     else:
         from misread.runs.held_out import cross_val_predict
         from misread.runs.progress import FoldProgress
 
+        does = options.trainers(workers, ray)
         image_set = load_data(data, quiet, size, strict)
         if labels:
             image_set = _fixed(image_set, labels)
         held_out = cross_val_predict(
             image_set, recipe, split=split or "train", folds=folds or 5, seeds=seeds,
             filter_labels=filter is not False, seed=seed, settings=set or [], out=out, device=device, threads=threads,
-            workers=workers, progress=FoldProgress(console(json)) if not quiet else False,
+            workers=does, progress=FoldProgress(console(json)) if not quiet else False,
         )  # fmt: skip
         found, source, noise = held_out.label_issues(method), _of_seeds(held_out), held_out.noise
     shown = found.head(top)

@@ -1,11 +1,13 @@
 """Options that several commands share, and the parsing of their values."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from misread.errors import DataError
+from misread.errors import DataError, RunError
+from misread.ray_cluster import RayCluster
 from misread.workers import warm_up
 
 
@@ -14,6 +16,31 @@ def begin_workers(workers: int | None) -> int | None:
     if workers is not None and workers > 1:
         warm_up("misread.runs.train")
     return workers
+
+
+def processes(workers: int | None = None) -> int:
+    """The number of local processes; by default one for each core. Raises RunError: fewer than one."""
+    from misread.data.decode import usable_cores
+
+    if workers is not None and workers < 1:
+        raise RunError(f"{workers} workers are not possible. Use 1 or more.")
+    return usable_cores() if workers is None else workers
+
+
+def quiet_ray(address: str) -> RayCluster:
+    """The Ray cluster at this address. Raises RunError: Ray is not installed."""
+    # Ray reports a dead process on standard output, where our results go; it reads this when it is imported
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
+    return RayCluster(address)
+
+
+def trainers(workers: int | None, ray: RayCluster | None) -> int | RayCluster:
+    """Who trains, by --workers and --ray. Raises RunError: both are given."""
+    if ray is None:
+        return 1 if workers is None else workers
+    if workers not in (None, 1):
+        raise RunError("--ray trains as many networks at a time as the cluster has room for. Leave out --workers.")
+    return ray
 
 
 Data = Annotated[
@@ -45,6 +72,15 @@ Threads = Annotated[
 Workers = Annotated[
     int,
     typer.Option(callback=begin_workers, help="Processes that train at the same time; --threads is for each of them."),
+]
+Ray = Annotated[
+    RayCluster | None,
+    typer.Option(
+        parser=quiet_ray,
+        metavar="ADDRESS",
+        help="Train on this Ray cluster, or 'auto' or 'local', with --threads cores for each training (1).",
+        show_default=False,
+    ),
 ]
 Out = Annotated[Path, typer.Option(help="The folder for run folders.")]
 Size = Annotated[

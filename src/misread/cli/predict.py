@@ -15,6 +15,7 @@ from misread.cli.output import as_text, print_json, print_lines, print_table, wa
 from misread.cli.predict_shards import predict_shards
 from misread.cli.runs import find_run
 from misread.errors import DataError
+from misread.ray_cluster import RayCluster
 
 if TYPE_CHECKING:
     from misread.runs.array_run import ArrayRun
@@ -56,9 +57,12 @@ def predict(
         ),
     ] = None,
     ray: Annotated[
-        str | None,
+        RayCluster | None,
         typer.Option(
-            metavar="ADDRESS", help="With --out: by this Ray cluster, or 'auto' or 'local'.", show_default=False
+            parser=options.quiet_ray,
+            metavar="ADDRESS",
+            help="With --out: by this Ray cluster, or 'auto' or 'local'.",
+            show_default=False,
         ),
     ] = None,
     probabilities: Annotated[

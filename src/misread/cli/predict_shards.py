@@ -8,21 +8,24 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from misread.cli import options
 from misread.cli.output import print_json, print_lines, warn
 from misread.errors import RunError
+from misread.ray_cluster import RayCluster
 from misread.workers import warm_up
 
 if TYPE_CHECKING:
     from misread.scale.job import Job
     from misread.scale.part import Part
     from misread.scale.predictor import Predictor
-    from misread.scale.run_job import Engine, JobState
+    from misread.scale.run_job import JobState
 
 LINE_SECONDS, BAR_SECONDS = 3.0, 0.1
 
 
 def predict_shards(
-    run: Path, given: Sequence[str], out: Path, *, device: str, workers: int | None, part: str | None, ray: str | None,
+    run: Path, given: Sequence[str], out: Path, *, device: str, workers: int | None, part: str | None,
+    ray: RayCluster | None,
     probabilities: bool, shard_size: int | None, plan: bool, quiet: bool, json: bool,
 ) -> None:  # fmt: skip
     """Predict shards into a folder, one Parquet file a shard; ends the program with 1 if a shard failed."""
@@ -34,14 +37,15 @@ def predict_shards(
 
     if ray is not None and (workers is not None or part is not None):
         raise RunError("--ray shares the shards out itself. Leave out --workers and --part.")
-    engine = _engine(workers, ray)
+    processes = options.processes(workers)
     chosen = parse_part(part) if part is not None else None if ray is not None else part_of_environment()
     predictor = Predictor(run, device)
     found = find_shards(given, IMAGES_PER_SHARD if shard_size is None else shard_size)
     if ray is None and not plan:
         warm_up("misread.scale.predict_shard", "pyarrow.parquet", *predictor.imports)
     here = ray is not None or plan or not predictor.imports
-    job = open_job(out, predictor.facts if here else partial(_ask, predictor, engine), found, probabilities)
+    facts = predictor.facts if here else partial(_ask, predictor, processes)
+    job = open_job(out, facts, found, probabilities)
     if plan:
         _print_plan(job, json)
         return
@@ -50,7 +54,7 @@ def predict_shards(
     shards = job.shards if chosen is None else chosen.of(job.shards)
     progress = _Progress(quiet)
     began = time.perf_counter()
-    with closing(run_job(job, shards, predictor, engine)) as states:
+    with closing(run_job(job, shards, predictor, processes if ray is None else ray)) as states:
         for state in states:
             progress.show(state)
     progress.close()
@@ -59,23 +63,12 @@ def predict_shards(
         sys.exit(1)
 
 
-def _engine(workers: int | None, ray: str | None) -> "Engine":
-    from misread.data.decode import usable_cores
-    from misread.scale.engines import local_engine
-
-    if ray is not None:
-        from misread.scale.ray_engine import ray_engine
-
-        return ray_engine(ray)
-    return local_engine(usable_cores() if workers is None else workers)
-
-
-def _ask(predictor: "Predictor", engine: "Engine") -> dict[str, Any]:
+def _ask(predictor: "Predictor", workers: int) -> dict[str, Any]:
     """The facts of a predictor by a worker, which imports PyTorch for it, so that this process need not."""
     from misread.scale.predict_shard import facts_of
     from misread.scale.run_job import results
 
-    (facts,) = results(engine, facts_of, [predictor])
+    (facts,) = results(workers, facts_of, [predictor])
     return facts
 
 

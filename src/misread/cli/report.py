@@ -100,12 +100,10 @@ def is_job(folder: Path) -> bool:
 
 
 def _report_job(folder: Path, out: Path | None, lang: str, quiet: bool, json: bool) -> None:
-    from misread.data.decode import usable_cores
-    from misread.scale.engines import local_engine
     from misread.scale.job_report import write_job_report
 
-    engine = local_engine(usable_cores())
-    made = write_job_report(folder, engine, out, language=lang, progress=(lambda line: None) if quiet else warn)
+    show = (lambda line: None) if quiet else warn
+    made = write_job_report(folder, options.processes(), out, language=lang, progress=show)
     labelled, right = int(made.stats.confusion.sum()), int(made.stats.confusion.trace())
     _print_result(
         made.path,

@@ -23,6 +23,7 @@ def sweep(
         float | None, typer.Option(help="Begin no trial after this many seconds.", show_default=False)
     ] = None,
     workers: options.Workers = 1,
+    ray: options.Ray = None,
     set: options.Set = None,
     out: Annotated[
         Path | None,
@@ -43,8 +44,9 @@ def sweep(
     from misread.training.recipe import parse_settings
 
     space = read_search_space(recipe, parse_settings(set or []))
+    does = options.trainers(workers, ray)
     found = run_sweep(
-        load_data(data, quiet, size), space, trials=trials, sampler=sampler, seconds=seconds, workers=workers,
+        load_data(data, quiet, size), space, trials=trials, sampler=sampler, seconds=seconds, workers=does,
         out=out or Path("sweeps") / recipe.stem, device=device, threads=threads,
         progress=False if quiet else SweepProgress(console(json)),
     )  # fmt: skip

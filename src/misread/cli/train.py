@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from misread.runs.run import Run
     from misread.runs.seeds import SeedRuns
     from misread.training.callbacks import Callback
+    from misread.workers import Cluster
 
 
 @joins_ranks
@@ -96,6 +97,7 @@ def train(
             show_default=False,
         ),
     ] = None,
+    ray: options.Ray = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -104,13 +106,15 @@ def train(
 
     quiet = quiet or follows()
     progress = pick_progress(quiet=quiet, console=console(json))
+    does = options.trainers(workers, ray)
     if resume is not None:
         begins = {"DATA": data, "--recipe": recipe, "--backbone": backbone, "--fine-tune": fine_tune or None,
                   "--seed": seed, "--epochs": epochs, "--seconds": seconds, "--target": target, "--seeds": seeds,
                   "--set": set, "--labels": labels, "--size": size}  # fmt: skip
         _refuse_with_resume([name for name, value in begins.items() if value is not None])
+        as_before = workers is None and ray is None
         with _saying_what_is_kept():
-            resumed = _resumed(resume, threads, workers, anyway, keep_checkpoints, track, progress)
+            resumed = _resumed(resume, threads, None if as_before else does, anyway, keep_checkpoints, track, progress)
         if resumed:
             _print_run(resumed, quiet, json)
         return
@@ -137,7 +141,7 @@ def train(
         return
     common: dict[str, Any] = {
         "recipe": named, "settings": settings, "label_patch": labels, "out": out, "device": device,
-        "threads": threads, "workers": 1 if workers is None else workers, "callbacks": _trackers(track),
+        "threads": threads, "workers": does, "callbacks": _trackers(track),
         "progress": progress,
     }  # fmt: skip
     if seeds is not None:
@@ -182,7 +186,7 @@ def _trackers(names: list[str] | None) -> "list[Callback]":
 def _resumed(
     run: Path,
     threads: int | None,
-    workers: int | None,
+    workers: "int | Cluster | None",
     anyway: bool,
     keep_checkpoints: bool,
     track: list[str] | None,

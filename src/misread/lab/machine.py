@@ -9,7 +9,7 @@ from pathlib import Path
 
 from misread.data.decode import usable_cores
 from misread.data.memory import container_limit, meminfo
-from misread.runs.record import cpu_name
+from misread.processor import cpu_name
 
 ARM_MACHINES = ("aarch64", "arm64")
 

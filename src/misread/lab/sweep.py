@@ -21,6 +21,7 @@ from misread.runs.run import Run, open_run
 from misread.runs.train import train
 from misread.training.recipe import Recipe, Settings, parse_settings
 from misread.training.worker_progress import threads_of_each
+from misread.workers import Cluster
 
 TRIALS = 50
 SAMPLERS = ("tpe", "random")
@@ -93,7 +94,7 @@ def sweep(
     trials: int = TRIALS,
     sampler: str = SAMPLERS[0],
     seconds: float | None = None,
-    workers: int = 1,
+    workers: int | Cluster = 1,
     settings: Settings = (),
     out: str | Path = "sweeps/sweep",
     device: str = "auto",
@@ -110,10 +111,11 @@ def sweep(
               five complete trials on, a trial whose validation accuracy is below the median of the complete ones at the
               same epoch is stopped. `random`: each trial is drawn at random, and none is stopped.
     seconds:  no trial begins after this many seconds of this call.
-    workers:  processes that carry out trials at the same time. `threads` is then the number of threads of each, by
-              default an equal share of torch's. With `random`, the results are those of one worker with this number of
-              threads, bit for bit. With `tpe`, they depend on which trials end first. If a process is killed, its trial
-              is carried out again. A script that uses workers needs `if __name__ == "__main__":`.
+    workers:  processes that carry out trials at the same time, or a `RayCluster`. `threads` is then the number of
+              threads of each, by default an equal share of torch's, on a cluster one. With `random`, the results are
+              those of one worker with this number of threads, bit for bit. With `tpe`, they depend on which trials end
+              first. If a process is killed, its trial is carried out again. A script that uses processes needs
+              `if __name__ == "__main__":`.
     progress: True shows a line for each trial, and in a terminal a table of those that run.
     Raises RecipeError: the space or a number cannot be used. RunError: Optuna is missing, or the folder has another
     sweep, or another process works in it. TrainingError: no trial was complete.

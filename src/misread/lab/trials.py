@@ -20,13 +20,13 @@ from misread.lab.search_space import Scalar, SearchSpace
 from misread.lab.sweep_progress import SweepProgress
 from misread.runs.prepare import prepare
 from misread.training.callbacks import Callback, drive, recipe_callbacks
-from misread.training.device import using_threads
+from misread.training.device import pick_device, using_threads
 from misread.training.events import EpochEnded
 from misread.training.fit import fit
 from misread.training.recipe import Recipe
 from misread.training.session import TrainState
-from misread.training.worker_progress import ReportSteps
-from misread.workers import Report, TaskDone, run_tasks
+from misread.training.worker_progress import ReportSteps, training_need
+from misread.workers import Cluster, Report, TaskDone, run_tasks
 
 STUDY = "sweep"
 PRUNED = "pruned"
@@ -157,7 +157,7 @@ def repeat_killed_trials(study: optuna.Study) -> None:
 
 
 def run_trials(
-    study: optuna.Study, trainings: Trainings, sampler: str, count: int, until: float, workers: int,
+    study: optuna.Study, trainings: Trainings, sampler: str, count: int, until: float, workers: int | Cluster,
     display: SweepProgress,
 ) -> None:  # fmt: skip
     """Carry out `count` trials.
@@ -215,14 +215,15 @@ def _tell(study: optuna.Study, trial: optuna.Trial, result: TrialResult) -> None
 
 
 def _results(
-    trainings: Trainings, tasks: Iterable[TrialTask], workers: int, display: SweepProgress
+    trainings: Trainings, tasks: Iterable[TrialTask], workers: int | Cluster, display: SweepProgress
 ) -> Generator[TrialResult, None, None]:
     """The results of the tasks, as they come."""
     if workers == 1:
         for task in tasks:
             yield trainings.carry_out(task, lambda value: display.on_steps(0, *value))
         return
-    with closing(run_tasks(trainings.carry_out, tasks, workers)) as events:
+    need = training_need(trainings.threads or 1, pick_device(trainings.device))
+    with closing(run_tasks(trainings.carry_out, tasks, workers, need)) as events:
         for event in events:
             if not isinstance(event, TaskDone):
                 display.on_steps(event.worker, *event.value)

@@ -27,6 +27,7 @@ from misread.training.device import pick_device, using_threads
 from misread.training.losses import resolve_loss
 from misread.training.recipe import Recipe, Settings, load_recipe, parse_settings
 from misread.training.worker_progress import threads_of_each
+from misread.workers import Cluster
 
 HELD_OUT = ("train", "test", "all")
 FEWEST_SEEDS, MOST_SEEDS, SECONDS = 2, 8, 60  # by default: as many as train in about this time, within these bounds
@@ -96,15 +97,16 @@ def cross_val_predict(
     out: str | Path = "held-out",
     device: str = "auto",
     threads: int | None = None,
-    workers: int = 1,
+    workers: int | Cluster = 1,
     progress: FoldProgress | bool = True,
 ) -> HeldOut:
     """Train networks in folds, and predict with each the images that are held out from it.
 
     data, settings, device, threads: as in `train`. recipe: likewise, but the default is `auto` for all data.
-    workers: processes that train at the same time. `threads` is then the number of threads of each, by default an equal
-            share of torch's. The predictions are those of one worker with this number of threads, bit for bit. A script
-            that uses workers needs `if __name__ == "__main__":`, because each process imports it.
+    workers: processes that train at the same time, or a `RayCluster`. `threads` is then the number of threads of each,
+            by default an equal share of torch's, on a cluster one. The predictions are those of one worker with this
+            number of threads, bit for bit. A script that uses processes needs `if __name__ == "__main__":`, because
+            each imports it.
     split:  `train`: stratified folds over train. `all`: over all splits together. `test`: one training on train.
     seeds:  how many times, each with its own folds, weights and order. The seeds are `seed`, `seed` + 1, and so on.
             By default as many as train in about `SECONDS` on an idle machine, by the time that the first took; from
@@ -141,11 +143,12 @@ def cross_val_predict(
     return HeldOut(images, tuple(members), predictions, task.splits[task.in_fold], first, reason)
 
 
-def _seeds_in_time(first: HeldOutRecord, workers: int) -> int:
+def _seeds_in_time(first: HeldOutRecord, workers: int | Cluster) -> int:
     """How many seeds to train by default. On a CPU other programs do not count."""
     environment = first.environment
-    computing = environment.threads * workers
-    seconds = first.cpu_seconds / computing if environment.device == "cpu" else first.total_seconds
+    seconds = first.total_seconds
+    if environment.device == "cpu" and isinstance(workers, int):
+        seconds = first.cpu_seconds / (environment.threads * workers)
     return int(min(max(SECONDS // seconds, FEWEST_SEEDS), MOST_SEEDS))
 
 
@@ -154,7 +157,7 @@ class _Task:
 
     def __init__(
         self, data: ImageSet, split: str, folds: int, filter_labels: bool, out: Path, device: torch.device,
-        threads: int | None, workers: int, display: FoldProgress,
+        threads: int | None, workers: int | Cluster, display: FoldProgress,
     ) -> None:  # fmt: skip
         self.data, self.split, self.out = data, split, out
         self.device, self.threads, self.workers, self.display = device, threads, workers, display
@@ -201,7 +204,7 @@ class _Task:
                 environment=this_environment(thread_count, str(self.device)),
                 fit_seconds=clock.fit_seconds,
                 total_seconds=time.perf_counter() - started,
-                cpu_seconds=time.process_time() - cpu_started + (clock.cpu_seconds if self.workers > 1 else 0.0),
+                cpu_seconds=time.process_time() - cpu_started + (clock.cpu_seconds if self.workers != 1 else 0.0),
                 metrics=predictions.metrics(),
             )
             member = HeldOutMember(writing.path, record, probs, folds_of[self.in_fold])

@@ -22,8 +22,8 @@ from misread.training.member_checkpoints import join_members, member_folder, par
 from misread.training.ranks import current_ranks
 from misread.training.recipe import Recipe
 from misread.training.session import RateChange, TrainState
-from misread.training.worker_progress import ReportSteps, refuse_callbacks
-from misread.workers import Report, TaskDone, run_tasks
+from misread.training.worker_progress import ReportSteps, refuse_callbacks, training_need
+from misread.workers import Cluster, Report, TaskDone, run_tasks
 
 
 @dataclass(frozen=True)
@@ -70,22 +70,31 @@ class MemberTrainings:
         return begun
 
 
-def check_workers(recipe: Recipe, workers: int, callbacks: Sequence[Callback]) -> None:
-    """Raises RecipeError: several workers cannot share this training."""
+def check_workers(recipe: Recipe, workers: int | Cluster, callbacks: Sequence[Callback]) -> None:
+    """Raises RecipeError: several workers, or the machines of a cluster, cannot share this training."""
     if workers == 1:
         return
     if recipe.members == 1:
+        who = "a cluster cannot share. Train it without"
+        if isinstance(workers, int):
+            who = f"{workers} workers cannot share. Use 1 worker"
         raise RecipeError(
-            f"The recipe {recipe.name!r} trains a single network, which {workers} workers cannot share. Use 1 worker. "
-            "Several are for --seeds, and for a recipe with several members."
+            f"The recipe {recipe.name!r} trains a single network, which {who}. "
+            "Several networks are trained by --seeds, and by a recipe with several members."
         )
     if current_ranks() is not None:
-        raise RecipeError("Several workers are for one process. Use 1 worker under torchrun, or train without it.")
+        raise RecipeError(
+            "Workers and clusters belong to one process. Use 1 worker under torchrun, or train without it."
+        )
     refuse_callbacks(callbacks)
 
 
-def train_members(job: Job, state: TrainState, checkpoints: Path, workers: int, display: Progress) -> TrainState:
-    """Train the members that the state lacks. Returns the state that `fit_members` reaches, but for its seconds.
+def train_members(
+    job: Job, state: TrainState, checkpoints: Path, workers: int | Cluster, display: Progress
+) -> tuple[TrainState, int]:
+    """Train the members that the state lacks.
+
+    Returns the state that `fit_members` reaches, but for its seconds, and how many workers there were.
 
     Each process computes with this one's number of torch's threads. The seconds of all members are added up.
     checkpoints: the folder for those of the ensemble. After Ctrl-C or an error it has those of all members.
@@ -96,10 +105,12 @@ def train_members(job: Job, state: TrainState, checkpoints: Path, workers: int, 
     trainings = MemberTrainings(
         job.data, job.recipe, patch, job.device.type, torch.get_num_threads(), checkpoints, state.rate_changes
     )
-    members = range(len(state.finished), job.recipe.members)
+    need = training_need(trainings.threads, job.device, checkpoints)
+    members, used = range(len(state.finished), job.recipe.members), 1
     try:
-        with closing(run_tasks(trainings.train, members, workers)) as events:
+        with closing(run_tasks(trainings.train, members, workers, need)) as events:
             for event in events:
+                used = max(used, event.worker + 1)
                 member = members[event.index]
                 if not isinstance(event, TaskDone):
                     display.on_worker(event.worker, f"member {member + 1}", event.value)
@@ -112,7 +123,7 @@ def train_members(job: Job, state: TrainState, checkpoints: Path, workers: int, 
                 display.on_member_end(member, job.recipe.members, own)
     finally:
         display.on_workers_end()
-    return join_members(state, checkpoints, job.recipe)
+    return join_members(state, checkpoints, job.recipe), workers if isinstance(workers, int) else used
 
 
 def _interruption(position: tuple[int, int, int]) -> dict[str, object]:

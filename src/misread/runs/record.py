@@ -2,7 +2,6 @@
 
 import os
 import platform
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from misread.data.label_patch import FixedLabels
 from misread.errors import DataError
+from misread.processor import cpu_name
 from misread.version import __version__
 
 FORMAT = 1
@@ -224,14 +224,3 @@ def this_environment(threads: int, device: str, workers: int = 1) -> Environment
         ranks=ranks.count if ranks else 1,
         workers=workers,
     )
-
-
-def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor's model, or what Python calls it where the system has no such file."""
-    try:
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

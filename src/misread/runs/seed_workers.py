@@ -1,6 +1,5 @@
 """Trains a recipe with several seeds in several processes at the same time."""
 
-import time
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -15,24 +14,23 @@ from misread.runs.resume import read_start
 from misread.runs.run import Run, open_run
 from misread.runs.run_folder import find_unfinished, is_running
 from misread.runs.train import resume, train
+from misread.training.device import pick_device
 from misread.training.recipe import Recipe
-from misread.training.worker_progress import ReportSteps
-from misread.workers import Report, TaskDone, run_tasks
-
-CREATED = "%Y-%m-%dT%H:%M:%S%z"  # as in `StartRecord.created`
+from misread.training.worker_progress import ReportSteps, training_need
+from misread.workers import Cluster, Report, TaskDone, run_tasks
 
 
 @dataclass(frozen=True)
 class SeedTrainings:
     """What the trainings have in common. arguments: of `train`, all but data, recipe, seed and what shows progress.
 
-    began: the time of the call, as `StartRecord.created`.
+    earlier: the unfinished trainings that were there before.
     """
 
     data: ImageSet
     recipe: str | Path | Recipe | None
     arguments: Mapping[str, Any]
-    began: str
+    earlier: frozenset[Path]
 
     def train(self, seed: int, report: Report) -> Path:
         """Train with this seed, or go on with the training of a process that died; returns the run folder."""
@@ -45,9 +43,10 @@ class SeedTrainings:
     def _killed_training(self, seed: int) -> Path | None:
         """The unfinished training of this seed that an earlier process of this call left, if any."""
         for folder in find_unfinished(Path(self.arguments["out"])):
+            if folder in self.earlier or is_running(folder):
+                continue
             start = read_start(folder)
-            mine = (start.fingerprint, tomllib.loads(start.recipe)["seed"]) == (self.data.fingerprint, seed)
-            if mine and start.created >= self.began and not is_running(folder):
+            if (start.fingerprint, tomllib.loads(start.recipe)["seed"]) == (self.data.fingerprint, seed):
                 return folder
         return None
 
@@ -56,7 +55,7 @@ def train_in_workers(
     data: ImageSet,
     recipe: str | Path | Recipe | None,
     seeds: Sequence[int],
-    workers: int,
+    workers: int | Cluster,
     arguments: Mapping[str, Any],
     display: Progress,
 ) -> list[Run]:
@@ -65,10 +64,12 @@ def train_in_workers(
     Raises the errors of `train`, and TaskFailed if the process of a worker died in each attempt. Complete runs are
     kept; the other trainings end, and can be resumed.
     """
-    trainings = SeedTrainings(data, recipe, arguments, time.strftime(CREATED))
+    out = Path(arguments["out"])
+    trainings = SeedTrainings(data, recipe, arguments, frozenset(find_unfinished(out)))
+    need = training_need(arguments["threads"], pick_device(arguments["device"]), out)
     runs: dict[int, Run] = {}
     try:
-        with closing(run_tasks(partial(_train, trainings), seeds, workers)) as events:
+        with closing(run_tasks(partial(_train, trainings), seeds, workers, need)) as events:
             for event in events:
                 if isinstance(event, TaskDone):
                     if event.error:

@@ -16,6 +16,7 @@ from misread.training.auto_recipe import named_recipe, pick_recipe
 from misread.training.callbacks import Callback
 from misread.training.recipe import Recipe, Settings, load_recipe, parse_settings
 from misread.training.worker_progress import refuse_callbacks, threads_of_each
+from misread.workers import Cluster
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def train_seeds(
     out: str | Path = "runs",
     device: str = "auto",
     threads: int | None = None,
-    workers: int = 1,
+    workers: int | Cluster = 1,
     callbacks: Sequence[Callback] = (),
     progress: Progress | bool = True,
 ) -> SeedRuns:
@@ -101,10 +102,10 @@ def train_seeds(
     seeds: two or more. seed: the first seed; by default the recipe's. A carved validation split depends on the seed.
     The members of an ensemble have consecutive seeds, so its runs have seeds that are `members` apart: no two runs
     contain the same network. The other arguments are those of `train`. Each training writes its own run folder.
-    workers: processes that train at the same time. `threads` is then the number of threads of each, by default an equal
-    share of torch's. The weights and predictions are those of one worker with this number of threads, bit for bit. If a
-    process is killed, another one continues its training. A script that uses workers needs
-    `if __name__ == "__main__":`, because each process imports it.
+    workers: processes that train at the same time, or a `RayCluster`. `threads` is then the number of threads of each,
+    by default an equal share of torch's, on a cluster one. The weights and predictions are those of one worker with
+    this number of threads, bit for bit. If a process is killed, another one continues its training. A script that uses
+    processes needs `if __name__ == "__main__":`, because each imports it.
     Raises RecipeError: `seeds` is below 2, or there are callbacks for several workers. Raises the errors of `train`;
     complete runs are kept.
     Ctrl-C ends the current training, and no other follows. With several workers it raises KeyboardInterrupt, and the
@@ -122,7 +123,7 @@ def train_seeds(
         "settings": settings, "label_patch": label_patch, "epochs": epochs, "seconds": seconds, "target": target,
         "out": out, "device": device, "threads": threads,
     }  # fmt: skip
-    if workers > 1:
+    if workers != 1:
         refuse_callbacks(callbacks)
         display = progress if isinstance(progress, Progress) else pick_progress(quiet=not progress)
         return SeedRuns(tuple(train_in_workers(images, recipe, all_seeds, workers, arguments, display)))

@@ -29,6 +29,7 @@ from misread.training.ranks import current_ranks
 from misread.training.recipe import Recipe, Settings, backbone_settings, parse_settings
 from misread.training.session import TrainState
 from misread.training.worker_progress import threads_of_each
+from misread.workers import Cluster
 
 RUN_SIZE = (
     11  # times the weights: two checkpoints, each with two moments, an average and a best epoch; the final weights
@@ -51,7 +52,7 @@ def train(
     out: str | Path = "runs",
     device: str = "auto",
     threads: int | None = None,
-    workers: int = 1,
+    workers: int | Cluster = 1,
     callbacks: Sequence[Callback] = (),
     keep_checkpoints: bool = False,
     progress: Progress | bool = True,
@@ -73,10 +74,11 @@ def train(
               original and with the fixed labels.
     out:      the folder for the run folder `<time>-<recipe>`. Until the run is complete, the name ends in `.partial`.
               `resume` continues a killed training from there.
-    workers:  processes that train the members of an ensemble at the same time. `threads` is then the number of threads
-              of each, by default an equal share of torch's. Weights, history and predictions are those of one worker
-              with this number of threads, bit for bit. If a process is killed, another one continues with its member.
-              A script that uses workers needs `if __name__ == "__main__":`, because each process imports it.
+    workers:  processes that train the members of an ensemble at the same time, or a `RayCluster`. `threads` is then the
+              number of threads of each, by default an equal share of torch's, on a cluster one. Weights, history and
+              predictions are those of one worker with this number of threads, bit for bit. If a process is killed,
+              another one continues with its member. A script that uses processes needs `if __name__ == "__main__":`,
+              because each imports it.
     callbacks: called during the training; see `misread.Callback`.
     keep_checkpoints: keep the last two checkpoints of a complete run.
     progress: True shows progress in the terminal, the notebook, or as lines of text; False shows nothing.
@@ -112,7 +114,7 @@ def resume(
     data: Any = None,
     network: nn.Module | None = None,
     threads: int | None = None,
-    workers: int | None = None,
+    workers: int | Cluster | None = None,
     anyway: bool = False,
     callbacks: Sequence[Callback] = (),
     keep_checkpoints: bool = False,
@@ -155,7 +157,7 @@ def _carry_out(
     state: TrainState,
     folder: Path,
     since: tuple[float, float],
-    workers: int,
+    workers: int | Cluster,
     callbacks: Sequence[Callback],
     progress: Progress,
 ) -> Run:
@@ -166,12 +168,13 @@ def _carry_out(
     started, begun = since
     progress.started(job.data, job.recipe, summarise(job.network, job.data.image_shape), job.splits)
     first, backend = state.member, job.backend(state.member, state.seed)
-    write_start(folder, job, backend.capabilities, workers)
+    count = workers if isinstance(workers, int) else 1  # what a resume without a cluster begins with
+    write_start(folder, job, backend.capabilities, count)
     train, val = job.examples(progress.lines)
     state.clock.fit_seconds += time.perf_counter() - begun
     checkpoints = folder / run_folder.CHECKPOINTS
-    if workers > 1:
-        state = train_members(job, state, checkpoints, workers, progress)  # nothing is left for the loop below
+    if workers != 1:
+        state, count = train_members(job, state, checkpoints, workers, progress)  # nothing is left for the loop below
     with interruptible() as interrupt:
 
         def backend_of(member: int, seed: int) -> Backend:
@@ -181,7 +184,7 @@ def _carry_out(
         all_callbacks = [*recipe_callbacks(job.recipe), *callbacks, stop_when(interrupt.is_set)]
         drive(events, state, [*all_callbacks, Checkpoints(checkpoints, job.weight_bytes), progress])
         network = load_members(job.network, state.final_weights())
-        return write_run(folder, job, network, state, backend.capabilities, started, workers)
+        return write_run(folder, job, network, state, backend.capabilities, started, count)
 
 
 def _finish(run: Run, folder: Path, keep_checkpoints: bool, callbacks: Sequence[Callback], progress: Progress) -> Run:

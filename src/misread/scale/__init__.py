@@ -1,1 +1,1 @@
-"""Predictions for more images than one process can go through: shards, jobs, engines, label statistics."""
+"""Predictions for more images than one process can go through: shards, jobs, label statistics."""

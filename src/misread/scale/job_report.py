@@ -23,7 +23,8 @@ from misread.scale.job import SUCCESS, Job, read_job
 from misread.scale.job_stats import JobStats, Kept, StatsTask, shard_stats
 from misread.scale.label_stats import LabelStats, LabelTask, label_stats_of
 from misread.scale.predict_shard import finished
-from misread.scale.run_job import Engine, read_failed, read_success, results
+from misread.scale.run_job import read_failed, read_success, results
+from misread.workers import Cluster
 
 LISTED = 100  # images of each list: it bounds the memory and the page, however many images there are
 PAGE = "report.html"
@@ -42,7 +43,7 @@ class JobReport:
 
 
 def write_job_report(
-    folder: Path, engine: Engine, out: Path | None = None, *, language: str = "en", top: int = LISTED,
+    folder: Path, workers: int | Cluster, out: Path | None = None, *, language: str = "en", top: int = LISTED,
     progress: Callable[[str], None] = lambda line: None,
 ) -> JobReport:  # fmt: skip
     """Write the page of a job, by default as `report.html` in its folder. Shards without predictions are left out.
@@ -56,15 +57,15 @@ def write_job_report(
     tasks = _stats_tasks(job, top)
     progress(f"Counting the images of {len(tasks):,} shards ...")
     stats = JobStats.empty(len(job.about["class_names"]), top)
-    for part in results(engine, shard_stats, tasks):
+    for part in results(workers, shard_stats, tasks):
         stats.merge(part)
     labels = None
     if job.probabilities and stats.confusion.any():
         progress("Ranking the labels ...")
-        labels = label_stats_of([LabelTask(t.file, t.shard, METHODS[0], top, t.sha256) for t in tasks], engine)
+        labels = label_stats_of([LabelTask(t.file, t.shard, METHODS[0], top, t.sha256) for t in tasks], workers)
     lists = _lists(job, stats, labels)
     progress(f"Fetching {len(lists.kept):,} images from their shards ...")
-    fetched = _fetch(job, lists, engine)
+    fetched = _fetch(job, lists, workers)
     failed = _failed(job, {task.shard for task in tasks})
     missing = len(job.shards) - len(tasks) - len(failed)
     facts, notes = _facts(job), _notes(job, stats, lists, fetched, len(failed), missing)
@@ -134,7 +135,7 @@ def _lists(job: Job, stats: JobStats, labels: LabelStats | None) -> _Lists:
     )
 
 
-def _fetch(job: Job, lists: _Lists, engine: Engine) -> dict[int, Fetched]:
+def _fetch(job: Job, lists: _Lists, workers: int | Cluster) -> dict[int, Fetched]:
     """What the shards of the kept images give, by their places."""
     rows: dict[int, set[int]] = {}
     for shard, row in lists.kept:
@@ -144,7 +145,7 @@ def _fetch(job: Job, lists: _Lists, engine: Engine) -> dict[int, Fetched]:
         FetchTask(job.shards[p], p, frozenset(wanted), job.output(job.shards[p]), job.probabilities, geometry)
         for p, wanted in rows.items()
     ]
-    return {found.place: found for found in results(engine, fetch_images, tasks)}
+    return {found.place: found for found in results(workers, fetch_images, tasks)}
 
 
 def _images(job: Job, lists: _Lists, fetched: dict[int, Fetched]) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from misread.data.parquet_pictures import import_pyarrow
 from misread.errors import RunError
 from misread.scale.arrow import read_about
 from misread.scale.exact_sums import ExactSums
-from misread.scale.run_job import Engine, check_output, read_success, results
+from misread.scale.run_job import check_output, read_success, results
+from misread.workers import Cluster
 
 Report = Callable[[int], None]
 
@@ -88,7 +89,7 @@ class LabelTask:
     thresholds: np.ndarray | None = None
 
 
-def label_stats(folder: Path, method: str, top: int, engine: Engine) -> LabelStats:
+def label_stats(folder: Path, method: str, top: int, workers: int | Cluster) -> LabelStats:
     """Both passes over the predictions of a complete job.
 
     method: of `analysis.label_issues.METHODS`. top: the length of the lists.
@@ -99,15 +100,15 @@ def label_stats(folder: Path, method: str, top: int, engine: Engine) -> LabelSta
     outputs = read_success(folder)
     return label_stats_of(
         [LabelTask(folder / name, place, method, top, sha256) for place, (name, sha256) in enumerate(outputs.items())],
-        engine,
+        workers,
     )
 
 
-def label_stats_of(tasks: Sequence[LabelTask], engine: Engine) -> LabelStats:
+def label_stats_of(tasks: Sequence[LabelTask], workers: int | Cluster) -> LabelStats:
     """Both passes over files of predictions, one or more. Raises RunError: as `label_stats`."""
     class_names = tuple(read_about(tasks[0].file)["class_names"])
     sums = ExactSums(len(class_names))
-    for part in results(engine, sum_shard, tasks):
+    for part in results(workers, sum_shard, tasks):
         sums.merge(part)
     if not sums.counts.any():
         raise RunError(
@@ -116,7 +117,7 @@ def label_stats_of(tasks: Sequence[LabelTask], engine: Engine) -> LabelStats:
         )
     thresholds = mean_of_sums(sums.rounded(), sums.counts)
     stats = _empty(class_names, tasks[0].top)
-    for part in results(engine, rank_shard, [replace(task, thresholds=thresholds) for task in tasks]):
+    for part in results(workers, rank_shard, [replace(task, thresholds=thresholds) for task in tasks]):
         stats.merge(part)
     return stats
 

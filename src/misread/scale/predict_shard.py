@@ -1,4 +1,4 @@
-"""The one task of a job: predict a shard and write its predictions. Every engine calls this function."""
+"""The one task of a job: predict a shard and write its predictions. Whoever does the job calls this function."""
 
 import errno
 import os

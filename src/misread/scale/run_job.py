@@ -1,8 +1,8 @@
-"""A job from its start to its end, by whatever engine does the tasks."""
+"""A job from its start to its end, by local processes or a cluster."""
 
 import hashlib
 import json
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +14,7 @@ from misread.scale.job import FAILED, JOB, SUCCESS, Job
 from misread.scale.predict_shard import ShardResult, ShardTask, finished, predict_shard
 from misread.scale.predictor import Predictor
 from misread.scale.shards import Shard
-from misread.workers import TaskDone, TaskProgress
-
-# does tasks, in any order, and yields what they report and how each ended
-Engine = Callable[[Callable[..., Any], Sequence[ShardTask]], Generator[TaskProgress | TaskDone, None, None]]
+from misread.workers import Cluster, Need, TaskDone, TaskFunction, TaskProgress, run_tasks
 
 
 @dataclass
@@ -42,10 +39,12 @@ class JobState:
     complete: bool = False
 
 
-def run_job(job: Job, shards: Sequence[Shard], predictor: Predictor, engine: Engine) -> Generator[JobState, None, None]:
+def run_job(
+    job: Job, shards: Sequence[Shard], predictor: Predictor, workers: int | Cluster
+) -> Generator[JobState, None, None]:
     """Do the shards whose predictions are not there; yields the same state whenever it has changed.
 
-    shards: those of the job, or this process's part of them.
+    shards: those of the job, or this process's part of them. workers: as for `run_tasks`.
     At the end the failed ones are in `_failed.jsonl`. If all shards of the job are done, `_SUCCESS` has the counts
     and hashes.
     Raises RunError: the folder has predictions of another job, or cannot be written.
@@ -61,7 +60,7 @@ def run_job(job: Job, shards: Sequence[Shard], predictor: Predictor, engine: Eng
     yield state
     tasks = [ShardTask(predictor, s, job.output(s), job.digest, job.probabilities) for s in missing]
     shown: dict[int, int] = {}  # images of a task that were counted
-    with closing(engine(predict_shard, tasks)) as events:
+    with closing(run_tasks(predict_shard, tasks, workers, Need(folder=job.folder))) as events:
         for event in events:
             shard = missing[event.index]
             if isinstance(event, TaskProgress):
@@ -132,9 +131,9 @@ def _write_success(job: Job) -> bool:
     return True
 
 
-def results(engine: Engine, function: Callable[..., Any], tasks: Sequence[Any]) -> Generator[Any, None, None]:
+def results(workers: int | Cluster, function: TaskFunction, tasks: Sequence[Any]) -> Generator[Any, None, None]:
     """What a function returns for each of the tasks, as they end. Raises the error of the first that fails."""
-    with closing(engine(function, tasks)) as events:
+    with closing(run_tasks(function, tasks, workers)) as events:
         for event in events:
             if isinstance(event, TaskDone):
                 if event.error is not None:

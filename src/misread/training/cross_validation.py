@@ -30,8 +30,8 @@ from misread.training.networks import (
 from misread.training.predict import Predictor
 from misread.training.recipe import Recipe
 from misread.training.session import TrainState
-from misread.training.worker_progress import ReportSteps, TrainingProgress
-from misread.workers import Report, TaskDone, run_tasks
+from misread.training.worker_progress import ReportSteps, TrainingProgress, training_need
+from misread.workers import Cluster, Report, TaskDone, run_tasks
 
 # labels (M,) int64, held-out probs (M, K), probs (F - 1, L, K) of the same networks for L images whose labels they must
 # not know -> (M,) bool, the labels that look wrong
@@ -107,7 +107,7 @@ def predict_folds(
     device: torch.device,
     looks_wrong: LooksWrong | None = None,
     callbacks: Sequence[FoldCallback] = (),
-    workers: int = 1,
+    workers: int | Cluster = 1,
 ) -> np.ndarray:
     """Train a network for each fold on the images outside the fold, and predict the fold with it.
 
@@ -116,8 +116,8 @@ def predict_folds(
                  of other networks: one for each pair of folds, trained on the remaining folds. So the label of an image
                  never influences its own probabilities, not even through the choice of training images. It also sees
                  what these networks predict for the fold itself, all of them for the same images.
-    workers:     processes that train at the same time, each with this process's number of torch's threads. The result
-                 is the same, bit for bit, for every number of workers.
+    workers:     processes that train at the same time, or a cluster, each with this process's number of torch's
+                 threads. The result is the same, bit for bit, whoever trains.
     Returns probs (N, K) float32, 0 for images without a fold.
     Exact copies of a held-out image are not trained on. With early stopping or a target accuracy, the validation images
     are carved from the training images. Otherwise `val_loss` and `val_accuracy` are those of the held-out fold.
@@ -135,7 +135,7 @@ def predict_folds(
         allowed: (N,) bool for each training, which images it may train on.
         """
         tasks = [_fold_task(own, may_train, contents) for own, may_train in zip(held_out, allowed, strict=True)]
-        if workers > 1:
+        if workers != 1:
             return _in_workers(trainings, tasks, workers, callbacks)
         return [_in_turn(trainings, task, callbacks) for task in tasks]
 
@@ -167,13 +167,14 @@ def _in_turn(trainings: Trainings, task: FoldTask, callbacks: Sequence[FoldCallb
 
 
 def _in_workers(
-    trainings: Trainings, tasks: Sequence[FoldTask], workers: int, callbacks: Sequence[FoldCallback]
+    trainings: Trainings, tasks: Sequence[FoldTask], workers: int | Cluster, callbacks: Sequence[FoldCallback]
 ) -> list[np.ndarray]:
     """The probs of each task, in the order of the tasks. Folds end in any order."""
     probs: dict[int, np.ndarray] = {}
-    function = partial(_in_worker, trainings, torch.get_num_threads())
+    threads = torch.get_num_threads()
+    function, need = partial(_in_worker, trainings, threads), training_need(threads, trainings.device)
     try:
-        with closing(run_tasks(function, tasks, workers)) as events:
+        with closing(run_tasks(function, tasks, workers, need)) as events:
             for event in events:
                 if isinstance(event, TaskDone):
                     if event.error:

@@ -27,12 +27,17 @@ def pick_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+def check_threads(threads: int | None) -> None:
+    """Raises RecipeError: fewer than one thread. None stands for torch's default."""
+    if threads is not None and threads < 1:
+        raise RecipeError(f"{threads} threads are not possible. Use 1 or more.")
+
+
 @contextmanager
 def using_threads(threads: int | None) -> Iterator[int]:
     """Let torch compute with this many threads inside the block, and yield the number. None keeps torch's default."""
     before = torch.get_num_threads()
-    if threads is not None and threads < 1:
-        raise RecipeError(f"{threads} threads are not possible. Use 1 or more.")
+    check_threads(threads)
     torch.set_num_threads(threads or before)
     try:
         yield torch.get_num_threads()

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from misread.errors import RecipeError
 from misread.training.callbacks import Callback
+from misread.training.device import check_threads
 from misread.training.events import StepsDone
+from misread.workers import Cluster, Need
 
 
 @dataclass(frozen=True)
@@ -32,14 +35,23 @@ class ReportSteps(Callback):
         self.report(TrainingProgress(event.epoch, event.epochs, event.step, event.steps, event.accuracy, event.loss))
 
 
-def threads_of_each(workers: int, threads: int | None) -> int | None:
-    """The number of threads of each of several workers: as given, or an equal share of torch's.
+def threads_of_each(workers: int | Cluster, threads: int | None) -> int | None:
+    """The number of threads of each of several workers: as given, or an equal share of torch's; of a cluster one.
 
-    With one worker None, which is torch's own number, stays None. Raises RecipeError: fewer than one worker.
+    With one worker None, which is torch's own number, stays None.
+    Raises RecipeError: fewer than one worker, or than one thread on a cluster.
     """
+    if not isinstance(workers, int):
+        check_threads(threads)
+        return threads or 1
     if workers < 1:
         raise RecipeError(f"{workers} workers train nothing. Use 1 or more.")
     return threads if workers == 1 or threads is not None else max(torch.get_num_threads() // workers, 1)
+
+
+def training_need(threads: int, device: torch.device, folder: Path | None = None) -> Need:
+    """What a training needs on a cluster. folder: where it writes; see `Need`."""
+    return Need(threads, 1 if device.type == "cuda" else 0, folder)
 
 
 def refuse_callbacks(callbacks: Sequence[Callback]) -> None:
