@@ -55,9 +55,7 @@ def _piece(layer: Placed) -> Piece:
         case layers.Conv2D():
             window, strides = pair(spec.kernel_size), pair(spec.strides)
             pad = window_padding(spec.padding, layer.size, window, strides)
-            return Piece(
-                "Conv2D", layer.name, takes, gives, window, strides, pad, spec.activation, spec.use_bias
-            )  # fmt: skip
+            return Piece("Conv2D", layer.name, takes, gives, window, strides, pad, spec.activation, spec.use_bias)
         case layers.MaxPooling2D():
             window, strides = pair(spec.pool_size), pair(spec.strides or spec.pool_size)
             pad = window_padding(spec.padding, layer.size, window, strides)

@@ -70,9 +70,7 @@ def array_run(
         if known.members > 1 or known.backbone or known.test_time_augmentation:
             return None
         arrays = load(weights)
-        network = ArrayNetwork(
-            known.layers, data.image_shape, len(data.class_names), arrays, threads or usable_cores()
-        )  # fmt: skip
+        network = ArrayNetwork(known.layers, data.image_shape, len(data.class_names), arrays, threads or usable_cores())
     except (ValueError, RecipeError, SafetensorError, UnknownNetwork):  # ValueError: no UTF-8, or no TOML
         return None
     return ArrayRun(record, network)
