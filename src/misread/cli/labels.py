@@ -36,6 +36,18 @@ class FindByDefault(TyperGroup):
             args = ["find", *args]
         return super().parse_args(ctx, args)
 
+    def invoke(self, ctx: Any) -> Any:
+        """As always, but a folder with the name of a verb may have been meant: then the error says how to name it."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            verb = ctx.invoked_subcommand
+            if verb == "find" or not Path(verb).exists():
+                raise
+            raise DataError(
+                f"misread labels {verb}: {error.format_message()}\nFor the data in {verb}, write: misread labels ./{verb}"
+            ) from None
+
 
 app = typer.Typer(
     cls=FindByDefault,
