@@ -44,9 +44,8 @@ class FindByDefault(TyperGroup):
             verb = ctx.invoked_subcommand
             if verb == "find" or not Path(verb).exists():
                 raise
-            raise DataError(
-                f"misread labels {verb}: {error.format_message()}\nFor the data in {verb}, write: misread labels ./{verb}"
-            ) from None
+            hint = f"For the data in {verb}, write: misread labels ./{verb}"
+            raise DataError(f"misread labels {verb}: {error.format_message()}\n{hint}") from None
 
 
 app = typer.Typer(
