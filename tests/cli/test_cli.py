@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 import misread
-from misread.cli.main import main
+from misread.cli.main import app, main
 from samples import Result, blocks, write_idx_folder
 
 
@@ -451,6 +453,9 @@ def test_demo_without_mnist_trains_on_digits_and_says_why(
             ["train", "digits", "--size", "20"],
             "has images of 28x28, not 20x20; only pictures in folders and shards can be resized",
         ),
+        (["train", "digits", "--device", "gpu"], "Did you mean 'cuda'?"),
+        (["report", "nowhere", "--lang", "fr"], "There is no language 'fr'. Use one of en, ko."),
+        (["compare", "nowhere", "nowhere", "--lang", "fr"], "There is no language 'fr'."),
         (["evaluate", "nowhere"], "There is no run folder nowhere."),
         (["misreads", "nowhere"], "There is no run folder nowhere."),
         (["predict", "nowhere", "x.png"], "There is no run folder nowhere."),
@@ -500,10 +505,11 @@ def test_unknown_verbs_and_options_are_exit_2(cli: Callable[..., Result]) -> Non
     assert cli("--version").out.startswith("misread ")
 
 
-def test_every_verb_has_help(cli: Callable[..., Result]) -> None:
-    verbs = ["train", "evaluate", "predict", "misreads", "compare", "runs", "summary", "recipes", "demo", "data"]
-    for verb in verbs:
-        assert verb in cli("--help").out
+def test_every_verb_has_help_and_a_line_that_is_not_cut_off(cli: Callable[..., Result]) -> None:
+    _, _, listed = cli("--help").out.partition("Commands:")
+    assert "..." not in listed
+    for verb in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
+        assert re.search(rf"^  {verb} +[A-Z].*\.$", listed, re.M), verb
         assert cli(verb, "--help").code == 0
 
 

@@ -7,7 +7,10 @@ from misread.cli.output import console, print_lines, warn
 
 
 def demo(out: options.Out = Path("runs"), threads: options.Threads = None) -> None:
-    """Run the lesson: train its MLP on MNIST, or on the embedded digits if MNIST is unavailable; draw its mistakes."""
+    """Run the lesson: train its MLP, and draw what it misread.
+
+    The data is MNIST, or the embedded digits if MNIST is unavailable.
+    """
     from misread.data.load import load
     from misread.errors import DataError
     from misread.runs.progress import pick_progress
