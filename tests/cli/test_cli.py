@@ -424,6 +424,8 @@ def test_data_check_finds_what_is_wrong(cli: Callable[..., Result], tmp_path: Pa
 def test_demo_without_mnist_trains_on_digits_and_says_why(
     cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")  # as after `make demo`: the shell would not find misread
+    monkeypatch.setattr("sys.argv", [".venv/bin/misread", "demo"])
     monkeypatch.setattr("misread.data.download.TIMEOUT_SECONDS", 0.01)
     monkeypatch.setattr(
         "requests.Session.send", lambda *a, **k: (_ for _ in ()).throw(__import__("requests").ConnectionError())
@@ -436,6 +438,7 @@ def test_demo_without_mnist_trains_on_digits_and_says_why(
     for name in ("history.png", "misreads.png"):
         path = next(line.strip() for line in done.out.splitlines() if line.endswith(name))
         assert Path(path).is_file()
+    assert re.search(r"^  \.venv/bin/misread studio runs/\S+-tutorial-mlp$", done.out, re.M)
 
 
 # errors
