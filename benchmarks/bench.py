@@ -87,7 +87,7 @@ def main() -> int:
     text = markdown(results)
     print(text)
     if args.readme:
-        say(replace_in_readme(ROOT / "README.md", "bench", text))
+        say(replace_in_readme(HERE / "README.md", "bench", text))
     return 0
 
 
@@ -100,7 +100,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=positive, help="of each run")
     parser.add_argument("--data", type=Path, metavar="FILE", help="an .npz with Keras's keys, instead of MNIST")
     parser.add_argument("--out", type=Path, default=RESULTS / f"{time.strftime('%Y-%m-%d')}.json", metavar="FILE")
-    parser.add_argument("--readme", action="store_true", help="put the tables into README.md, between its markers")
+    parser.add_argument("--readme", action="store_true", help="put the tables into README.md beside this file")
     parser.add_argument("--table-of", type=Path, metavar="FILE", help="measure nothing; show an earlier results file")
     return parser.parse_args()
 

@@ -78,7 +78,7 @@ def recipe_tables(recipe: str, measurements: list[Measurement], results: Results
     notes = dict.fromkeys(f"{m['contestant']}: {m['note']}" for m in measurements if m.get("note"))
     failures = dict.fromkeys(f"{m['contestant']} failed: {m['failed']}" for m in measurements if "failed" in m)
     remarks = [f"{remark}." for remark in (*notes, *failures)]
-    return "\n\n".join([f"**{recipe}**, {counts} runs of each", training, predicting, *remarks])
+    return "\n\n".join([f"**{recipe}**, {plural(counts, 'run')} of each", training, predicting, *remarks])
 
 
 def table(
@@ -120,6 +120,10 @@ def spread(numbers: list[float], style: str, to: str = " – ") -> str:
     return f"{style.format(statistics.median(numbers))} ({low}{to}{high})"
 
 
+def plural(count: object, noun: str) -> str:
+    return f"{count} {noun}" if str(count) == "1" else f"{count} {noun}s"
+
+
 def ratio(measurements: list[Measurement], reference: list[Measurement], key: str) -> str:
     own, theirs = values(measurements, key), values(reference, key)
     return f"{statistics.median(own) / statistics.median(theirs):.2f}" if own and theirs else "–"
@@ -135,7 +139,7 @@ def commands(results: Results) -> list[str]:
         said.append(
             f"`misread train mnist --recipe {recipe}`, from process start to the finished run folder: "
             f"{spread(values(runs, 'seconds'), '{:.2f}')} s, of which {spread(fit, '{:.2f}')} s training "
-            f"({runs[0]['epochs']} epochs); test accuracy {spread(values(runs, 'test_accuracy'), '{:.2%}')}."
+            f"({plural(runs[0]['epochs'], 'epoch')}); test accuracy {spread(values(runs, 'test_accuracy'), '{:.2%}')}."
         )
     return said
 

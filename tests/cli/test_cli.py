@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 import misread
-from misread.cli.main import main
+from misread.cli.main import app, main
 from samples import Result, blocks, write_idx_folder
 
 
@@ -422,6 +424,8 @@ def test_data_check_finds_what_is_wrong(cli: Callable[..., Result], tmp_path: Pa
 def test_demo_without_mnist_trains_on_digits_and_says_why(
     cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")  # as after `make demo`: the shell would not find misread
+    monkeypatch.setattr("sys.argv", [".venv/bin/misread", "demo"])
     monkeypatch.setattr("misread.data.download.TIMEOUT_SECONDS", 0.01)
     monkeypatch.setattr(
         "requests.Session.send", lambda *a, **k: (_ for _ in ()).throw(__import__("requests").ConnectionError())
@@ -434,6 +438,7 @@ def test_demo_without_mnist_trains_on_digits_and_says_why(
     for name in ("history.png", "misreads.png"):
         path = next(line.strip() for line in done.out.splitlines() if line.endswith(name))
         assert Path(path).is_file()
+    assert re.search(r"^  \.venv/bin/misread studio runs/\S+-tutorial-mlp$", done.out, re.M)
 
 
 # errors
@@ -451,6 +456,9 @@ def test_demo_without_mnist_trains_on_digits_and_says_why(
             ["train", "digits", "--size", "20"],
             "has images of 28x28, not 20x20; only pictures in folders and shards can be resized",
         ),
+        (["train", "digits", "--device", "gpu"], "Did you mean 'cuda'?"),
+        (["report", "nowhere", "--lang", "fr"], "There is no language 'fr'. Use one of en, ko."),
+        (["compare", "nowhere", "nowhere", "--lang", "fr"], "There is no language 'fr'."),
         (["evaluate", "nowhere"], "There is no run folder nowhere."),
         (["misreads", "nowhere"], "There is no run folder nowhere."),
         (["predict", "nowhere", "x.png"], "There is no run folder nowhere."),
@@ -500,10 +508,11 @@ def test_unknown_verbs_and_options_are_exit_2(cli: Callable[..., Result]) -> Non
     assert cli("--version").out.startswith("misread ")
 
 
-def test_every_verb_has_help(cli: Callable[..., Result]) -> None:
-    verbs = ["train", "evaluate", "predict", "misreads", "compare", "runs", "summary", "recipes", "demo", "data"]
-    for verb in verbs:
-        assert verb in cli("--help").out
+def test_every_verb_has_help_and_a_line_that_is_not_cut_off(cli: Callable[..., Result]) -> None:
+    _, _, listed = cli("--help").out.partition("Commands:")
+    assert "..." not in listed
+    for verb in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
+        assert re.search(rf"^  {verb} +[A-Z].*\.$", listed, re.M), verb
         assert cli(verb, "--help").code == 0
 
 

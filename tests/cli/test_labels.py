@@ -262,3 +262,13 @@ def test_the_group_and_each_verb_have_help(cli: Cli) -> None:
     assert "misread labels DATA" in cli("labels", "--help").out
     for verb in ("find", "apply", "revert", "merge", "show"):
         assert cli("labels", verb, "--help").code == 0
+
+
+def test_a_folder_with_the_name_of_a_verb_can_be_meant(cli: Cli) -> None:
+    missing = cli("labels", "shards")
+    assert missing.code == 2
+    assert "./shards" not in missing.err  # there is no such folder
+    write_idx_folder(Path("shards"), blocks(8), blocks(8, seed=1))
+    done = cli("labels", "shards")
+    assert (done.code, done.err.count("Error: ")) == (2, 1)
+    assert done.err.endswith("For the data in shards, write: misread labels ./shards\n")

@@ -118,7 +118,7 @@ def test_the_name_of_a_set(names: tuple[str, ...], shape: tuple[int, int, int], 
         ([], "There are no drawings of your own named 'my-digits' yet. Keep some in the room Draw"),
         ([3], "my-digits has 1 drawing, and none left for testing"),
         ([3, 4], "my-digits has 2 drawings, and none left for testing: that needs a class with two"),
-        ([3, 3], "All 2 train images have one class, '3'"),
+        ([3, 3], "All train images (2) have one class, '3'"),
     ],
 )
 def test_too_few_drawings(labels: list[int], message: str) -> None:

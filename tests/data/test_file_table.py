@@ -218,7 +218,7 @@ BAD: list[tuple[str, str]] = [
     ("file_name,label,split\n0.png,cat,train\n1.png,dog,dev\n", r"line 3: 'dev' is not a split. Use train, val or"),
     ("file_name,label,split\n0.png,cat,train\n1.png,dog,test\n", r"line 3: the label 'dog' of the test split does not"),
     ("file_name,label,split\n0.png,cat,test\n1.png,dog,test\n", r"line 2: the label 'cat' of the test split does not"),
-    ("file_name,label\n0.png,cat\n1.png,cat\n", r"All 2 train images have one class, 'cat'"),
+    ("file_name,label\n0.png,cat\n1.png,cat\n", r"All train images \(2\) have one class, 'cat'"),
     ("file_name,label\nx.png,cat\ny.png,dog\n", r"there is no training image. .*x.png does not exist"),
     ("file_name,label\n0.png,cat\n1.png,cat\nx.png,dog\n", r"the class 'dog' has no readable images"),
 ]

@@ -24,7 +24,7 @@ def test_different_lengths_name_both_numbers() -> None:
         (["a", "b"] * 5, "not whole numbers"),
         ([0, 0.5] * 5, r"0.5 at row 1 is not a whole number"),
         ([0, -3] * 5, r"-3 at row 1 is negative"),
-        ([1] * 10, "All 10 train images have one class, '1'"),
+        ([1] * 10, "All train images \\(10\\) have one class, '1'"),
         (np.full((10, 3), 0.3), "row 0 is not one-hot"),
         (np.zeros((10, 2, 2)), r"the shape is \(10, 2, 2\)"),
     ],

@@ -121,7 +121,7 @@ def test_compare_writes_its_page_in_korean(cli: Callable[..., Any], runs: tuple[
     assert '<html lang="ko">' in path.read_text(encoding="utf-8")
     failed = cli("compare", runs[0].folder, runs[1].folder, "--html", path, "--lang", "xx")
     assert failed.code == 2
-    assert "Choose one of en, ko." in failed.err
+    assert "Use one of en, ko." in failed.err
 
 
 def test_a_message_is_english_text_and_can_be_said_in_korean() -> None:

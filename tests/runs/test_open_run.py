@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 import misread
 from misread import ImageSet
-from misread.errors import RunError
+from misread.errors import DataError, RunError
 from misread.runs.run_folder import find_runs
 from misread.runs.train import train
 
@@ -25,6 +25,13 @@ def test_a_folder_that_is_not_there_or_no_run(tmp_path: Path) -> None:
         misread.open_run(tmp_path / "nowhere")
     with pytest.raises(RunError, match=r"is not a run folder: it has no run.json"):
         misread.open_run(tmp_path)
+
+
+def test_a_split_that_a_run_has_not_is_answered_with_those_that_it_has(folder: Path, block_set: ImageSet) -> None:
+    run = misread.open_run(folder, data=block_set)  # its recipe shows the test split as validation
+    assert len(run.split("val")) == len(run.split("test"))
+    with pytest.raises(DataError, match=r"has no split 'vall'; the run in .* has train, val, test\."):
+        run.split("vall")
 
 
 def test_a_run_without_its_last_file_is_incomplete(folder: Path) -> None:

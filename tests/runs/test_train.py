@@ -349,7 +349,8 @@ def test_an_unavailable_device_is_refused(block_set: ImageSet, device: str) -> N
     if device == "cuda" and torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
     with pytest.raises(
-        RecipeError, match="is not available on this machine" if device == "cuda" else "There is no device 'gpu'"
+        RecipeError,
+        match="is not available on this machine" if device == "cuda" else "no device 'gpu'. Did you mean 'cuda'",
     ):
         small(block_set, device=device)
 

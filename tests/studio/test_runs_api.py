@@ -216,6 +216,7 @@ def test_comparison_is_that_of_the_library(fixed_api: AppClient, trained_runs: P
     found = fixed_api.get(f"/api/compare?a={run_id(a)}&b={run_id(b)}").json()
     assert (found["fixed"], found["broken"]) == (expected.n_fixed, expected.n_broken)
     assert found["p_value"] == pytest.approx(expected.p_value)
+    assert found["on_fixed_labels"] is None  # b was trained without a patch
     probs = {name: misread.open_run(path).predictions() for name, path in (("a", a), ("b", b))}
     for line in found["changes"]:
         for name, scored in probs.items():

@@ -143,9 +143,8 @@ def test_a_run_is_trained_again_with_fixed_labels_and_compared_on_both(visit: Vi
     page.wait_for_selector(".comparison tbody tr")
     rows = page.locator(".comparison tbody tr").all_inner_texts()
     assert len(rows) == 2
-    found = client.get(f"/api/trainings/comparison?a={run}&b={client.get('/api/trainings')[-1]['run']}")
-    assert found["original"]["n"] == found["fixed"]["n"] == len(test)
-    assert (
-        found["fixed"]["a"]["misread"] == found["original"]["a"]["misread"] - 3
-    )  # the labels that it read are right now
+    found = client.get(f"/api/compare?a={run}&b={client.get('/api/trainings')[-1]['run']}")
+    fixed = found["on_fixed_labels"]
+    assert fixed["n"] == found["n"] == len(test)
+    assert fixed["a"]["misread"] == found["a"]["misread"] - 3  # the labels that it read are right now
     assert "On the fixed labels" in page.inner_text(".training-result")

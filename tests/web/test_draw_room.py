@@ -101,12 +101,14 @@ def test_the_given_image_is_what_predict_file_makes_of_the_paper(room: Open, run
 
 def test_undo_redo_and_clear(room: Open) -> None:
     page = room()
+    undo = page.get_by_role("button", name="Undo")
+    assert undo.is_disabled(), "nothing has been done"
     seven(page)
     one = given(page)
     stroke(page, (0.3, 0.5), (0.7, 0.5))
     two = given(page)
     assert (one != two).any()
-    page.get_by_role("button", name="Undo").click()
+    undo.click()
     page.evaluate("() => new Promise(requestAnimationFrame)")
     assert (given(page) == one).all()
     page.keyboard.press("Control+Shift+Z")
@@ -121,6 +123,7 @@ def test_undo_redo_and_clear(room: Open) -> None:
     page.reload()
     page.wait_for_function("() => document.querySelector('.best')")
     assert (given(page) == two).all(), "a reload keeps the drawing"
+    assert undo.is_disabled()
 
 
 def test_keys_move_turn_and_scale_what_was_drawn(room: Open) -> None:

@@ -1,5 +1,6 @@
 """The lesson in a real browser: every page in both languages, its numbers against torch, scipy and scikit-learn."""
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -360,6 +361,21 @@ def test_history_is_the_runs(lesson: Open, runs: dict[str, Run]) -> None:
     assert number(page, "val_accuracy") == pytest.approx(100 * row["val_accuracy"], abs=6e-3)
     history = runs["mlp"].history
     assert number(page, "best") == history.loc[history["val_loss"].idxmin(), "epoch"]
+    assert page.locator(".chart text[text-anchor=middle]").all_text_contents() == ["1", "2", "3", "Epoch"]
+
+
+@pytest.mark.parametrize("page_id", ["history", "loss", "adam"])
+def test_no_text_of_a_chart_covers_another_on_a_phone(lesson: Open, page_id: str) -> None:
+    boxes = lesson(page_id, width=390).evaluate("""() => [...document.querySelectorAll(".chart")].map((chart) =>
+        [...chart.querySelectorAll("text")].map((text) => {
+            const { left, top, right, bottom } = text.getBoundingClientRect();
+            return [text.textContent, left, top, right, bottom];
+        }))""")
+    assert boxes
+    for chart in boxes:
+        for (a, left, top, right, bottom), (b, *other) in itertools.combinations(chart, 2):
+            apart = right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
+            assert apart, (a, b)
 
 
 def test_evaluation_has_wilsons_interval(lesson: Open, runs: dict[str, Run]) -> None:

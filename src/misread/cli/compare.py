@@ -9,6 +9,7 @@ import typer
 from misread.cli import options
 from misread.cli.keras import compared
 from misread.cli.output import (
+    check_language,
     check_page_name,
     check_picture_name,
     interval_text,
@@ -66,11 +67,12 @@ def compare(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Compare two runs on the same images: what B fixes, what it breaks, and whether the difference is chance."""
+    """Compare two runs image by image: what B fixes and breaks. Says whether the difference may be chance."""
     from misread.runs.compare import compare as compare_runs
 
     check_picture_name(png)
     check_page_name(html)
+    check_language(lang)
     run_a, run_b = compared(a, b, data, split, scaling)
     found = compare_runs(run_a, run_b, split)
     failures = _failures(found, alpha if fail_if_worse else None, no_new_misreads_of or [])

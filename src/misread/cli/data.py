@@ -71,7 +71,9 @@ def info(
 
 
 @app.command()
-def get(name: Annotated[str, typer.Argument(help="mnist, fashion-mnist or kmnist.", show_default=False)]) -> None:
+def get(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="mnist, fashion-mnist or kmnist.", show_default=False)],
+) -> None:
     """Find a named data set on this machine, or download it; verified either way."""
     from misread.data.load import EMBEDDED, load
     from misread.data.named import NAMED
@@ -183,7 +185,7 @@ def show(
 @app.command()
 def cache(
     data: Annotated[
-        str | None, typer.Argument(help="Only what is of this folder or named set.", show_default=False)
+        str | None, typer.Argument(metavar="DATA", help="Only what is of this folder or named set.", show_default=False)
     ] = None,
     clear: Annotated[
         bool, typer.Option("--clear", help="Remove the copies; what was downloaded stays.", show_default=False)

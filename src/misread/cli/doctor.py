@@ -12,7 +12,10 @@ def doctor(
     no_speed: Annotated[bool, typer.Option("--no-speed", help="Leave out the speed check of about a second.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Show what misread finds on this machine: kernels, threads, PyTorch, data, caches, extras, speed, problems."""
+    """Show what this machine offers, and what slows training.
+
+    Kernels, threads, PyTorch, data, caches, extras, speed, problems.
+    """
     from misread.lab.doctor import diagnose
     from misread.lab.speed import check_speed
 

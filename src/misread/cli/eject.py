@@ -17,7 +17,7 @@ def eject(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Write one PyTorch script that trains the run's network again, without misread."""
+    """Write one PyTorch script that trains the run's network again. The script does not need misread."""
     from misread.lab.eject import eject as write
     from misread.runs.run import open_run
 

@@ -28,7 +28,9 @@ def evaluate(
     run: options.Model,
     data: Annotated[
         str | None,
-        typer.Argument(help="Other data; the run's own by default. Needed with a Keras model.", show_default=False),
+        typer.Argument(
+            metavar="DATA", help="Other data; the run's own by default. Needed with a Keras model.", show_default=False
+        ),
     ] = None,
     split: options.Split = "test",
     per_class: Annotated[
@@ -47,7 +49,7 @@ def evaluate(
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
-    """Loss, accuracy with its 95% interval, and the number of misread images; with options, classes and confidence."""
+    """Score a run: loss, accuracy with its interval, misread images. With options, also classes and confidence."""
     from misread.runs.progress import accuracy_line
 
     opened, predictions, used, notes = _predict(run, data, split, scaling, device)

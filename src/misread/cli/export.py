@@ -28,7 +28,10 @@ def export(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:  # fmt: skip
-    """Write a file for other programs, after it has predicted the whole test split as the run did."""
+    """Write a file for other programs: ONNX, PyTorch or Keras.
+
+    It must first predict the whole test split as the run did.
+    """
     from misread.lab.export import export as write
     from misread.runs.run import open_run
 

@@ -36,14 +36,25 @@ class FindByDefault(TyperGroup):
             args = ["find", *args]
         return super().parse_args(ctx, args)
 
+    def invoke(self, ctx: Any) -> Any:
+        """As always, but a folder with the name of a verb may have been meant: then the error says how to name it."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            verb = ctx.invoked_subcommand
+            if verb == "find" or not Path(verb).exists():
+                raise
+            hint = f"For the data in {verb}, write: misread labels ./{verb}"
+            raise DataError(f"misread labels {verb}: {error.format_message()}\n{hint}") from None
+
 
 app = typer.Typer(
     cls=FindByDefault,
-    help="Find doubtful labels (misread labels DATA; see misread labels find --help), and fix them in a patch file.",
+    help="Find doubtful labels, and fix them in a patch file. "
+    "misread labels DATA is short for misread labels find DATA.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-app.command("shards")(label_shards.shards)
 
 Patch = Annotated[Path, typer.Argument(metavar="PATCH", help="A patch file, JSON lines.", show_default=False)]
 By = Annotated[str | None, typer.Option(help="Who made the decision; by default your user name.", show_default=False)]
@@ -249,7 +260,7 @@ def apply(
 @app.command()
 def revert(
     patch: Patch,
-    hashes: Annotated[list[str], typer.Argument(metavar="HASH...", help="Hashes of images; may be abbreviated.")],
+    hashes: Annotated[list[str], typer.Argument(metavar="HASH", help="Hashes of images; may be abbreviated.")],
     by: By = None,
     note: Note = "",
     json: options.Json = False,
@@ -263,7 +274,7 @@ def revert(
 
 @app.command()
 def merge(
-    patches: Annotated[list[Path], typer.Argument(metavar="PATCH...", help="Two or more patch files.")],
+    patches: Annotated[list[Path], typer.Argument(metavar="PATCH", help="Two or more patch files.")],
     out: Annotated[Path, typer.Option(help="A new file for the merged patch.", show_default=False)],
     json: options.Json = False,
 ) -> None:
@@ -301,7 +312,8 @@ def merge(
 def show(
     patch: Patch,
     data: Annotated[
-        str | None, typer.Argument(help="The data of the patch: adds the place of each image.", show_default=False)
+        str | None,
+        typer.Argument(metavar="DATA", help="The data of the patch: adds the place of each image.", show_default=False),
     ] = None,
     png: Png = None,
     size: options.Size = None,
@@ -390,3 +402,6 @@ def _fixed(image_set: "ImageSet", label_patch: Path) -> "ImageSet":
     fixed = read_patch(label_patch).fix(image_set)
     warn(*fixed.messages())
     return fixed.data
+
+
+app.command("shards")(label_shards.shards)

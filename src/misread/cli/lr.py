@@ -28,7 +28,10 @@ def lr(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Suggest a learning rate: train for some steps while the rate grows, and look at the training loss."""
+    """Suggest a learning rate by a short range test.
+
+    It trains for some steps while the rate grows, and looks at the training loss.
+    """
     from misread.lab.learning_rate import find_learning_rate
     from misread.training.auto_recipe import named_recipe
     from misread.training.recipe import parse_settings

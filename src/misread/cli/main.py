@@ -39,6 +39,7 @@ from misread.version import __version__
 app = typer.Typer(
     name="misread",
     help="Train a small-image classifier in seconds and see every image that it misread.",
+    epilog="To begin: misread demo, then misread studio. Each command has --help.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,

@@ -25,7 +25,7 @@ def misreads(
     grid: Annotated[int, typer.Option(min=1, help="The number of images in the picture.")] = 16,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random choice for the picture.")] = 0,
     most_confident: Annotated[
-        bool, typer.Option(help="Show the most confident mistakes, not a random choice.")
+        bool, typer.Option("--most-confident", help="Show the most confident mistakes, not a random choice.")
     ] = False,
     neighbours: Annotated[
         bool, typer.Option("--neighbours", help="Draw the nearest training images beside each image.")
@@ -45,7 +45,7 @@ def misreads(
     scaling: options.Scaling = None,
     json: options.Json = False,
 ) -> None:  # fmt: skip
-    """List every misread image with its cause, the most confident mistake first; draw some of them."""
+    """List every misread image with its cause, and draw some of them. The most confident mistake comes first."""
     from misread.analysis.causes import find_cause
     from misread.runs.run import open_run
 

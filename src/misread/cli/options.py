@@ -44,7 +44,8 @@ def trainers(workers: int | None, ray: RayCluster | None) -> int | RayCluster:
 
 
 Data = Annotated[
-    str, typer.Argument(help="A name (mnist, fashion-mnist, kmnist, digits) or a path.", show_default=False)
+    str,
+    typer.Argument(metavar="DATA", help="A name (mnist, fashion-mnist, kmnist, digits) or a path.", show_default=False),
 ]
 RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run folder, 'last', or hf://USER/NAME.", show_default=False)
@@ -55,7 +56,9 @@ Model = Annotated[
         metavar="RUN", help="A run folder, 'last', hf://USER/NAME, or a Keras model (.keras, .h5).", show_default=False
     ),
 ]
-ModelData = Annotated[str | None, typer.Argument(help="With a Keras model: its data.", show_default=False)]
+ModelData = Annotated[
+    str | None, typer.Argument(metavar="DATA", help="With a Keras model: its data.", show_default=False)
+]
 Scaling = Annotated[
     str | None,
     typer.Option(
@@ -87,7 +90,7 @@ Size = Annotated[
     str | None,
     typer.Option(help="Resize pictures from folders, to 28 or 28x32 (HxW).", show_default=False),
 ]
-Strict = Annotated[bool, typer.Option(help="Report unreadable files as an error instead of skipping them.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Report unreadable files as an error instead of skipping them.")]
 Recipe = Annotated[str, typer.Option("--recipe", "-r", help="The name of a recipe, or a TOML file.")]
 Set = Annotated[
     list[str] | None,

@@ -105,5 +105,13 @@ def check_page_name(path: Path | None) -> None:
         raise RunError(f"{path} is not the name of a page. Use the suffix .html.")
 
 
+def check_language(language: str) -> None:
+    """Check the language of a page before any work is done. Raises RunError: there are no texts in it."""
+    from misread.messages import LANGUAGES
+
+    if language not in LANGUAGES:
+        raise RunError(f"There is no language {language!r}. Use one of {', '.join(LANGUAGES)}.")
+
+
 def interval_text(low: float, high: float, decimals: int = 2) -> str:
     return f"{low:.{decimals}%} to {high:.{decimals}%}"

@@ -28,9 +28,7 @@ def predict(
     run: options.RunFolder,
     images: Annotated[
         list[str],
-        typer.Argument(
-            metavar="IMAGE...", help="Photographs, scans or drawings, or folders of them. With --out: shards."
-        ),
+        typer.Argument(metavar="IMAGE", help="Photographs, scans or drawings, or folders of them. With --out: shards."),
     ],
     csv: Annotated[
         Path | None, typer.Option(help="Write a table there, instead of printing it.", show_default=False)
@@ -70,14 +68,16 @@ def predict(
     ] = False,
     shard_size: Annotated[
         int | None,
-        typer.Option(help="With --out: images in a shard of an array, a folder or a list.", show_default="10000"),
+        typer.Option(
+            help="With --out: images in a shard of an array, a folder or a list; by default 10,000.", show_default=False
+        ),
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="With --out: only write job.json, once for all parts.")] = False,
     device: options.Device = "auto",
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Classify picture files: prints the three most probable classes of each. Or, with --out, whole shards."""
+    """Classify picture files, or with --out whole shards. Prints the three most probable classes of each picture."""
     if out is not None:
         if csv is not None:
             raise DataError("--csv and --out cannot be combined: the predictions of shards are Parquet files.")

@@ -25,7 +25,7 @@ def push(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Upload a run to the Hugging Face Hub, where hf://USER/NAME opens it."""
+    """Upload a run to the Hugging Face Hub. hf://USER/NAME then opens it."""
     from misread.lab.push import push as upload
     from misread.runs.run import open_run
 

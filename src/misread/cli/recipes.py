@@ -9,10 +9,12 @@ from misread.cli.output import print_json, print_lines, print_table
 
 
 def recipes(
-    name: Annotated[str | None, typer.Argument(help="Print this recipe as TOML.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Print this recipe as TOML.", show_default=False)
+    ] = None,
     json: options.Json = False,
 ) -> None:
-    """List the recipes that come with misread, or print one to start your own from."""
+    """List the recipes, or print one to start your own from."""
     from misread.training.recipe import load_recipe, recipe_names
 
     if name is not None:

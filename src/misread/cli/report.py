@@ -7,7 +7,7 @@ import typer
 
 from misread.cli import options
 from misread.cli.keras import check_run_options, is_keras, keras_predictions
-from misread.cli.output import check_page_name, print_json, print_lines, warn
+from misread.cli.output import check_language, check_page_name, print_json, print_lines, warn
 from misread.cli.runs import find_run
 from misread.errors import DataError, MisreadError, RunError
 
@@ -22,7 +22,7 @@ def report(
     run: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[RUN]",
+            metavar="RUN",
             help="A run folder, 'last', a Keras model (.keras, .h5), or the --out of predicted shards.",
             show_default=False,
         ),
@@ -63,9 +63,13 @@ def report(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:  # fmt: skip
-    """Write one offline HTML file about a run: numbers, every misread image with its cause, doubtful labels."""
+    """Write one offline HTML file about a run or predicted shards.
+
+    It has the numbers, every misread image with its cause, and doubtful labels.
+    """
     given = dict(zip(ARRAYS, (labels, probs, images, class_names), strict=True))
     check_page_name(out)
+    check_language(lang)
     if run is not None and any(given.values()):
         named = ", ".join(f"--{name.replace('_', '-')}" for name, file in given.items() if file)
         raise RunError(f"A run has its own predictions: give RUN, or {named} without it.")

@@ -34,7 +34,7 @@ def serve(
     log: Annotated[bool, typer.Option("--log/--no-log", help="Log every request to stderr, as JSON.")] = True,
     json: options.Json = False,
 ) -> None:  # fmt: skip
-    """Answer requests for predictions over HTTP, until Ctrl-C or SIGTERM."""
+    """Answer requests for predictions over HTTP. Ctrl-C or SIGTERM ends it."""
     from misread.http.hosts import is_loopback
     from misread.serve.logs import set_up_logs
     from misread.serve.model import open_model

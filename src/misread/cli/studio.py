@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from misread.cli import options
-from misread.cli.output import print_json, print_lines, warn
+from misread.cli.output import check_language, print_json, print_lines, warn
 from misread.cli.runs import find_run
 from misread.errors import DataError, RunError
 
@@ -19,7 +19,7 @@ def studio(
     what: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RUN|DATA]",
+            metavar="RUN|DATA",
             help="A run folder, 'last', a folder of runs, or data to train on.",
             show_default=False,
         ),
@@ -37,13 +37,12 @@ def studio(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Open the studio in the browser: draw, train, look inside the network, and mend labels."""
-    from misread.messages import LANGUAGES
+    """Open the studio in the browser: draw, train, look inside. There one also mends labels and reads the lesson."""
     from misread.studio.runs import run_id
     from misread.studio.server import serve
 
-    if lang is not None and lang not in LANGUAGES:
-        raise RunError(f"There is no language {lang!r}. Use one of {', '.join(LANGUAGES)}.")
+    if lang is not None:
+        check_language(lang)
     run, data, folder = None, None, out
     if what is not None:
         if run := _run_folder(what):

@@ -9,13 +9,15 @@ from misread.cli.output import print_json, print_lines
 
 
 def summary(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name or a TOML file.", show_default=False)],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A recipe's name or a TOML file.", show_default=False)
+    ],
     shape: Annotated[str, typer.Option(help="Height x width x channels of the images.")] = "28x28x1",
     classes: Annotated[int, typer.Option(min=2, help="How many classes the data has.")] = 10,
     set: options.Set = None,
     json: options.Json = False,
 ) -> None:
-    """The network's layers, their output shapes and parameters."""
+    """Print a network's layers, their output shapes and parameters."""
     from misread.errors import RecipeError
     from misread.models.summary import summarise
     from misread.training.networks import recipe_network

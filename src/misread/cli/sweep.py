@@ -36,7 +36,7 @@ def sweep(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:  # fmt: skip
-    """Try values of a recipe's settings, choose by the validation images, and score the best on the test split."""
+    """Search a recipe's settings, choosing by validation. The best recipe is scored on the test split."""
     from misread.lab.search_space import read_search_space
     from misread.lab.sweep import PICTURE
     from misread.lab.sweep import sweep as run_sweep

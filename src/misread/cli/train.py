@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 def train(
     data: Annotated[
         str | None,
-        typer.Argument(help="A name (mnist, fashion-mnist, kmnist, digits) or a path.", show_default=False),
+        typer.Argument(
+            metavar="DATA", help="A name (mnist, fashion-mnist, kmnist, digits) or a path.", show_default=False
+        ),
     ] = None,
     recipe: Annotated[
         str | None,
@@ -101,7 +103,7 @@ def train(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Train a network on DATA and write a run folder, or continue a training with --resume."""
+    """Train a network on DATA and write a run folder. Or continue a training with --resume."""
     from misread.runs.progress import pick_progress
 
     quiet = quiet or follows()

@@ -234,7 +234,7 @@ def _with_class_names(
                 )
     if len(classes) < 2:
         raise DataError(
-            f"All {len(labels['train']):,} train images have one class, {names[int(labels['train'][0])]!r}{where}.\n"
+            f"All train images ({len(labels['train']):,}) have one class, {names[int(labels['train'][0])]!r}{where}.\n"
             "A classifier needs at least two classes. Add images of another class."
         )
     if len(set(names)) < len(names):

@@ -96,7 +96,7 @@ def find_learning_rate(
     if not 0 < low < high <= 1e6:
         raise RecipeError(f"The rates {low:g} to {high:g} are not a range. Use 0 < low < high, at most 1e6.")
     if steps < FEWEST_STEPS:
-        raise RecipeError(f"{steps} steps are too few to see a trend. Use {FEWEST_STEPS} or more.")
+        raise RecipeError(f"With {steps} there are too few steps to see a trend. Use {FEWEST_STEPS} or more.")
     with using_threads(threads), torch.random.fork_rng(devices=[]):
         job = prepare(data, recipe, settings=parse_settings(settings), device=device)
         backend = job.backend(0, job.recipe.member_seed(0))

@@ -160,7 +160,7 @@ def _add_labelled(page: Page, content: JobContent, place: dict[int, int], t: Tra
     if content.doubtful:
         positions = [doubt.image for doubt in content.doubtful]
         rows = _rows(content, positions)
-        more = [t("report.labels.label", share=f"{row['of_label']:.2%}") for row in rows]
+        more = [f"{row['of_label']:.2%}" for row in rows]  # what it is stands above the list
         page.data["lists"]["doubts"] = _list(place, positions, more)
         suggested = [names[doubt.suggested] for doubt in content.doubtful]
         page.sections["doubts"] = {"flagged": content.flagged, "rows": rows, "suggested": suggested}

@@ -113,7 +113,7 @@ def _template_texts(translate: Translate) -> Callable[..., Markup]:
 def texts_of(language: str) -> dict[str, str]:
     """All texts in a language. Raises RunError: not this language."""
     if language not in LANGUAGES:
-        raise RunError(f"There is no page in the language {language!r}. Choose one of {', '.join(LANGUAGES)}.")
+        raise RunError(f"There is no language {language!r}. Use one of {', '.join(LANGUAGES)}.")
     return catalogue(language)
 
 

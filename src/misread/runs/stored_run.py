@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from misread.data.geometry import Geometry, fit_picture
-from misread.data.image_set import ImageSet, Split
+from misread.data.image_set import SPLITS, ImageSet, Split
 from misread.data.load import EMBEDDED, load
 from misread.data.named import NAMED
 from misread.data.npz import read_npz
@@ -213,8 +213,13 @@ class StoredRun:
         if name in ("train", "val") and f"{name}_rows" in carved:
             train = data.train
             return train.take(np.searchsorted(train.rows, carved[f"{name}_rows"]))
-        if name == "val" and self.recipe.validation.name == "show-test":
+        shown = self.recipe.validation.name == "show-test"
+        if name == "val" and shown:
             return data.test
+        own = {*data.splits, *(["val"] if shown or "val_rows" in carved else [])}
+        if name not in own and name != "all":
+            has = ", ".join(split for split in SPLITS if split in own)
+            raise DataError(f"{data.name} has no split {name!r}; the run in {self.folder} has {has}.")
         return data.split(name)
 
     def predict(self, images: np.ndarray) -> np.ndarray:

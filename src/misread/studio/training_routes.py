@@ -36,7 +36,6 @@ def routes() -> list[Route]:
         Route("/api/trainings", list_trainings),
         Route("/api/trainings", start, methods=["POST"]),
         Route("/api/trainings/choices", choices),
-        Route("/api/trainings/comparison", comparison),
         Route("/api/trainings/check", check, methods=["POST"]),
         Route("/api/trainings/{id}/events", events),
         Route("/api/trainings/{id}/rate", rate, methods=["POST"]),
@@ -64,18 +63,6 @@ def choices(request: Request) -> Response:
             "schema": recipe_schema(),
         }
     )
-
-
-def comparison(request: Request) -> Response:
-    """?a=ID&b=ID: what run B fixes and breaks, on the labels of the data, and on those that the patch of B fixed.
-
-    `original` and `fixed` have the keys of `Comparison.summary`; `fixed` is null if B has no label patch.
-    """
-    from misread.runs.compare import compare, compare_on_fixed_labels
-
-    a, b = (request.app.state.runs.open(request.query_params.get(name, "")) for name in "ab")
-    fixed = compare_on_fixed_labels(a, b)
-    return JSONResponse({"original": compare(a, b).summary(), "fixed": fixed and fixed.summary()})
 
 
 def list_trainings(request: Request) -> Response:

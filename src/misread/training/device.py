@@ -18,7 +18,8 @@ def pick_device(name: str = "auto") -> torch.device:
     Raises RecipeError: an unknown name, or a device that this machine or this build of torch does not have.
     """
     if name not in DEVICES:
-        raise RecipeError(f"There is no device {name!r}.{nearest(name, DEVICES)} Known: {', '.join(DEVICES)}.")
+        meant = "cuda" if name.lower() == "gpu" else name
+        raise RecipeError(f"There is no device {name!r}.{nearest(meant, DEVICES)} Known: {', '.join(DEVICES)}.")
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device("cuda" if available["cuda"] else "cpu")

@@ -48,7 +48,7 @@ class KernelBackend:
             "kernels",
             "mixed" if self._chain.mixed else "float32",
             self._chain.build,
-            "this processor has no bf16 products" if lacks_bf16 else "",
+            Message("engine.no-bf16") if lacks_bf16 else "",
         )
 
     def step(self, batch: Batch, rates: Sequence[float]) -> tuple[Tensor, Tensor]:

@@ -9,12 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from misread.messages import Message
 from misread.models.layers import BatchNormalization
 from misread.models.network import network_logits
 from misread.training.losses import cross_entropy, make_targets
 from misread.training.ranks import Ranks
 from misread.training.recipe import Recipe
 from misread.training.torch_backend import TorchBackend
+
+NOTE = Message("engine.not-kernels", why=Message("engine.ranks"))
 
 
 class RanksBackend(TorchBackend):
@@ -25,7 +28,7 @@ class RanksBackend(TorchBackend):
     """
 
     def __init__(self, network: nn.Module, device: torch.device, recipe: Recipe, seed: int, ranks: Ranks) -> None:
-        super().__init__(network, device, recipe, seed, note="not by the kernels: they train on one rank")
+        super().__init__(network, device, recipe, seed, note=NOTE)
         self.ranks = ranks
         self.graphed_steps = None  # a graph cannot wait for other ranks
 

@@ -62,11 +62,12 @@ function paintStroke(context, stroke) {
 }
 
 export class Drawing {
-  #states = [[]];
+  #states;
   #at = 0;
-  /** ground: the colour of the paper. */
-  constructor(ground) {
+  /** ground: the colour of the paper. strokes: what is on it at the beginning, which undo does not take away. */
+  constructor(ground, strokes = []) {
     this.ground = ground;
+    this.#states = [strokes];
     this.preview = null; // a matrix while the drawing is being moved
     this.current = null; // the stroke being drawn
   }
@@ -117,10 +118,6 @@ export class Drawing {
     const scale = Math.min(paper[0] / width, paper[1] / height);
     const [w, h] = [width * scale, height * scale];
     this.#set([...this.items, { picture, whole: true, matrix: [w, 0, 0, h, (paper[0] - w) / 2, (paper[1] - h) / 2] }]);
-  }
-  /** Replaces all by these strokes; undo brings back what was there. */
-  replace(strokes) {
-    this.#set(strokes);
   }
   /** Ends a preview, or moves at once: one step of undo. */
   move(matrix = this.preview) {

@@ -44,13 +44,13 @@ export class ImageChooser {
     this.drawing.setAttribute("aria-pressed", "false");
     const splits = [...this.splits.options].map((option) => option.value);
     this.split = splits.includes(values.get("split")) ? values.get("split") : splits.includes("test") ? "test" : splits[0];
+    this.splits.value = this.split;
     try {
       const count = await studio.images.count(this.split);
       this.row = Math.min(Math.max(0, Number.parseInt(values.get("row") ?? 0, 10) || 0), count - 1);
       const { pixels, labels, files } = await studio.images.get(this.split, [this.row]);
       if (asked !== this.asked) return; // another image was chosen meanwhile
       Object.assign(this, { count });
-      this.splits.value = this.split;
       this.number.value = this.row;
       this.number.max = count - 1;
       this.state.textContent = "";

@@ -27,7 +27,12 @@ export async function showComparison(root, studio, a, b, close) {
   const percent = new Intl.NumberFormat(lang, { style: "percent", minimumFractionDigits: 2, maximumFractionDigits: 2 });
   const points = new Intl.NumberFormat(lang, { minimumFractionDigits: 2, maximumFractionDigits: 2, signDisplay: "exceptZero" });
   const digits = new Intl.NumberFormat(lang, { maximumSignificantDigits: 2 });
-  const p = parts.p_value < LEAST ? `<\u00a0${digits.format(LEAST)}` : `=\u00a0${digits.format(parts.p_value)}`;
+  const difference = ({ difference, difference_low, difference_high, p_value }) =>
+    t("runs.difference", {
+      points: points.format(100 * difference), low: points.format(100 * difference_low), high: points.format(100 * difference_high),
+      p: p_value < LEAST ? `<\u00a0${digits.format(LEAST)}` : `=\u00a0${digits.format(p_value)}`,
+    });
+  const { on_fixed_labels: onFixed } = parts;
   const verdict = parts.p_value > SIGNIFICANT ? "same" : parts.difference > 0 ? "better" : "worse";
   frame.replaceChildren(
     head,
@@ -36,8 +41,8 @@ export async function showComparison(root, studio, a, b, close) {
       make("div", {}, make("dt", {}, "B"), make("dd", {}, `${b.shown} · ${percent.format(parts.b.accuracy)}`))),
     make("div", { class: "figures" }, ...["fixed", "broken", "both_wrong"].map((kind) =>
       make("p", {}, make("strong", {}, new Intl.NumberFormat(lang).format(parts[kind])), t(`runs.${kind}`)))),
-    make("p", { class: "lead" }, t(`runs.verdict.${verdict}`), " ",
-      t("runs.difference", { points: points.format(100 * parts.difference), low: points.format(100 * parts.difference_low), high: points.format(100 * parts.difference_high), p })),
+    make("p", { class: "lead" }, t(`runs.verdict.${verdict}`), " ", difference(parts)),
+    onFixed ? make("p", { class: "lead" }, t("runs.on-fixed-labels"), " ", difference(onFixed)) : "",
     ...["fixed", "broken"].map((kind) => changed(kind, parts, details, studio)),
   );
 }

@@ -168,9 +168,12 @@ export class TrainingLive {
     if (!misreads || misreads === this.#shownMisreads) return;
     this.#shownMisreads = misreads;
     const { t } = this.studio;
-    const parts = KINDS.map((kind) =>
-      make("div", { class: kind }, make("h3", {}, t(`train.${kind}-images`, { n: misreads.counts[kind], all: misreads.n })),
-        changedImages(t, misreads.pictures[kind], started.data.class_names)));
+    const parts = KINDS.map((kind) => {
+      const [n, pictures] = [misreads.counts[kind], misreads.pictures[kind]];
+      const some = pictures.length < n ? t("train.first-images", { n: pictures.length }) : "";
+      return make("div", { class: kind }, make("h3", {}, t(`train.${kind}-images`, { n, all: misreads.n }), some),
+        changedImages(t, pictures, started.data.class_names));
+    });
     this.misreads.replaceChildren(make("p", { class: "quiet" }, t("train.misreads-epoch", { epoch: misreads.epoch })), ...parts);
   }
 }

@@ -64,7 +64,7 @@ export class TrainingResult {
       shown.replaceChildren();
       if (!select.value) return;
       try {
-        shown.append(...comparison(t, this.studio.lang, await server.get(`/api/trainings/comparison?a=${select.value}&b=${run}`)));
+        shown.append(...comparison(t, this.studio.lang, await server.get(`/api/compare?a=${select.value}&b=${run}`)));
       } catch (error) {
         shown.append(make("p", { class: "note" }, error.message));
       }
@@ -79,13 +79,13 @@ export class TrainingResult {
 }
 
 /** A table of a comparison: on the labels of the data and, with a label patch, on the fixed labels. */
-function comparison(t, lang, { original, fixed }) {
+function comparison(t, lang, found) {
   const percent = new Intl.NumberFormat(lang, { style: "percent", minimumFractionDigits: 2, maximumFractionDigits: 2, signDisplay: "exceptZero" });
   const whole = new Intl.NumberFormat(lang);
-  const kinds = [["train.labels-original", original], ["train.labels-fixed", fixed]].filter(([, found]) => found);
-  const rows = kinds.map(([key, found]) =>
+  const kinds = [["train.labels-original", found], ["train.labels-fixed", found.on_fixed_labels]].filter(([, on]) => on);
+  const rows = kinds.map(([key, on]) =>
     make("tr", {}, make("th", { scope: "row", class: "text" }, t(key)),
-      ...[whole.format(found.fixed), whole.format(found.broken), percent.format(found.difference), found.p_value.toPrecision(2)]
+      ...[whole.format(on.fixed), whole.format(on.broken), percent.format(on.difference), on.p_value.toPrecision(2)]
         .map((text) => make("td", {}, text))));
   const heads = ["train.labels", "train.fixed", "train.broken", "train.difference", "train.p-value"];
   const table = make("table", { class: "numbers" },

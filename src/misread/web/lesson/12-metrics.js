@@ -7,7 +7,6 @@ import { afterReading, choice, results } from "./stage.js";
 export const metricsPage = {
   id: "metrics",
   needs: "model",
-  formula: "precision = hits / read as it\nrecall = hits / labelled it",
   show(stage, lesson) {
     const { t, classNames } = lesson;
     const found = results([

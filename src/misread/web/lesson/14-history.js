@@ -35,7 +35,7 @@ export const historyPage = {
       chart.replaceChildren(
         lineChart({
           name: t("lesson.history.chart"),
-          x: { from: 1, to: Math.max(2, history.length), name: t("lesson.epoch") },
+          x: { from: 1, to: Math.max(2, history.length), name: t("lesson.epoch"), whole: true },
           y: { from: 0, to: largest, name: "" },
           lines: [line("loss", "a", t("lesson.history.loss")), ...(validated ? [line("val_loss", "b", t("lesson.history.val-loss"))] : [])],
           dots: ["loss", "val_loss"].flatMap((name, i) => (typeof row[name] === "number" ? [{ x: row.epoch, y: row[name], kind: "ab"[i], r: 5 }] : [])),

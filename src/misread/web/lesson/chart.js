@@ -3,7 +3,7 @@
 import { make } from "../components/elements.js";
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
-const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [520, 250, 56, 12, 12, 40];
+const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [520, 262, 56, 12, 12, 52]; // below: two lines of text, larger on narrow screens
 
 function mark(tag, attributes, text) {
   const element = document.createElementNS(NAMESPACE, tag);
@@ -13,7 +13,7 @@ function mark(tag, attributes, text) {
 }
 
 /**
- * Lines and dots. x, y: { from, to, name }. lines: [{ points: [[x, y]], kind: "a"|"b"|"c", name }].
+ * Lines and dots. x, y: { from, to, name, whole }; whole: only whole numbers stand at the axis. lines: [{ points: [[x, y]], kind: "a"|"b"|"c", name }].
  * dots: [{ x, y, kind }]. upright: an x with a vertical line. name: what a screen reader says.
  */
 export function lineChart({ name, x, y, lines = [], dots = [], upright = null }) {
@@ -26,7 +26,7 @@ export function lineChart({ name, x, y, lines = [], dots = [], upright = null })
     svg.append(mark("line", { class: "grid", x1: LEFT, x2: right, y1: placeY(value), y2: placeY(value) }));
     svg.append(mark("text", { x: LEFT - 7, y: placeY(value) + 4, "text-anchor": "end" }, short(value)));
   }
-  for (const value of ticks(x)) svg.append(mark("text", { x: placeX(value), y: bottom + 17, "text-anchor": "middle" }, short(value)));
+  for (const value of ticks(x)) svg.append(mark("text", { x: placeX(value), y: bottom + 19, "text-anchor": "middle" }, short(value)));
   svg.append(mark("text", { x: (LEFT + right) / 2, y: HEIGHT - 5, "text-anchor": "middle" }, x.name));
   if (upright !== null) svg.append(mark("line", { class: "upright", x1: placeX(upright), x2: placeX(upright), y1: TOP, y2: bottom }));
   for (const { points, kind } of lines) {
@@ -43,10 +43,10 @@ function short(value) {
 }
 
 /** Four to seven round numbers between two ends. */
-function ticks({ from, to }) {
+function ticks({ from, to, whole }) {
   const rough = (to - from) / 5 || 1;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * [1, 2, 5, 10].find((round) => round * power >= rough);
+  const step = Math.max(whole ? 1 : 0, power * [1, 2, 5, 10].find((round) => round * power >= rough));
   const found = [];
   for (let n = Math.ceil(from / step - 1e-9); n * step <= to + step * 1e-9; n++) found.push(n * step);
   return found;

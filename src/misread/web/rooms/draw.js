@@ -39,7 +39,7 @@ class DrawRoom {
     Object.assign(this, { studio, model, image: null, stops: [] });
     const shape = model.imageShape;
     const colours = shape[2] === 3;
-    this.drawing = new Drawing(WHITE);
+    this.drawing = new Drawing(WHITE, currentDrawing(shape).strokes);
     this.small = canvasOf(shape, Math.max(GIVEN_SIDE, 2 * shape[0], 2 * shape[1]));
     const canvas = canvasOf(shape, SIDE, { class: "paper", tabindex: "0", role: "img", "aria-label": t("draw.paper") });
     this.tools = new DrawTools(t, { colours, ink: BLACK }, {
@@ -59,7 +59,6 @@ class DrawRoom {
     if (studio.server) this.parts.push(new NearestImages(studio), new KeptDrawings(studio, model));
     this.#build(root, canvas, colours);
     this.#listen(root, canvas);
-    this.drawing.replace(currentDrawing(shape).strokes);
     this.#changed();
   }
   #build(root, canvas, colours) {

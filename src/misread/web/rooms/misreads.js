@@ -52,7 +52,7 @@ class MisreadsRoom {
     };
     this.undo = button("undo", t("misreads.undo"), () => this.#undo());
     this.redo = button("redo", t("misreads.redo"), () => this.#redo());
-    this.train = button("train-again", t("misreads.train", { n: 0 }), () => this.#trainAgain());
+    this.train = button("train-again", t("misreads.train.none"), () => this.#trainAgain());
     for (const one of [this.undo, this.redo, this.train]) one.disabled = true; // until there are decisions
     this.progress = make("p", { id: "progress", role: "status" });
     this.note = make("p", { class: "quiet", id: "causes-state", role: "status" });
@@ -297,7 +297,7 @@ class MisreadsRoom {
     const looked = hashes.filter((hash) => decisions.of(hash).kind).length;
     this.progress.textContent = hashes.length ? t("misreads.progress", { looked, n: hashes.length }) : "";
     const fixed = [...decisions.made.values()].filter(({ kind }) => kind === "fixed").length;
-    this.train.textContent = t("misreads.train", { n: fixed });
+    this.train.textContent = fixed ? t("misreads.train", { n: fixed }) : t("misreads.train.none");
     this.train.disabled = fixed === 0;
     this.undo.disabled = !decisions.canUndo;
     this.redo.disabled = !decisions.canRedo;
