@@ -163,3 +163,25 @@ def test_without_ray_the_commands_say_how_to_install_it(
     refused = cli(*command, "--ray", "auto")
     assert (refused.code, refused.out) == (2, "")
     assert refused.err == "Error: A Ray cluster needs ray. Install it: pip install 'misread[ray]'\n"
+
+
+def test_an_interrupted_ensemble_goes_on_by_ray(
+    cli: Callable[..., Result], elsewhere: Elsewhere, idx_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["train", idx_folder, "--recipe", "tutorial-mlp", *FEW, "--set", "members=3", "--quiet"]
+    whole = cli(*command, "--out", "whole")
+
+    def ends(cluster: RayCluster, function: Any, tasks: Any, need: Any) -> Any:
+        yield from elsewhere(function, tasks[:1], need)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RayCluster, "__call__", ends)
+        interrupted = cli(*command, "--out", "out", "--ray", "auto")
+    assert interrupted.code == 130
+    assert "misread train --resume RUN goes on" in interrupted.err
+    (partial,) = Path("out").iterdir()
+    resumed = cli("train", "--resume", partial, "--ray", "auto", "--quiet")
+    assert resumed.code == 0, resumed.err
+    assert elsewhere.tasks == 1 + 2
+    assert bits(Path(resumed.out.strip())) == bits(Path(whole.out.strip()))
