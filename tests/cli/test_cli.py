@@ -460,6 +460,7 @@ def test_demo_without_mnist_trains_on_digits_and_says_why(
         (["report", "nowhere", "--lang", "fr"], "There is no language 'fr'. Use one of en, ko."),
         (["compare", "nowhere", "nowhere", "--lang", "fr"], "There is no language 'fr'."),
         (["evaluate", "nowhere"], "There is no run folder nowhere."),
+        (["evaluate", "lst"], "There is no run folder lst. Did you mean 'last'?"),
         (["misreads", "nowhere"], "There is no run folder nowhere."),
         (["predict", "nowhere", "x.png"], "There is no run folder nowhere."),
     ],

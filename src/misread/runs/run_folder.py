@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from misread.errors import RunError, TrainingError
+from misread.names import nearest
 from misread.runs.record import FORMAT, RunRecord
 
 RECORD, RECIPE, HISTORY, WEIGHTS = "run.json", "recipe.toml", "history.csv", "model.safetensors"
@@ -164,7 +165,10 @@ def read_record(folder: Path) -> RunRecord:
         if partial.is_dir():
             folder, path = partial, partial / RECORD
         else:
-            raise RunError(f"There is no run folder {folder}. `misread runs` lists the existing runs.")
+            known = ["last", *(one.name for one in find_runs(Path("runs")))]
+            raise RunError(
+                f"There is no run folder {folder}.{nearest(folder.name, known)} `misread runs` lists the existing runs."
+            )
     if folder.name.endswith(PARTIAL):
         action = f"Continue it: misread train --resume {folder}" if is_resumable(folder) else "Train again."
         raise RunError(f"The training in {folder} is unfinished. {action}")
