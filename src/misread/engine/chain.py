@@ -15,7 +15,8 @@ from misread.messages import Message
 
 __all__ = ["FIRST_MOMENTS", "SECOND_MOMENTS", "Chain", "UnknownNetwork"]
 
-PREDICT_BATCH = 128  # small enough that a batch's activations stay in the second-level cache
+PREDICT_BATCH = 128  # images that a thread predicts at once: few enough for its second-level cache, many to each weight read
+MOST_PREDICTED = 2048  # by all threads together, for the memory
 MAX_THREADS, MAX_BATCH = 64, 65_535  # as in kernels/abi.h
 WEIGHTS, FIRST_MOMENTS, SECOND_MOMENTS = 0, 1, 2
 
@@ -26,6 +27,7 @@ class Chain:
     network:     convolutions with ReLU, each with or without 2x2 max-pooling, then dense layers with ReLU and dropout.
                  The chain copies its weights and never changes it.
     image_shape: of one image, (H, W, C).
+    batch_size:  images of a step, or of all threads at once in predicting; None for a chain that only predicts.
     training:    the settings of Adam and the loss; None for a chain that only predicts.
     mixed:       take the factors of products in bf16, if this build can: in the convolutions' forward pass and in the
                  gradients of the dense layers' inputs. Sums, weights, moments and the loss are float32.
@@ -43,7 +45,7 @@ class Chain:
         network: nn.Module,
         image_shape: tuple[int, int, int],
         *,
-        batch_size: int = PREDICT_BATCH,
+        batch_size: int | None = None,
         training: Hyper | None = None,
         mixed: bool = False,
         dropout_key: int = 0,
@@ -54,12 +56,14 @@ class Chain:
         if training is not None and not all(p.requires_grad for p in network.parameters()):
             raise UnknownNetwork(Message("engine.frozen"))
         specs, self._modules = read_network(network, image_shape)
+        self.threads = min(torch.get_num_threads(), MAX_THREADS)
+        if batch_size is None:
+            batch_size = min(PREDICT_BATCH * self.threads, MOST_PREDICTED)
         if batch_size > MAX_BATCH:
             raise UnknownNetwork(Message("engine.batch", size=batch_size, most=MAX_BATCH))
         self._network = network
         self._names = {module: name for name, module in network.named_modules()}
         self._library, self.image_shape, self.build = library, image_shape, build_name() or ""
-        self.threads = min(torch.get_num_threads(), MAX_THREADS)
         self.n_classes = specs[-1].units
         self.mixed = mixed and bool(library.engine_has_bf16())
         self._lock = threading.Lock()
