@@ -15,8 +15,8 @@ from misread.messages import Message
 
 __all__ = ["FIRST_MOMENTS", "SECOND_MOMENTS", "Chain", "UnknownNetwork"]
 
-PREDICT_BATCH = 128  # images that a thread predicts at once: few enough for its second-level cache, many to each weight read
-MOST_PREDICTED = 2048  # by all threads together, for the memory
+PREDICT_BATCH = 128  # images that a thread predicts at once: more exceed its caches, fewer read all weights more often
+MOST_AT_ONCE = 2048  # images that all threads predict at once: their activations are in memory
 MAX_THREADS, MAX_BATCH = 64, 65_535  # as in kernels/abi.h
 WEIGHTS, FIRST_MOMENTS, SECOND_MOMENTS = 0, 1, 2
 
@@ -27,7 +27,8 @@ class Chain:
     network:     convolutions with ReLU, each with or without 2x2 max-pooling, then dense layers with ReLU and dropout.
                  The chain copies its weights and never changes it.
     image_shape: of one image, (H, W, C).
-    batch_size:  images of a step, or of all threads at once in predicting; None for a chain that only predicts.
+    batch_size:  images of a step; in a prediction, those that all threads have in memory at once. None: for a chain that
+                 only predicts.
     training:    the settings of Adam and the loss; None for a chain that only predicts.
     mixed:       take the factors of products in bf16, if this build can: in the convolutions' forward pass and in the
                  gradients of the dense layers' inputs. Sums, weights, moments and the loss are float32.
@@ -58,7 +59,7 @@ class Chain:
         specs, self._modules = read_network(network, image_shape)
         self.threads = min(torch.get_num_threads(), MAX_THREADS)
         if batch_size is None:
-            batch_size = min(PREDICT_BATCH * self.threads, MOST_PREDICTED)
+            batch_size = min(PREDICT_BATCH * self.threads, MOST_AT_ONCE)
         if batch_size > MAX_BATCH:
             raise UnknownNetwork(Message("engine.batch", size=batch_size, most=MAX_BATCH))
         self._network = network

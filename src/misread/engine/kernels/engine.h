@@ -2,7 +2,8 @@
 //
 // Every thread runs every function with its own number and does its own share. A step's images are shared out, and so
 // are each layer's weights; between writing as one kind of owner and reading as the other there is a barrier. A
-// thread's results are summed in the order of the threads, so a number of threads always gives the same bits.
+// thread's results are summed in the order of the threads, so a number of threads always gives the same bits. An engine
+// that only predicts has no such barriers: there each thread keeps to its own images.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -92,8 +93,8 @@ struct Engine {
     void train(int thread) {
         for (int64_t done = 0, i = 0; done < call.n; done += batch, i++) {
             int64_t n = call.n - done < batch ? call.n - done : batch, number = call.first_step + i;
-            train_step(thread,
-                       {call.images, call.labels, call.rows + done, 0, n, number, true, {hyper, call.rates[i], number}});
+            const int64_t *rows = call.rows + done;
+            train_step(thread, {call.images, call.labels, rows, 0, n, number, true, {hyper, call.rates[i], number}});
             if (thread) continue;
             double sum = 0;  // the next step's barriers keep the others from their tallies until this is done
             for (int64_t t = 0; t < threads; t++) sum += tallies[t].loss;
@@ -181,7 +182,7 @@ struct Engine {
         }
     }
 
-    // Where dense layers share their work by units. They do not if the engine only predicts.
+    // A barrier where dense layers share their work by units, which they do not if the engine only predicts.
     void meet() {
         if (trains) team.barrier();
     }

@@ -21,8 +21,8 @@ INLINE void add_products(V (&sums)[N][NV], const T *const (&x)[N], int64_t step,
     }
 }
 
-// The same with step 1, a cache line of each row at a time. Meanwhile the line `ahead` after it is asked for: the one that
-// the next images need.
+// The same with step 1, a cache line of each row at a time. Meanwhile the line `ahead` after it is asked for: the one
+// that the next images need.
 template <int NV, int N, class T>
 INLINE void add_lines(V (&sums)[N][NV], const T *const (&x)[N], int64_t ahead, const T *y, int64_t n) {
     const int LINE = 64 / sizeof(T);
