@@ -278,6 +278,19 @@ def test_a_single_pixel_is_seen_by_every_layer_wherever_it_lies(name: str) -> No
     torch.testing.assert_close(Chain(network, shape).predict(images), predict_by_torch(network, images), **CLOSE)
 
 
+@pytest.mark.parametrize(("batch_size", "threads"), [(2, 3), (7, 4), (19, 2), (None, 3)])
+def test_threads_predict_their_own_images_however_many_are_left_for_the_last_step(
+    batch_size: int | None, threads: int
+) -> None:
+    network, shape = build("norms")
+    images, _ = pictures(60, shape)
+    expected = predict_by_torch(network, images)
+    with using_threads(threads):
+        chain = Chain(network, shape, batch_size=batch_size)
+    for n in range(1, 61):
+        torch.testing.assert_close(chain.predict(images[:n]), expected[:n], **CLOSE)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_an_image_is_predicted_alike_alone_and_among_others_bit_for_bit(name: str) -> None:
     network, shape = build(name)

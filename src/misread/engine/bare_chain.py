@@ -9,7 +9,8 @@ from misread.engine.library import Hyper, LayerSpec, build_name, load_library, w
 from misread.errors import MisreadError
 from misread.messages import Message
 
-PREDICT_BATCH = 128  # small enough that a batch's activations stay in the second-level cache
+PREDICT_BATCH = 128  # images that a thread predicts at once: more exceed its caches, fewer read all weights more often
+MOST_AT_ONCE = 2048  # images that all threads predict at once: their activations are in memory
 MAX_THREADS, MAX_BATCH = 64, 65_535  # as in kernels/abi.h
 WEIGHTS, FIRST_MOMENTS, SECOND_MOMENTS = 0, 1, 2
 
@@ -28,7 +29,7 @@ class BareChain:
         image_shape: tuple[int, int, int],
         threads: int,
         *,
-        batch_size: int = PREDICT_BATCH,
+        batch_size: int | None = None,
         training: Hyper | None = None,
         mixed: bool = False,
         dropout_key: int = 0,
@@ -36,11 +37,13 @@ class BareChain:
         library = load_library()
         if library is None:
             raise UnknownNetwork(why_unavailable())
+        self.threads = min(threads, MAX_THREADS)
+        if batch_size is None:
+            batch_size = min(PREDICT_BATCH * self.threads, MOST_AT_ONCE)
         if batch_size > MAX_BATCH:
             raise UnknownNetwork(Message("engine.batch", size=batch_size, most=MAX_BATCH))
         self._library, self.image_shape, self.build = library, image_shape, build_name() or ""
         self._weighted = weighted
-        self.threads = min(threads, MAX_THREADS)
         self.n_classes = specs[-1].units
         self.mixed = mixed and bool(library.engine_has_bf16())
         self._lock = threading.Lock()

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from misread.engine.bare_chain import FIRST_MOMENTS, PREDICT_BATCH, SECOND_MOMENTS, WEIGHTS, BareChain
+from misread.engine.bare_chain import FIRST_MOMENTS, SECOND_MOMENTS, WEIGHTS, BareChain
 from misread.engine.kernel_specs import Piece, UnknownNetwork, read_pieces
 from misread.engine.library import Hyper
 from misread.messages import Message
@@ -22,6 +22,8 @@ class Chain(BareChain):
     network:     convolutions with ReLU, each with or without 2x2 max-pooling, then dense layers with ReLU and dropout.
                  The chain copies its weights and never changes it.
     image_shape: of one image, (H, W, C).
+    batch_size:  images of a step; in a prediction, those that all threads have in memory at once. None for a chain
+                 that only predicts.
     training:    the settings of Adam and the loss; None for a chain that only predicts.
     mixed:       take the factors of products in bf16, if this build can: in the convolutions' forward pass and in the
                  gradients of the dense layers' inputs. Sums, weights, moments and the loss are float32.
@@ -39,7 +41,7 @@ class Chain(BareChain):
         network: nn.Module,
         image_shape: tuple[int, int, int],
         *,
-        batch_size: int = PREDICT_BATCH,
+        batch_size: int | None = None,
         training: Hyper | None = None,
         mixed: bool = False,
         dropout_key: int = 0,

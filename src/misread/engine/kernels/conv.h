@@ -19,13 +19,14 @@
 struct Step {
     const uint8_t *images;  // (N, H, W, C)
     const int64_t *labels;  // (N); only in training
-    const int64_t *rows;    // (n): which images; null for the first n
+    const int64_t *rows;    // (n): which images; null for those from `first` on
+    int64_t first;          // of place 0 in the arrays
     int64_t n;              // images in this step
     int64_t number;         // training steps before this one
     bool train;
     Adam adam;
 
-    int64_t row(int64_t b) const { return rows ? rows[b] : b; }
+    int64_t row(int64_t b) const { return rows ? rows[b] : first + b; }
 };
 
 // Where one image's pooled outputs go, and what happens to them on the way.
@@ -141,10 +142,10 @@ struct Conv {
     }
     Half *output_half(int64_t b) const { return next && mixed ? next->in_half + b * next->in_size : nullptr; }
 
-    // Vectors of units are taken four, two or one at a time.
+    // Vectors of units are taken four, two or one at a time: as many as the sums of a window leave registers for.
     int64_t group_of(int64_t vector) const {
         int64_t left = units_p / VL - vector;
-        return left >= 4 ? 4 : left >= 2 ? 2 : 1;
+        return left >= 4 && REGISTERS == 32 ? 4 : left >= 2 ? 2 : 1;
     }
 
     // Lay the weights of these units out for the forward pass. Done after every change of them.

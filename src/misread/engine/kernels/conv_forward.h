@@ -67,9 +67,11 @@ static void conv_run(const Conv &l, int64_t b, const int32_t *windows, int64_t n
     for (int64_t vector = 0, group; vector < l.units_p / VL; vector += group) {
         group = l.group_of(vector);
         // as many windows as keep the sums in registers
+        constexpr bool MANY = REGISTERS == 32;
+        constexpr int TWO_POOLED = MANY ? 3 : 1, TWO = MANY ? 12 : 6, ONE_POOLED = MANY ? 6 : 3, ONE = MANY ? 16 : 12;
         auto run = group == 4   ? (l.pool == 2 ? conv_group<4, 1, 2, MIXED> : conv_group<4, 6, 1, MIXED>)
-                   : group == 2 ? (l.pool == 2 ? conv_group<2, 3, 2, MIXED> : conv_group<2, 12, 1, MIXED>)
-                                : (l.pool == 2 ? conv_group<1, 6, 2, MIXED> : conv_group<1, 16, 1, MIXED>);
+                   : group == 2 ? (l.pool == 2 ? conv_group<2, TWO_POOLED, 2, MIXED> : conv_group<2, TWO, 1, MIXED>)
+                                : (l.pool == 2 ? conv_group<1, ONE_POOLED, 2, MIXED> : conv_group<1, ONE, 1, MIXED>);
         run(l, b, windows, n, vector, out);
     }
 }

@@ -19,7 +19,7 @@
 
 struct Dense {
     int64_t inputs, units, batch, threads;
-    bool relu, mixed;
+    bool relu, trains, mixed;
     int64_t batch_p;         // the batch in whole vectors
     int64_t pairs;           // of the batch's images
     int64_t stride;          // between the rows of x: an odd number of cache lines, so that a column fits the cache
@@ -46,10 +46,11 @@ struct Dense {
 
     void plan(Arena &arena, const Spec &spec, int64_t batch, int64_t threads, bool trains, bool mixed) {
         inputs = spec.in_c, units = spec.units, relu = spec.relu;
-        this->batch = batch, this->threads = threads, this->mixed = mixed;
+        this->batch = batch, this->threads = threads, this->trains = trains, this->mixed = mixed;
         batch_p = round_up(batch, VL), pairs = (batch + 1) / 2;
         stride = (round_up(inputs, 16) / 16 | 1) * 16;
-        vectors = units > 2 * VL * threads ? 4 : units > VL * threads ? 2 : 1;
+        int64_t sharers = trains ? threads : 1;  // of the units
+        vectors = units > 2 * VL * sharers ? 4 : units > VL * sharers ? 2 : 1;
         width = vectors * VL;
         blocks = (units + width - 1) / width;
         parts = by_blocks() ? threads : 1;
@@ -76,8 +77,9 @@ struct Dense {
         arena.plan(g_joined, {threads, pairs, MAX_VECTORS * VL});
     }
 
-    // Work is shared by blocks of units where that is even; otherwise by images (forward) or inputs (backward).
-    bool by_blocks() const { return blocks >= 4 * threads || blocks % threads == 0; }
+    // A training's work is shared by blocks of units where that is even; otherwise by images (forward) or inputs
+    // (backward). Without a training it is shared by images, so that no thread waits for another.
+    bool by_blocks() const { return trains && (blocks >= 4 * threads || blocks % threads == 0); }
 
     // The place of a weight in `weights`.
     int64_t weight(int64_t unit, int64_t input) const { return (unit / width * inputs + input) * width + unit % width; }
@@ -108,11 +110,12 @@ struct Dense {
         }
     }
 
-    // x * weights + biases for n images, then ReLU unless a normalisation follows. Needs the rows of all of them.
-    void forward(int thread, int64_t n, int64_t step) const {
+    // x * weights + biases for n images, then ReLU unless a normalisation follows. Needs the rows of all of them. Where
+    // work is shared by images, this thread has those `at`.
+    void forward(int thread, int64_t n, Range at, int64_t step) const {
         bool whole = by_blocks();
         Range mine = whole ? share(blocks, thread, threads) : Range{0, blocks};
-        Range images = whole ? Range{0, n} : share(n, thread, threads);
+        Range images = whole ? Range{0, n} : at;
         auto one = vectors == 4   ? &Dense::forward_blocks<4, 1>
                    : vectors == 2 ? &Dense::forward_blocks<2, 1>
                                   : &Dense::forward_blocks<1, 1>;
@@ -124,9 +127,10 @@ struct Dense {
         if ((mine.to - mine.from) % 2) (this->*one)(mine.to - 1, images);
     }
 
-    // Normalise this thread's units over n images, then ReLU.
-    void normalise(int thread, int64_t n, bool train) const {
-        Range mine = share(blocks, thread, threads), own = {mine.from * vectors, mine.to * vectors};
+    // Normalise n images, then ReLU: this thread's units, or without a training its images `at`.
+    void normalise(int thread, int64_t n, Range at, bool train) const {
+        Range mine = trains ? share(blocks, thread, threads) : Range{0, blocks};
+        Range images = trains ? Range{0, n} : at, own = {mine.from * vectors, mine.to * vectors};
         if (train) {
             for (int64_t u = own.from * VL; u < own.to * VL; u += VL)
                 norm.add_squares(0, u, out + output(0, u), n, width);
@@ -137,7 +141,7 @@ struct Dense {
                    (mine.to - mine.from) * batch * width * sizeof(float));
         }
         for (int64_t u = own.from * VL; u < own.to * VL; u += VL)
-            for (int64_t b = 0; b < n; b++) {
+            for (int64_t b = images.from; b < images.to; b++) {
                 float *y = out + output(0, u) + b * width;
                 store(y, norm.apply(0, u, load(y)));
             }
@@ -263,11 +267,11 @@ struct Dense {
             if (HAS_BF16 && mixed) {
                 const Pair *row[N];
                 UNROLL(r, N) row[r] = x_pairs + (images[r] * stride + these.from) / 2;
-                add_products(sums, row, 1, joined + i * INPUT_BLOCK / 2 * W, (these.to - these.from + 1) / 2);
+                add_lines(sums, row, N * stride / 2, joined + i * INPUT_BLOCK / 2 * W, (these.to - these.from + 1) / 2);
             } else {
                 const float *row[N], *w = weights.w + ((block + i) * inputs + these.from) * W;
                 UNROLL(r, N) row[r] = x + images[r] * stride + these.from;
-                add_products(sums, row, 1, w, these.to - these.from);
+                add_lines(sums, row, N * stride, w, these.to - these.from);
             }
             UNROLL(r, N) place.store_from(sums[r], i, images[r]);
         }

@@ -2,7 +2,8 @@
 //
 // Every thread runs every function with its own number and does its own share. A step's images are shared out, and so
 // are each layer's weights; between writing as one kind of owner and reading as the other there is a barrier. A
-// thread's results are summed in the order of the threads, so a number of threads always gives the same bits.
+// thread's results are summed in the order of the threads, so a number of threads always gives the same bits. An engine
+// that only predicts has no such barriers: there each thread keeps to its own images.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -92,8 +93,8 @@ struct Engine {
     void train(int thread) {
         for (int64_t done = 0, i = 0; done < call.n; done += batch, i++) {
             int64_t n = call.n - done < batch ? call.n - done : batch, number = call.first_step + i;
-            train_step(thread,
-                       {call.images, call.labels, call.rows + done, n, number, true, {hyper, call.rates[i], number}});
+            const int64_t *rows = call.rows + done;
+            train_step(thread, {call.images, call.labels, rows, 0, n, number, true, {hyper, call.rates[i], number}});
             if (thread) continue;
             double sum = 0;  // the next step's barriers keep the others from their tallies until this is done
             for (int64_t t = 0; t < threads; t++) sum += tallies[t].loss;
@@ -115,21 +116,36 @@ struct Engine {
     }
 
     void predict(int thread) {
-        const Dense &last = dense.back();
+        if (!trains) return predict_alone(thread);
         for (int64_t done = 0; done < call.n; done += batch) {
             int64_t n = call.n - done < batch ? call.n - done : batch;
-            forward(thread, {call.images + done * image_size, nullptr, nullptr, n, 0, false, {}});
-            Range mine = share(n, thread, threads);
-            for (int64_t b = mine.from; b < mine.to; b++)
-                for (int64_t k = 0; k < last.units; k++)
-                    call.logits[(done + b) * last.units + k] = last.out[last.output(b, k)];
+            predict_places(thread, done, n, share(n, thread, threads));
             // the next forward pass has a barrier before it overwrites the logits
         }
     }
 
+    // Each thread has places of its own in the arrays, takes its images through all layers, and waits for no other.
+    void predict_alone(int thread) {
+        Range places = share(batch, thread, threads);
+        int64_t size = places.to - places.from, end = call.n * places.to / batch;
+        for (int64_t done = call.n * places.from / batch; done < end; done += size) {
+            int64_t n = end - done < size ? end - done : size;
+            predict_places(thread, done - places.from, n, {places.from, places.from + n});
+        }
+    }
+
+    // A step over n images, of which `first` has place 0: the logits of those at this thread's places.
+    void predict_places(int thread, int64_t first, int64_t n, Range mine) {
+        const Dense &last = dense.back();
+        forward(thread, {call.images, nullptr, nullptr, first, n, 0, false, {}}, mine);
+        for (int64_t b = mine.from; b < mine.to; b++)
+            for (int64_t k = 0; k < last.units; k++)
+                call.logits[(first + b) * last.units + k] = last.out[last.output(b, k)];
+    }
+
     void train_step(int thread, const Step &step) {
         Range mine = share(step.n, thread, threads);
-        forward(thread, step);
+        forward(thread, step, mine);
         softmax_loss(dense.back(), step, mine, hyper.label_smoothing, tallies[thread]);
         team.barrier();  // the logits' gradient, by images, before it is read by units
         for (int64_t i = (int64_t)dense.size() - 1; i >= 0; i--) backward_dense(thread, step, i, mine);
@@ -149,22 +165,26 @@ struct Engine {
             if (layer.norm.on) layer.norm.clear(thread, layer.norm.vectors());
     }
 
-    void forward(int thread, const Step &step) {
-        Range mine = share(step.n, thread, threads);
+    void forward(int thread, const Step &step, Range mine) {
         forward_convs(thread, step, mine);
         for (size_t i = 0; i < dense.size(); i++) {
             const Dense &layer = dense[i];
             if (i)
                 for (int64_t b = mine.from; b < mine.to; b++) take_dense(layer, dense[i - 1], b, step);
             layer.list_rows(mine);
-            team.barrier();  // the rows, by images, before any thread multiplies by those of all images
-            layer.forward(thread, step.n, step.number);
+            meet();  // the rows, by images, before any thread multiplies by those of all images
+            layer.forward(thread, step.n, mine, step.number);
             if (step.train) layer.list_columns(thread, step.n);
-            team.barrier();  // the outputs, by units, before they are read by images; the columns, for later
+            meet();  // the outputs, by units, before they are read by images; the columns, for later
             if (!layer.norm.on) continue;
-            layer.normalise(thread, step.n, step.train);
-            team.barrier();  // the normalised outputs, by units, before they are read by images
+            layer.normalise(thread, step.n, mine, step.train);
+            meet();  // the normalised outputs, by units, before they are read by images
         }
+    }
+
+    // A barrier where dense layers share their work by units, which they do not if the engine only predicts.
+    void meet() {
+        if (trains) team.barrier();
     }
 
     void forward_convs(int thread, const Step &step, Range mine) {

@@ -21,6 +21,19 @@ INLINE void add_products(V (&sums)[N][NV], const T *const (&x)[N], int64_t step,
     }
 }
 
+// The same with step 1, a cache line of each row at a time. Meanwhile the line `ahead` after it is asked for: the one
+// that the next images need.
+template <int NV, int N, class T>
+INLINE void add_lines(V (&sums)[N][NV], const T *const (&x)[N], int64_t ahead, const T *y, int64_t n) {
+    const int LINE = 64 / sizeof(T);
+    for (int64_t k = 0; k < n; k += LINE) {
+        const T *line[N];
+        UNROLL(i, N) line[i] = x[i] + k;
+        UNROLL(i, N) __builtin_prefetch(line[i] + ahead);
+        add_products(sums, line, 1, y + k * NV * VL, n - k < LINE ? n - k : LINE);
+    }
+}
+
 // Rows 2i and 2i + 1 of n rows as row i of `pairs`, for `width` columns, whole vectors. Rows are `stride` apart. An odd
 // last row is paired with zeros.
 INLINE void join_rows(const float *rows, int64_t n, int64_t stride, int64_t width, Pair *pairs) {

@@ -33,9 +33,13 @@ INLINE void add_input_gradient(const void *w, int64_t width, const void *g, floa
 // For KG inputs and all images.
 template <int KG, bool MIXED>
 INLINE void add_for_images(const void *w, int64_t width, const float *g, float *gx, int64_t stride, bool first) {
+    // Two vectors of images, if their sums stay in registers. With SSE always: copying a weight to all lanes for each
+    // vector costs more there.
+    const bool TWO = 2 * KG + 2 < REGISTERS || VL == 4;
     int64_t b = 0;
-    for (; b + 2 * VL <= stride; b += 2 * VL) add_input_gradient<2, KG, MIXED>(w, width, g + b, gx + b, stride, first);
-    if (b < stride) add_input_gradient<1, KG, MIXED>(w, width, g + b, gx + b, stride, first);
+    for (; TWO && b + 2 * VL <= stride; b += 2 * VL)
+        add_input_gradient<2, KG, MIXED>(w, width, g + b, gx + b, stride, first);
+    for (; b < stride; b += VL) add_input_gradient<1, KG, MIXED>(w, width, g + b, gx + b, stride, first);
 }
 
 template <int KG>

@@ -77,6 +77,19 @@ INLINE V reciprocal(V x) {
 // ReLU. NaN stays NaN, as in PyTorch; otherwise a diverged training would look healthy.
 INLINE V rectified(V x) { return x < 0 ? V{} : x; }
 
+#if VL == 8 && defined(__AVX2__)
+// For each set of lanes of a vector, as bits, these lanes in order; then lane 0.
+struct Lanes {
+    uint8_t of[256][8] = {};
+    constexpr Lanes() {
+        for (int set = 0; set < 256; set++)
+            for (int lane = 0, n = 0; lane < 8; lane++)
+                if (set >> lane & 1) of[set][n++] = lane;
+    }
+};
+static constexpr Lanes LANES;
+#endif
+
 // Append those of the VL values from `x` that are not zero, and their positions from `first` on. Returns how many.
 // Writes up to VL entries.
 INLINE int append_nonzero(const float *x, int32_t first, float *value, int32_t *at) {
@@ -86,6 +99,13 @@ INLINE int append_nonzero(const float *x, int32_t first, float *value, int32_t *
     __mmask16 on = _mm512_cmp_ps_mask(y, _mm512_setzero_ps(), _CMP_NEQ_UQ);
     _mm512_storeu_ps(value, _mm512_maskz_compress_ps(on, y));
     _mm512_storeu_si512(at, _mm512_maskz_compress_epi32(on, _mm512_add_epi32(_mm512_set1_epi32(first), steps)));
+    return __builtin_popcount(on);
+#elif VL == 8 && defined(__AVX2__)
+    __m256 y = _mm256_loadu_ps(x);
+    int on = _mm256_movemask_ps(_mm256_cmp_ps(y, _mm256_setzero_ps(), _CMP_NEQ_UQ));
+    __m256i lanes = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)LANES.of[on]));
+    _mm256_storeu_ps(value, _mm256_permutevar8x32_ps(y, lanes));
+    _mm256_storeu_si256((__m256i *)at, _mm256_add_epi32(_mm256_set1_epi32(first), lanes));
     return __builtin_popcount(on);
 #else
     int n = 0;
