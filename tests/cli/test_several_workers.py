@@ -9,6 +9,8 @@ import pytest
 
 from samples import Result
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 FEW = ["--set", 'layers=[{type="Flatten"}, {type="Dense", units="classes"}]', "--set", "epochs=2", "--threads", 1]
 
 

@@ -19,6 +19,8 @@ from misread.errors import RunError
 from misread.lab.eject import eject
 from samples import Result, blocks, write_idx_folder
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 DENSE = {"layers": [{"type": "Flatten"}, {"type": "Dense", "units": "classes"}], "batch_size": 32, "epochs": 2}
 # a small network with all that the photographs' recipes have
 PHOTO: dict[str, Any] = {
