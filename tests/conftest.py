@@ -12,7 +12,7 @@ import pytest
 
 from misread.cli.main import main
 from misread.data.image_set import ImageSet
-from samples import Result, blocks, write_idx_folder
+from samples import Result, blocks, draw_nothing, write_idx_folder
 
 # shells start background jobs with Ctrl-C ignored, and child processes inherit that; some tests press it
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -59,8 +59,7 @@ def block_set() -> ImageSet:
 
 @pytest.fixture
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trainings in this process draw nothing: the pictures take four fifths of a small training's time."""
-    monkeypatch.setattr("misread.runs.write_run._draw", lambda run: (run.folder / "figures").mkdir(exist_ok=True))
+    draw_nothing(monkeypatch)
 
 
 @pytest.fixture
