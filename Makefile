@@ -21,13 +21,16 @@ $(VENV)/dev: $(VENV)/runtime
 demo: $(VENV)/runtime
 	$(BIN)/misread demo
 
+# tests start hundreds of processes: without stored bytecode each would first compile what it imports of misread
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
+
 # a file's tests stay in one process, since they share trainings, browsers and servers
 test: $(VENV)/dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(PYTEST) --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # tests that take long, and those that compile the kernels again, with two compilers and for ARM
 slow: $(VENV)/dev
-	$(BIN)/python -m pytest -m slow --ignore tests/builds/test_sanitizers.py
+	$(PYTEST) -m slow --ignore tests/builds/test_sanitizers.py
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
@@ -41,7 +44,7 @@ docs: $(VENV)/dev
 
 # the kernels under the address, undefined-behaviour and thread sanitizers: a fuzz of random networks, and the engine's tests
 sanitize: $(VENV)/dev
-	MISREAD_CI=1 MISREAD_SANITIZE=3000 $(BIN)/python -m pytest -m slow tests/builds/test_sanitizers.py
+	MISREAD_CI=1 MISREAD_SANITIZE=3000 $(PYTEST) -m slow tests/builds/test_sanitizers.py
 
 # without build/, from which setuptools would take files that are gone from the sources
 wheel: $(BIN)/python

@@ -4,6 +4,7 @@ They are plain shared libraries, loaded by ctypes: one file serves every version
 They are optional. Without a compiler misread installs as pure Python and trains with PyTorch.
 """
 
+import copy
 import os
 import platform
 from glob import glob
@@ -23,6 +24,15 @@ if platform.machine().lower() in ("x86_64", "amd64"):
 
 class BuildKernels(build_ext):
     """Shared libraries instead of extension modules: no Python in the file's name, none of its symbols."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or True  # as many compilers as processors
+
+    def build_extension(self, ext: Extension) -> None:
+        own = copy.copy(self)
+        own.build_temp = os.path.join(self.build_temp, ext.name)  # all builds have an object file of the same name
+        super(BuildKernels, own).build_extension(ext)
 
     def get_ext_filename(self, fullname: str) -> str:
         return os.path.join(*fullname.split(".")) + ".so"

@@ -1,5 +1,6 @@
 """Fixtures: a home of its own for every test, the command line, small data sets, a browser, the real MNIST."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -11,17 +12,25 @@ import pytest
 
 from misread.cli.main import main
 from misread.data.image_set import ImageSet
-from samples import Result, blocks, write_idx_folder
+from samples import Result, blocks, draw_nothing, write_idx_folder
 
 # shells start background jobs with Ctrl-C ignored, and child processes inherit that; some tests press it
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session")
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """New folders. `mktemp` would read the names of all folders that there are, for each test."""
+    root = tmp_path_factory.mktemp("homes")
+    return (root / str(n) for n in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def _own_world(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def _own_world(monkeypatch: pytest.MonkeyPatch, _homes: Iterator[Path]) -> None:
     """No test finds this machine's data sets, cache or home, or writes beside the sources."""
-    away = tmp_path_factory.mktemp("home")
+    away = next(_homes)
+    away.mkdir()
     monkeypatch.setenv("HOME", str(away))
     monkeypatch.setenv("MISREAD_CACHE", str(away / "cache"))
     monkeypatch.delenv("MISREAD_DATA", raising=False)
@@ -49,6 +58,11 @@ def block_set() -> ImageSet:
 
 
 @pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_nothing(monkeypatch)
+
+
+@pytest.fixture
 def idx_folder(tmp_path: Path) -> Path:
     return write_idx_folder(tmp_path / "idx", blocks(40), blocks(20, seed=1))
 
@@ -72,9 +86,13 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    in_browser = set()
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
+            in_browser.add(item.path)
+    # the longest files first: of several processes none waits long for the last one
+    items.sort(key=lambda item: item.path not in in_browser)
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -12,6 +12,8 @@ from clusters import Elsewhere, bits
 from misread.ray_cluster import RayCluster
 from samples import Result
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 FEW = ["--set", 'layers=[{type="Flatten"}, {type="Dense", units="classes"}]', "--set", "epochs=2", "--threads", 1]
 
 

@@ -15,6 +15,7 @@ import pytest
 from code_blocks import PAGES, ROOT, Block, blocks, commands, why_not
 
 from misread.training.recipe import load_recipe
+from samples import draw_nothing
 
 RUNNABLE = ("python", "commands", "console", "toml")
 WITH_EXAMPLES = [
@@ -44,13 +45,17 @@ def shared_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pat
     cache = os.environ.pop("MISREAD_CACHE", None)
     os.environ["MISREAD_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.chdir(folder)
-    yield folder, world.build(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        draw_nothing(patch)
+        free = world.build(folder)
+    yield folder, free
     os.chdir(before)
     del os.environ["MISREAD_CACHE"]
     if cache:
         os.environ["MISREAD_CACHE"] = cache
 
 
+@pytest.mark.usefixtures("without_pictures")
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.name)
 def test_examples_run(page: Path, shared_world: tuple[Path, str], tmp_path: Path, monkeypatch: Any) -> None:
     template, free = shared_world

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from misread.data.label_patch import Fix, write_patch
 from misread.errors import RunError
 from misread.lab.eject import eject
 from samples import Result, blocks, write_idx_folder
+
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 DENSE = {"layers": [{"type": "Flatten"}, {"type": "Dense", "units": "classes"}], "batch_size": 32, "epochs": 2}
 # a small network with all that the photographs' recipes have
@@ -198,19 +201,15 @@ def sources(kind: str, folder: Path) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["idx", "class folders", "split folders", "one npz", "floats", "memory"])
-def test_the_script_loads_the_runs_images(kind: str, tmp_path: Path) -> None:
+def test_the_script_loads_the_runs_images(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = train(sources(kind, tmp_path), {**DENSE, "validation": {"name": "carve"}}, tmp_path)
     script = eject(run)
     assert script.with_name("data.npz").exists() == (kind in ("floats", "memory"))
-    code = (
-        "import runpy, sys, numpy; sys.argv = sys.argv[1:]; d = runpy.run_path(sys.argv[0])['load_data']()\n"
-        "numpy.savez('loaded.npz', **{f'{k}_{i}': a for k, pair in d.items() for i, a in enumerate(pair)})"
-    )
-    subprocess.run([sys.executable, "-I", "-c", code, script], cwd=tmp_path, check=True)
-    loaded = np.load(tmp_path / "loaded.npz")
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    loaded = runpy.run_path(str(script))["load_data"]()
     for split in ("train", "val", "test"):
-        np.testing.assert_array_equal(loaded[f"{split}_0"], run.split(split).images)
-        np.testing.assert_array_equal(loaded[f"{split}_1"], run.split(split).labels)
+        np.testing.assert_array_equal(loaded[split][0], run.split(split).images)
+        np.testing.assert_array_equal(loaded[split][1], run.split(split).labels)
 
 
 def test_fixed_labels_are_written_beside_the_script(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ from misread.training.callbacks import Callback
 from misread.training.events import EpochEnded
 from samples import blocks
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 CHECKS = 50  # at least; scikit-learn 1.9.1 has 55 for a classifier of this kind
 CHECK = """
 import json

@@ -34,6 +34,8 @@ from misread.training.session import TrainState
 from misread.training.worker_progress import TrainingProgress
 from samples import Result, blocks
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 SPACE = """
 name = "small"
 epochs = 2

@@ -22,6 +22,8 @@ from misread.training.device import using_threads
 from misread.training.events import StepsDone
 from samples import Result, blocks
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 HEAD = ("epochs=4", "batch_size=32", "optimizer.learning_rate=0.02")
 
 

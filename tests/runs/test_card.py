@@ -15,6 +15,8 @@ from misread.errors import RunError
 from misread.runs.card import OURS, card_text
 from samples import Result, blocks
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 DENSE = {"layers": [{"type": "Flatten"}, {"type": "Dense", "units": "classes"}], "epochs": 1, "name": "dense"}
 NASTY = ["a|b*c*", "<img src=x>", "[x](http://evil)\n# b", '"---\\']
 

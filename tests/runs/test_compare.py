@@ -10,6 +10,8 @@ import misread
 from misread import DataError, ImageSet, Predictions, Run, RunError
 from samples import blocks
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 SMALL = ('layers=[{type="Flatten"}, {type="Dense", units="classes"}]',)
 
 

@@ -21,6 +21,8 @@ from samples import blocks
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from planted_causes import EACH, EXPECTED, GENUINE, NOTHING, cause_table, measure
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 DENSE = ('layers=[{type="Flatten"}, {type="Dense", units=12, activation="relu"}, {type="Dense", units="classes"}]',)
 
 

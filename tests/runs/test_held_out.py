@@ -23,6 +23,8 @@ from misread.training.cross_validation import FoldDone
 from misread.training.worker_progress import TrainingProgress
 from samples import blocks
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 LAYERS = 'layers=[{type="Flatten"}, {type="Dense", units=16, activation="relu"}, {type="Dense", units="classes"}]'
 FEW = [LAYERS, "epochs=3", "batch_size=32", "optimizer.learning_rate=0.01"]
 
@@ -45,11 +47,8 @@ def test_held_out_noise_is_predicted_at_chance_level() -> None:
     assert held.metrics["accuracy"] < 0.4  # chance is 0.25, with a standard error of 0.043
 
 
-def test_probabilities_equal_those_of_trainings_without_the_flagged_images(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_probabilities_equal_those_of_trainings_without_the_flagged_images() -> None:
     """A plain version: each network is trained by `train` and predicts the images held out as its test split."""
-    monkeypatch.setattr("misread.runs.write_run._draw", lambda run: None)  # its pictures would take most of the time
     images, labels = blocks(240)
     truth = labels.copy()
     labels[:24] = (labels[:24] + 1) % 4

@@ -21,6 +21,8 @@ from misread.runs.train import train
 from misread.training.events import EpochEnded
 from misread.training.recipe import load_recipe
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 SMALL = [
     'layers=[{type="Flatten"}, {type="Dense", units=8, activation="relu"}, {type="Dense", units="classes"}]',
     "name=small",

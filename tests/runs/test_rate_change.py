@@ -14,6 +14,8 @@ from misread.training.recipe import Adam, OneCycle, Recipe
 from misread.training.session import INTERRUPTED, RateChange, TrainState
 from misread.training.state_file import read_state, state_bytes
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 SMALL = [
     'layers=[{type="Flatten"}, {type="Dense", units=16, activation="relu"}, {type="Dense", units="classes"}]',
     "name=small",

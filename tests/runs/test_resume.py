@@ -25,6 +25,8 @@ from misread.training.checkpoints import find_checkpoints
 from misread.training.session import INTERRUPTED
 from samples import Result, blocks, write_idx_folder
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 SMALL = [
     'layers=[{type="Flatten"}, {type="Dense", units=16, activation="relu"}, {type="Dropout", rate=0.2}, '
     '{type="Dense", units="classes"}]',

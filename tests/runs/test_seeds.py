@@ -19,6 +19,8 @@ from misread.runs.run_folder import find_unfinished
 from misread.training.events import EpochEnded
 from misread.training.worker_progress import TrainingProgress
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 SMALL = ['layers=[{type="Flatten"}, {type="Dense", units="classes"}]', "name=small"]
 
 

@@ -9,6 +9,8 @@ import misread
 from misread import ImageSet
 from misread.runs.progress import result_lines
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 SMALL = ['layers=[{type="Flatten"}, {type="Dense", units="classes"}]', "name=small", "validation.name=carve"]
 
 

@@ -1,6 +1,8 @@
 """One look for all pictures: colours for colour-blind readers too, and readable sizes."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,22 @@ class Picture(Figure):
 
     def png(self) -> bytes:
         buffer = io.BytesIO()
-        self.savefig(buffer, format="png", dpi="figure")
+        with self._laid_out():
+            self.savefig(buffer, format="png", dpi="figure")
         return buffer.getvalue()
+
+    @contextmanager
+    def _laid_out(self) -> Iterator[None]:
+        """Compute the layout before the block. matplotlib would draw everything once more to do it when it saves."""
+        engine = self.get_layout_engine()
+        if engine:
+            engine.execute(self)
+        self.set_layout_engine(None)
+        try:
+            yield
+        finally:
+            if engine:
+                self.set_layout_engine(engine)
 
     def _repr_png_(self) -> bytes:
         return self.png()
@@ -45,7 +61,7 @@ class Picture(Figure):
 
     def save(self, path: Path) -> None:
         """Write the picture, whole or not at all, as PNG or SVG by the suffix. Raises OSError: it cannot be written."""
-        with replacing(path) as partial:
+        with replacing(path) as partial, self._laid_out():
             self.savefig(partial, dpi="figure")
 
 
