@@ -16,7 +16,7 @@ from misread.data.load import EMBEDDED, load
 from misread.data.named import NAMED
 from misread.data.npz import read_npz
 from misread.data.picture import read_picture
-from misread.errors import RecipeError, RunError
+from misread.errors import DataError, RecipeError, RunError
 from misread.models.summary import Summary, summarise
 from misread.runs import run_folder
 from misread.runs.download import is_download
