@@ -22,7 +22,7 @@ class Chain(BareChain):
     network:     convolutions with ReLU, each with or without 2x2 max-pooling, then dense layers with ReLU and dropout.
                  The chain copies its weights and never changes it.
     image_shape: of one image, (H, W, C).
-    batch_size:  images of a step; in a prediction, those that all threads have in memory at once. None for a chain
+    batch_size:  images of a step; in a prediction, those that all threads have in memory at once. None suits a chain
                  that only predicts.
     training:    the settings of Adam and the loss; None for a chain that only predicts.
     mixed:       take the factors of products in bf16, if this build can: in the convolutions' forward pass and in the
