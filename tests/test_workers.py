@@ -169,6 +169,8 @@ from pathlib import Path
 if getattr(multiprocessing.current_process(), "_inheriting", False):  # in a process that is starting
     (Path(sys.argv[1]) / str(os.getpid())).touch()
     time.sleep(60)
+elif not hasattr(sys.modules["__main__"], "__file__"):  # in the server that forks; newer Pythons find the module there
+    raise ImportError
 
 def wait_long(folder, report):
     pass
