@@ -30,13 +30,15 @@ def trained_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     arrays = {"x_train": images, "y_train": labels, "x_test": test_images, "y_test": test_labels}
     np.savez(folder / "signs.npz", **arrays, class_names=np.array(NAMES))
     signs, out = str(folder / "signs.npz"), folder / "runs"
-    for data, recipe, settings, epochs in [
+    trainings = [
         (signs, "tutorial-mlp", MLP, 12),
         (signs, "tutorial-mlp", MLP, 1),
         ("digits", "tutorial-mlp", MLP, 3),
         ("digits", "tutorial-cnn", CNN, 3),
-    ]:
-        misread.train(data, recipe, epochs=epochs, seed=epochs, settings=settings, out=out, progress=False)
+    ]
+    for number, (data, recipe, settings, epochs) in enumerate(trainings, 1):
+        run = misread.train(data, recipe, epochs=epochs, seed=epochs, settings=settings, out=out, progress=False)
+        run.folder.rename(out / f"{number}-{run.folder.name}")  # so that runs of the same second keep their order
     return out
 
 
