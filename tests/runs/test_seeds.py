@@ -15,7 +15,7 @@ import misread
 from misread import ImageSet
 from misread.errors import RecipeError
 from misread.runs.progress import Progress
-from misread.runs.run_folder import find_unfinished
+from misread.runs.run_folder import find_unfinished, is_resumable
 from misread.training.events import EpochEnded
 from misread.training.worker_progress import TrainingProgress
 
@@ -121,13 +121,15 @@ def test_several_processes_give_the_runs_of_one(block_set: ImageSet) -> None:
 
 
 class KillOnce(Progress):
-    """Kills every process when the trainings have a checkpoint."""
+    """Kills every process when both trainings can be resumed and one has a checkpoint."""
 
     def __init__(self, out: Path) -> None:
         self.out, self.killed = out, 0
 
     def on_worker(self, worker: int, training: str, now: TrainingProgress) -> None:
-        if not self.killed and list(self.out.glob("*.partial/checkpoints/member-*")):
+        # a process killed before its training can be resumed leaves a folder that nobody goes on with
+        both_begun = len([*self.out.iterdir()]) == 2 and all(map(is_resumable, self.out.glob("*.partial")))
+        if not self.killed and both_begun and list(self.out.glob("*.partial/checkpoints/member-*")):
             for process in multiprocessing.active_children():
                 process.kill()
                 self.killed += 1
