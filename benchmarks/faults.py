@@ -191,6 +191,7 @@ def main() -> None:
     parts = ("kills", "disks", "read-only", "damage", "homes", "clocks", "two", "output", "hostile")
     parser.add_argument("--only", nargs="*", default=parts, choices=parts)
     parser.add_argument("--commands", nargs="*", default=[*WORKS], choices=WORKS, help="to meet full disks")
+    parser.add_argument("--damage-to", default="", help="only to folders with this in their name")
     parser.add_argument("--inputs", nargs="*", default=[*hostile.INPUTS], choices=hostile.INPUTS, help="hostile ones")
     chosen = parser.parse_args()
     rng, share = random.Random(chosen.seed), chosen.share
@@ -202,7 +203,7 @@ def main() -> None:
             "kills": lambda: kills(world, rng, share, chosen.minutes),
             "disks": lambda: full_disks(world, rng, max(2, round(24 * share)), chosen.commands),
             "read-only": lambda: read_only_folders(world),
-            "damage": lambda: damages(world, rng, max(1, round(10 * share))),
+            "damage": lambda: damages(world, rng, max(1, round(10 * share)), chosen.damage_to),
             "homes": lambda: homes(world),
             "clocks": lambda: clocks(world),
             "two": lambda: pairs(world, max(1, round(5 * share))),
