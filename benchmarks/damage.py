@@ -1,4 +1,4 @@
-"""Damage to every file that misread writes: flipped bits, and files that were cut or emptied. Then what reads them runs.
+"""Damage to every file that misread writes: flipped bits, and files that are cut or emptied. Then what reads it runs.
 
 `VICTIMS` is a table: how a folder is made, and which commands read it. A command has to end well or with one message.
 What else has to hold is its `rule`.
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from forked import Command, Ended, misread
 from works import TRAIN, WORKS, Row, World, export, hashes, patch_of, unfinished, weights
 
@@ -63,8 +64,8 @@ def _run(world: World, folder: Path) -> Path:
 
 def _read_run(world: World, run: Path) -> list[Read]:
     return [
-        Read(["verify", run], NOTICED), Read(["evaluate", run]), Read(["misreads", run, "--json"]),
-        Read(["runs", "--out", run.parent]), Read(["card", run]), Read(["predict", run, world.pictures / "0" / "0.png"]),
+        Read(["verify", run], NOTICED), Read(["evaluate", run]), Read(["misreads", run, "--json"]), Read(["card", run]),
+        Read(["runs", "--out", run.parent]), Read(["predict", run, world.pictures / "0" / "0.png"]),
         Read(["report", run, "--no-causes", "--out", run.parent / "page.html"]),
     ]  # fmt: skip
 

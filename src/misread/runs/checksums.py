@@ -6,8 +6,8 @@
 - the pictures and the model card are written again by `misread report`, and a user may edit them. A difference is said.
 - checkpoints may be removed, but not changed.
 
-Files that other commands add later, such as the report, exported models and notes, are not in it. The folder of exported
-models has a `checksums.json` of its own.
+Files that other commands add later, such as the report, exported models and notes, are not in it. The folder of
+exported models has a `checksums.json` of its own.
 """
 
 import hashlib
