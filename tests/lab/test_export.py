@@ -86,7 +86,6 @@ def test_the_safetensors_file_has_the_weights_the_layers_and_the_class_names(run
     assert json.loads(about["class_names"])[0] == "one"
 
 
-@pytest.mark.parametrize("to", FILES)
 def test_damage_to_an_exported_file_is_noticed(run: misread.Run, cli: Callable[..., Result]) -> None:
     misread.export(run, "onnx", int8=True)
     misread.export(run, "safetensors")
@@ -105,6 +104,7 @@ def test_damage_to_an_exported_file_is_noticed(run: misread.Run, cli: Callable[.
     assert cli("verify", run.folder).code == 0
 
 
+@pytest.mark.parametrize("to", FILES)
 def test_a_changed_weight_makes_the_export_fail_and_leaves_no_file(
     run: misread.Run, to: str, cli: Callable[..., Result]
 ) -> None:
