@@ -21,6 +21,7 @@ from forked import Command, Ended, misread
 from works import TRAIN, WORKS, Row, World, export, hashes, patch_of, unfinished, weights
 
 HAS_MNIST = (Path(os.environ.get("MISREAD_DATA", "/nowhere")) / "mnist").is_dir()
+FEWEST = 6  # a folder with fewer files is damaged as often as one with so many
 ANY = "any"  # ends well or with one message
 NOTICED = "noticed"  # says that something is damaged
 SAME = "same"  # says so, or gives what it gives without damage
@@ -418,7 +419,11 @@ def _judged(read: Read, ended: Ended, whole: _Whole) -> tuple[bool, str]:
 
 
 def damages(world: World, rng: random.Random, count: int, chosen: str = "") -> Iterator[Row]:
-    """count: how many bits are flipped in each file, one at a time. chosen: only of what has this in its name."""
+    """Damages one file at a time, and runs what reads it.
+
+    count:  how many bits are flipped in each file; more in a folder with few files.
+    chosen: only folders with this in their names.
+    """
     for victim in VICTIMS:
         if chosen not in victim.what:
             continue
@@ -428,11 +433,11 @@ def damages(world: World, rng: random.Random, count: int, chosen: str = "") -> I
             shutil.copytree(folder, intact := folder.with_name(f"{folder.name}-intact"), symlinks=True)
             reads = victim.reads(world, made)
             whole = [_as_whole(read, misread(read.command, world.log)) for read in reads]
-            for name in sorted(hashes(intact / made.relative_to(folder))):
-                contents = (intact / made.relative_to(folder) / name).read_bytes()
-                if not contents or not victim.harms(name):
-                    continue
-                for what, damaged in _damages(contents, rng, count):
+            before = intact / made.relative_to(folder)
+            names = [n for n in sorted(hashes(before)) if victim.harms(n) and (before / n).stat().st_size]
+            for name in names:
+                contents = (before / name).read_bytes()
+                for what, damaged in _damages(contents, rng, max(count, count * FEWEST // len(names))):
                     shutil.rmtree(folder)
                     shutil.copytree(intact, folder, symlinks=True)
                     (made / name).write_bytes(damaged)

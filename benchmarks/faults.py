@@ -37,6 +37,7 @@ LOADED = (
     "misread.runs.held_out", "misread.lab.export", "misread.lab.sweep", "onnx", "onnxruntime.quantization", "optuna",
     "pyarrow.parquet", "pyarrow.pandas_compat", "h5py", "jinja2", "tomli_w", "matplotlib.backends.backend_svg",
     "misread.runs.seeds", "misread.runs.predict_files", "misread.data.folder", "misread.data.file_table",
+    "misread.runs.array_run", "misread.scale.run_job",
 )  # fmt: skip
 
 
