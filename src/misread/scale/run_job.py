@@ -86,13 +86,16 @@ def run_job(
 
 
 def _remove_damaged(job: Job, shards: Sequence[Shard]) -> None:
-    """Remove predictions that are not those that `_SUCCESS` names, so that they are made again."""
+    """Remove predictions that are not those that `_SUCCESS` names, so that they are made again.
+
+    Raises RunError: they are not damaged, but of another job.
+    """
     try:
         known = read_success(job.folder)
     except RunError:
         return  # only a complete job has hashes
     for path in map(job.output, shards):
-        if known.job == job.digest and path.is_file() and file_hash(path) != known.sha256.get(path.name):
+        if known.job == job.digest and finished(path, job.digest) and file_hash(path) != known.sha256.get(path.name):
             path.unlink(missing_ok=True)
 
 
