@@ -30,13 +30,14 @@ from works import TRAIN, WORKS, Row, World, fingerprint, weights
 
 KILLS = {
     "train": 50, "resume": 40, "report": 30, "labels apply": 30, "predict": 25, "cache": 25,
-    "labels find": 8, "export --to onnx --int8": 6, "sweep": 6,
+    "labels find": 8, "export --to onnx --int8": 6, "sweep": 6, "predict --out": 12,
 }  # fmt: skip
 LOADED = (
     "misread.runs.train", "misread.runs.checksums", "misread.cli.main", "sklearn.datasets", "safetensors.torch",
     "misread.runs.held_out", "misread.lab.export", "misread.lab.sweep", "onnx", "onnxruntime.quantization", "optuna",
     "pyarrow.parquet", "pyarrow.pandas_compat", "h5py", "jinja2", "tomli_w", "matplotlib.backends.backend_svg",
     "misread.runs.seeds", "misread.runs.predict_files", "misread.data.folder", "misread.data.file_table",
+    "misread.runs.array_run", "misread.scale.run_job",
 )  # fmt: skip
 
 
@@ -185,12 +186,13 @@ def outputs(world: World) -> Iterator[Row]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--share", type=float, default=1.0, help="of the 220 kills, and of what else is done often")
+    parser.add_argument("--share", type=float, default=1.0, help="of the 232 kills, and of what else is done often")
     parser.add_argument("--minutes", type=float, default=60.0, help="for the kills")
     parser.add_argument("--seed", type=int, default=0)
     parts = ("kills", "disks", "read-only", "damage", "homes", "clocks", "two", "output", "hostile")
     parser.add_argument("--only", nargs="*", default=parts, choices=parts)
     parser.add_argument("--commands", nargs="*", default=[*WORKS], choices=WORKS, help="to meet full disks")
+    parser.add_argument("--damage-to", default="", help="only to folders with this in their name")
     parser.add_argument("--inputs", nargs="*", default=[*hostile.INPUTS], choices=hostile.INPUTS, help="hostile ones")
     chosen = parser.parse_args()
     rng, share = random.Random(chosen.seed), chosen.share
@@ -202,7 +204,7 @@ def main() -> None:
             "kills": lambda: kills(world, rng, share, chosen.minutes),
             "disks": lambda: full_disks(world, rng, max(2, round(24 * share)), chosen.commands),
             "read-only": lambda: read_only_folders(world),
-            "damage": lambda: damages(world, rng, max(1, round(10 * share))),
+            "damage": lambda: damages(world, rng, max(1, round(10 * share)), chosen.damage_to),
             "homes": lambda: homes(world),
             "clocks": lambda: clocks(world),
             "two": lambda: pairs(world, max(1, round(5 * share))),

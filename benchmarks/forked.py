@@ -29,24 +29,34 @@ class Ended:
         return self.code in (0, 1, 2) and "Traceback" not in self.text
 
 
+Command = Sequence[object] | Callable[[], object]  # arguments of `misread`, or what is called instead
+
+
 def misread(
-    arguments: Sequence[object],
+    command: Command,
     log: Path,
     kill_after: float | None = None,
     before: Callable[[], object] | None = None,
     watch: Callable[[], object] | None = None,
 ) -> Ended:
-    """Run `misread` with these arguments.
+    """Run a command.
 
     log: gets the output. kill_after: seconds. before: called in the process. watch: called here while it runs.
     """
 
     def call() -> None:
         from misread.cli.main import main
+        from misread.errors import MisreadError
 
         if before:
             before()
-        main([str(argument) for argument in arguments])
+        if callable(command):
+            try:
+                command()
+            except MisreadError as error:
+                sys.exit(f"Error: {error}")
+        else:
+            main([str(argument) for argument in command])
 
     return ended(start(call, log), log, kill_after, watch)
 
@@ -66,7 +76,9 @@ def start(call: Callable[[], object], log: Path) -> tuple[int, float]:
         call()
         code = 0
     except SystemExit as leave:
-        code = int(leave.code or 0)
+        code = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+        if isinstance(leave.code, str):
+            sys.stderr.write(f"{leave.code}\n")
     except BaseException:  # the traceback is what is looked for
         import traceback
 

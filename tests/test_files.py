@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from misread.files import PARTIAL, replacing, write_bytes, write_text
+from misread.files import PARTIAL, replacing, sealed, unsealed, write_bytes, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -108,3 +108,26 @@ def test_the_contents_are_synced_before_the_rename(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(Path, "replace", replace)
     write_text(tmp_path / "a.txt", "text")
     assert order[:2] == ["fsync", "rename"]
+
+
+def test_a_sealed_object_is_read_back_as_json_gives_it() -> None:
+    values = {"a": 0.1, "b": [1, None], "ü": {"10": "x", "9": True}}
+    assert unsealed(sealed(values).encode()) == values
+    assert unsealed(sealed({"a": (1, 2), "b": {10: "x", 9: "y"}}).encode()) == {"a": [1, 2], "b": {"10": "x", "9": "y"}}
+    assert unsealed(b'{"a": 1}') == {"a": 1}  # of an older misread, or by a person
+
+
+def test_damage_to_any_byte_of_a_sealed_object_is_noticed() -> None:
+    values = {"text": "seven", "number": 17.25, "list": [1, 2, 30], "none": None, "yes": True}
+    whole = sealed(values).encode()
+    for place in range(len(whole)):
+        for changed in (*(whole[place] ^ 1 << bit for bit in range(8)), None):
+            damaged = whole[:place] + (b"" if changed is None else bytes([changed]) + whole[place + 1 :])
+            try:
+                found = unsealed(damaged)
+            except ValueError:
+                continue
+            found.pop("sha256", None)
+            extra = {name: value for name, value in found.items() if name not in values}
+            assert {**found, **values} == found, damaged  # only the name of the sum is another
+            assert len(extra) <= 1

@@ -4,17 +4,20 @@ After a crash, the file has either its old or its new contents, never a part. A 
 name begins with `PARTIAL`; such files are never read.
 """
 
+import hashlib
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from mmap import mmap
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from misread.errors import RunError
 
 PARTIAL = ".partial-"
+SUM = "sha256"  # the key of a sealed object that has the sum of its other values
 
 
 @contextmanager
@@ -47,6 +50,29 @@ def write_bytes(path: Path, data: bytes | mmap) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file atomically. Raises OSError: it cannot be written."""
     write_bytes(path, text.encode())
+
+
+def sealed(values: Mapping[str, Any]) -> str:
+    """The text of a JSON object with one more key, the SHA-256 of its values. `unsealed` then notices any damage."""
+    read = json.loads(json.dumps(values))  # as they are read back: keys are texts, tuples are lists
+    return json.dumps({**read, SUM: _sum(read)}, indent=2) + "\n"
+
+
+def unsealed(contents: bytes) -> dict[str, Any]:
+    """The values of a sealed object. One without a sum, which a person or an older misread wrote, is taken as it is.
+
+    Raises ValueError: it is no JSON object, or its values are not those that were written.
+    """
+    values = json.loads(contents.decode())
+    if not isinstance(values, dict):
+        raise ValueError("it is no JSON object")
+    if SUM in values and values.pop(SUM) != _sum(values):
+        raise ValueError("its values do not have the SHA-256 that it names")
+    return values
+
+
+def _sum(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager

@@ -158,6 +158,15 @@ def test_training_on_fixed_labels_scores_both_and_keeps_the_patch(cli: Cli, flaw
     assert misread.open_run(folder).evaluate()["misread"] == metrics["test"]["misread"]
 
 
+def test_a_patch_that_was_cut_is_said_also_without_progress(cli: Cli, flawed: Path) -> None:
+    image = image_hashes(misread.load(flawed).train.images)[3]
+    assert cli("labels", "apply", "p.jsonl", flawed, "--fix", f"{image}={truth(3)}").code == 0
+    Path("p.jsonl").write_bytes(Path("p.jsonl").read_bytes()[:-9])
+    done = cli("train", flawed, "-r", "tutorial-mlp", "--set", LAYERS, "--epochs", 1, "--labels", "p.jsonl", "--quiet")
+    assert done.code == 0
+    assert done.err.startswith("Note: line 1 of p.jsonl is incomplete and ignored: ")
+
+
 def test_a_run_is_ranked_by_its_own_network(cli: Cli, flawed: Path) -> None:
     run = misread.train(flawed, "tutorial-mlp", settings=SETTINGS, progress=False)
     rows = found(cli, run.folder, "--png", "gallery.png")

@@ -1,5 +1,6 @@
 """Flipped bits and truncation in label patches and in every file of the cache: noticed, and never taken for whole."""
 
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from misread.data.image_hash import image_hashes
 from misread.data.label_patch import add_fixes, read_patch
 from misread.errors import DataError
 from samples import blocks
+from shard_jobs import write_tar
 
 
 def damaged(path: Path, places: int = 8) -> Iterator[str]:
@@ -39,11 +41,11 @@ def test_damage_to_any_byte_of_a_label_patch_is_noticed(tmp_path: Path) -> None:
     add_fixes(path, data, {hashes[5]: "2"}, by="someone else")
     intact = read_patch(path).lines
     for what in damaged(path, places=80):
-        assert noticed(path) or read_patch(path).lines == intact or not path.stat().st_size, what
+        assert noticed(path) or read_patch(path).lines == intact, what
 
 
 def noticed(path: Path) -> bool:
-    """Whether a patch is refused as damaged, or said to have an incomplete line."""
+    """Whether a patch is refused as damaged, or said to be empty or to have an incomplete line."""
     try:
         return bool(read_patch(path).cut_off)
     except DataError:
@@ -78,6 +80,25 @@ def test_damage_to_any_file_of_decoded_pictures_is_noticed(tmp_path: Path) -> No
     for name in sorted(path.name for path in entry.iterdir()):
         for what in damaged(entry / name):
             assert misread.load(folder, progress=None).fingerprint == expected, what
+
+
+def test_damage_to_what_the_cache_says_of_shards_is_noticed(tmp_path: Path) -> None:
+    """It has the names of the classes, and how many pictures are of each split."""
+    for name, first in (("train", 0), ("test", 4)):
+        images, files = blocks(8)[0].squeeze(-1), []
+        for i in range(first, first + 4):
+            file = io.BytesIO()
+            Image.fromarray(images[i]).save(file, "png")
+            files += [(f"{i}.png", file.getvalue()), (f"{i}.cls", ("bird", "cat")[i % 2].encode())]
+        write_tar(tmp_path / f"{name}.tar", files)
+        os.utime(tmp_path / f"{name}.tar", (1e9, 1e9))
+    whole = misread.load(tmp_path, progress=None)
+    assert (whole.class_names, len(whole.train), len(whole.test)) == (("bird", "cat"), 4, 4)
+    (entry,) = (cache_folder() / "folders").iterdir()
+    for what in damaged(entry / "record.json", places=24):
+        found = misread.load(tmp_path, progress=None)
+        assert (found.fingerprint, found.class_names) == (whole.fingerprint, whole.class_names), what
+        assert [len(split) for split in found.splits.values()] == [4, 4], what
 
 
 def test_damage_to_features_is_noticed() -> None:

@@ -198,13 +198,13 @@ def test_a_truncated_file_keeps_every_complete_line_and_can_be_appended_to(
     read = read_patch(path)
     assert read.lines == tuple(added[:kept])
     half = at not in (0, *ends, *(e - 1 for e in ends))
-    assert len(read.cut_off) == half
+    assert len(read.cut_off) == (half or at == 0)
     if half:
         assert read.cut_off[0].startswith(f"Note: line {kept + 1} of cut.jsonl is incomplete and ignored")
     (new,) = add_fixes(path, data, {hashes[5]: "up"})
     again = read_patch(path)
     assert again.lines == (*added[:kept], new)
-    assert again.cut_off == read.cut_off
+    assert again.cut_off == (read.cut_off if half else ())
     assert path.read_bytes().startswith(whole[:at])  # nothing that was there is touched
 
 

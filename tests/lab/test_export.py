@@ -86,6 +86,24 @@ def test_the_safetensors_file_has_the_weights_the_layers_and_the_class_names(run
     assert json.loads(about["class_names"])[0] == "one"
 
 
+def test_damage_to_an_exported_file_is_noticed(run: misread.Run, cli: Callable[..., Result]) -> None:
+    misread.export(run, "onnx", int8=True)
+    misread.export(run, "safetensors")
+    folder = run.folder / "export"
+    names = {"model.onnx", "model-int8.onnx", "model.safetensors", "parity.npz", "predict.py"}
+    assert {path.name for path in folder.iterdir()} == {*names, "checksums.json"}
+    assert cli("verify", folder).out == f"{folder}: 5 files compared, 0 damaged or missing.\n"
+    for name in names:
+        contents = bytearray((folder / name).read_bytes())
+        contents[len(contents) // 2] ^= 1
+        (folder / name).write_bytes(contents)
+        found = cli("verify", folder)
+        assert (found.code, found.out.partition(" has ")[0]) == (1, f"Damaged: {name}")
+        contents[len(contents) // 2] ^= 1
+        (folder / name).write_bytes(contents)
+    assert cli("verify", run.folder).code == 0
+
+
 @pytest.mark.parametrize("to", FILES)
 def test_a_changed_weight_makes_the_export_fail_and_leaves_no_file(
     run: misread.Run, to: str, cli: Callable[..., Result]
@@ -138,7 +156,7 @@ def test_eight_bits_that_are_too_few_leave_the_plain_file(run: misread.Run, monk
     with pytest.raises(ExportError, match=r"model-int8.onnx does not repeat .* \(the accuracy may be lower by 1%\)"):
         misread.export(run, int8=True)
     names = {path.name for path in (run.folder / "export").iterdir()}
-    assert names == {"model.onnx", "parity.npz", "predict.py"}
+    assert names == {"model.onnx", "parity.npz", "predict.py", "checksums.json"}
 
 
 def test_a_nearly_full_folder_for_temporary_files_is_said_before_onnx_runtime_meets_it(

@@ -19,6 +19,7 @@ from hub_server import LARGE, READ_TOKEN, TOKEN, Hub, hub_server
 from misread.data.cache import cache_entries
 from misread.errors import RunError
 from misread.runs import download
+from misread.runs.checksums import CHECKSUMS
 from misread.runs.download import FILES
 from misread.runs.hub import HubAddress, hub_address
 from samples import Result, blocks
@@ -188,7 +189,7 @@ def test_a_run_is_downloaded_once_for_each_commit(pushed: Hub, cli: Callable[...
     first = misread.open_run(ADDRESS)
     asked = [request for request in pushed.requests if request.startswith("GET") and "/resolve/" in request]
     assert len(asked) == len(files_of(pushed)) - 1  # without .gitattributes
-    assert {path.name for path in first.folder.iterdir()} <= {name.partition("/")[0] for name in FILES}
+    assert {path.name for path in first.folder.iterdir()} <= {name.partition("/")[0] for name in (*FILES, CHECKSUMS)}
     pushed.requests.clear()
     assert misread.open_run(ADDRESS).folder == first.folder
     assert len(pushed.requests) == 1
@@ -197,6 +198,15 @@ def test_a_run_is_downloaded_once_for_each_commit(pushed: Hub, cli: Callable[...
     kinds = [(entry.kind, entry.what.partition("@")[0]) for entry in cache_entries()]
     assert kinds == [("run", ADDRESS)] * 2
     assert f"{ADDRESS}@" in cli("data", "cache").out
+
+
+def test_damage_to_a_downloaded_run_is_noticed(pushed: Hub, cli: Callable[..., Result]) -> None:
+    folder = misread.open_run(ADDRESS).folder
+    assert cli("verify", ADDRESS).code == 0
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    assert "Damaged: model.safetensors" in cli("verify", ADDRESS).out
 
 
 def test_the_commands_take_an_address(pushed: Hub, cli: Callable[..., Result], tmp_path: Path) -> None:
@@ -283,7 +293,7 @@ def test_only_the_files_of_a_run_are_downloaded(pushed: Hub, tmp_path: Path, mon
     pushed.put(NAME, files_of(pushed) | dict.fromkeys(evil, b"x"))
     opened = misread.open_run(ADDRESS)
     names = {path.relative_to(opened.folder).as_posix() for path in all_files(home)}
-    assert names <= set(FILES)
+    assert names <= {*FILES, CHECKSUMS}
     assert not [request for request in pushed.requests if "evil" in request or ".p" in request.replace(".png", "")]
 
 

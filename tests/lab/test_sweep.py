@@ -160,6 +160,31 @@ def test_a_damaged_journal_or_result_is_named(block_set: ImageSet, space: Search
             sweep(block_set, space, trials=1, **common)
 
 
+def test_a_changed_value_in_the_journal_is_noticed(block_set: ImageSet, space: SearchSpace, tmp_path: Path) -> None:
+    common: dict[str, Any] = {"out": tmp_path / "s", "threads": 1, "device": "cpu"}
+    first = sweep(block_set, space, trials=2, **common)
+    journal = tmp_path / "s" / module.JOURNAL
+    *lines, last = journal.read_text().splitlines(keepends=True)
+    value = next(i for i, line in enumerate(lines) if '"values":[' in line)
+    better = lines[value].replace('"values":[', '"values":[1')
+    journal.write_text("".join([*lines[:value], better, *lines[value + 1 :], last]))
+    with pytest.raises(RunError, match=r"journal.log is damaged: the check of a line is .*Remove .*s, or use another"):
+        sweep(block_set, space, trials=2, **common)
+    journal.write_text("".join(lines) + last.replace('"values":[', '"values":[1'))
+    again = sweep(block_set, space, trials=2, **common)  # of a last line its trial is done again
+    assert [trial.score for trial in again.trials if trial.state == "complete"] == [t.score for t in first.trials]
+
+
+def test_a_journal_of_an_older_misread_is_continued(block_set: ImageSet, space: SearchSpace, tmp_path: Path) -> None:
+    common: dict[str, Any] = {"out": tmp_path / "s", "threads": 1, "device": "cpu"}
+    first = sweep(block_set, space, trials=2, **common)
+    journal = tmp_path / "s" / module.JOURNAL
+    logs = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert all(log.pop("check") for log in logs)
+    journal.write_text("".join(json.dumps(log) + "\n" for log in logs))
+    assert sweep(block_set, space, trials=2, **common).trials == first.trials
+
+
 def test_a_diverging_trial_fails_and_the_sweep_goes_on(
     block_set: ImageSet, space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

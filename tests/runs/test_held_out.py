@@ -173,6 +173,14 @@ def test_damaged_folders_are_ignored(block_set: ImageSet, name: str, contents: b
     assert not held_out(block_set).reused
 
 
+def test_predictions_whose_record_was_changed_are_made_again(block_set: ImageSet) -> None:
+    path = held_out(block_set).members[0].folder / "held-out.json"
+    path.write_text(path.read_text().replace('"folds": 3', '"folds":  3'))  # says the same
+    assert held_out(block_set).reused
+    path.write_text(path.read_text().replace('"cpu_seconds": ', '"cpu_seconds": 9'))
+    assert not held_out(block_set).reused
+
+
 def test_the_table_names_split_row_and_contents_of_every_image(block_set: ImageSet) -> None:
     result = held_out(block_set, split="all")
     table = result.label_issues("normalised-margin")

@@ -107,7 +107,10 @@ def test_damaged_texts_are_refused(folder: Path) -> None:
 
 def test_hashes_do_not_come_from_a_damaged_table_of_misreads(folder: Path, block_set: ImageSet) -> None:
     expected = misread.open_run(folder, data=block_set).misreads.table["hash"].tolist()
-    for contents in (b"", b"\xff\xfe", b"index\nx\n", b"hash\n1\n"):
+    table = (folder / "misreads-test.csv").read_bytes()
+    shifted = table.replace(f",{expected[0]}".encode(), f".{expected[0]}".encode())  # a column is missing in this line
+    assert shifted != table
+    for contents in (b"", b"\xff\xfe", b"index\nx\n", b"hash\n1\n", shifted):
         (folder / "misreads-test.csv").write_bytes(contents)
         assert misread.open_run(folder, data=block_set).misreads.table["hash"].tolist() == expected
 

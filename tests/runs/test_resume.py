@@ -256,15 +256,23 @@ def test_another_thread_count_or_build_is_refused_without_anyway(block_set: Imag
     folder = run.folder
     assert misread.open_run(folder, data=block_set).record.status == "interrupted"  # nothing was lost by asking
     start = folder / "checkpoints" / "start.json"
-    values = json.loads(start.read_text())
+    values = files.unsealed(start.read_bytes())
     values["engine"]["build"] = "other"
-    start.write_text(json.dumps(values))
+    start.write_text(files.sealed(values))
     with pytest.raises(RunError, match="the build of the backend was other"):
         misread.resume(folder, data=block_set)
     resumed = misread.resume(folder, data=block_set, anyway=True, progress=False)
     (interruption,) = resumed.record.interruptions
     assert not interruption.exact
     assert "the build of the backend was other" in interruption.reason
+
+
+def test_a_damaged_start_is_refused(block_set: ImageSet) -> None:
+    folder = small(block_set, callbacks=[StopAfter(5)]).folder
+    start = folder / "checkpoints" / "start.json"
+    start.write_text(start.read_text().replace('"created": "20', '"created": "10'))
+    with pytest.raises(RunError, match=r"start.json is damaged, so the training cannot be resumed. Train again"):
+        misread.resume(folder, data=block_set)
 
 
 def test_a_training_that_is_running_is_not_resumed_twice(block_set: ImageSet) -> None:

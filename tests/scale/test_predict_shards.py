@@ -124,6 +124,39 @@ def test_a_truncated_output_is_written_again(predict: Callable[..., Any], tars: 
     assert contents(out) == before
 
 
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.99])
+def test_a_flipped_byte_in_a_complete_job_is_noticed_and_written_again(
+    predict: Callable[..., Any], tars: str, cli: Callable[..., Result], place: float
+) -> None:
+    _, out = predict(tars)
+    before = contents(out)
+    assert cli("verify", out).out == f"{out}: 5 files compared, 0 damaged or missing.\n"
+    file = out / "00001-01.parquet"
+    damaged = bytearray(before[file.name])
+    damaged[int(place * len(damaged))] ^= 1
+    file.write_bytes(damaged)
+    found = cli("verify", out)
+    assert found.code == 1
+    assert "Damaged: 00001-01.parquet has other contents than those that were written" in found.out
+    predict(tars)
+    assert contents(out) == before
+
+
+def test_damage_to_what_a_job_says_of_itself_is_noticed(
+    predict: Callable[..., Any], tars: str, cli: Callable[..., Result]
+) -> None:
+    _, out = predict(tars)
+    for name, old, new in (("_SUCCESS", '"errors": 1', '"errors": 0'), ("job.json", '"start": 0', '"start": 8')):
+        before = (out / name).read_text()
+        (out / name).write_text(before.replace(old, new, 1))
+        found = cli("verify", out)
+        assert found.code, name
+        assert f"{name} is " in found.out + found.err
+        (out / name).write_text(before)
+    (out / "_SUCCESS").unlink()
+    assert "has no complete job" in cli("verify", out).err
+
+
 def test_a_shard_that_fails_is_listed_and_the_others_are_done(
     predict: Callable[..., Any], tars: str, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 
 from misread.studio import feature_map
+from misread.studio.background import result_folder
 from misread.studio.features import split_features
 from studios import Client, small_run
 
@@ -55,6 +56,22 @@ def test_a_map_is_computed_once(client: Client, monkeypatch: pytest.MonkeyPatch)
     again = Client(client.run)  # another server
     assert again.get("map/test?method=tsne").status_code == 200
     assert again.get("map/test/points?method=tsne").content == first
+
+
+def test_what_is_kept_is_computed_again_if_it_is_damaged(client: Client) -> None:
+    client.when_ready("map/test?method=pca")
+    client.when_ready("causes/test")
+    first = [client.get(path).content for path in ("map/test/points?method=pca", "causes/test")]
+    features = split_features(client.run, "test").copy()
+    for path in result_folder(client.run.folder).iterdir():
+        contents = bytearray(path.read_bytes())
+        contents[len(contents) // 2] ^= 1
+        path.write_bytes(contents)
+    assert client.get("map/test/points?method=pca").status_code == 404
+    assert np.array_equal(split_features(client.run, "test"), features)
+    assert client.when_ready("map/test?method=pca")[1] > 0
+    assert client.when_ready("causes/test")[1] > 0
+    assert [client.get(path).content for path in ("map/test/points?method=pca", "causes/test")] == first
 
 
 def test_tsne_keeps_neighbours_and_places_the_images_beyond_its_sample_among_them(

@@ -129,6 +129,21 @@ def test_damaged_notes_do_not_hide_the_run(api: AppClient, folder: Path) -> None
         assert len(rows_of(api)) == 4
 
 
+def test_damaged_notes_are_said_and_kept(api: AppClient, folder: Path) -> None:
+    run = folders(folder)[0]
+    id, notes = run_id(run), run / "notes.json"
+    api.post(f"/api/runs/{id}/note", json={"note": "the one with more epochs"})
+    damaged = notes.read_text().replace("more", "mose")
+    notes.write_text(damaged)
+    row = next(row for row in rows_of(api) if row["id"] == id)
+    assert (row["note"], row["status"]) == ("", "complete")
+    assert row["error"].startswith("notes.json, with the name and the note of this run, is damaged: ")
+    assert api.post(f"/api/runs/{id}/rename", json={"title": "mine"}).status_code == 200
+    assert (run / "notes.json.damaged").read_text() == damaged
+    row = next(row for row in rows_of(api) if row["id"] == id)
+    assert (row["title"], row["error"]) == ("mine", "")
+
+
 def test_delete_can_be_undone_and_changes_no_file(api: AppClient, folder: Path) -> None:
     run = folders(folder)[1]
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}

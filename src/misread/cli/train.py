@@ -124,6 +124,7 @@ def train(
         raise DataError(
             "DATA is missing. Add it, for example misread train mnist; or continue a training with --resume RUN."
         )
+    from misread.data.label_patch import read_patch
     from misread.runs.seeds import train_seeds
     from misread.runs.train import train as train_run
     from misread.training.auto_recipe import named_recipe
@@ -141,6 +142,8 @@ def train(
 
         follow(images, named, settings=settings, label_patch=labels, device=device, threads=threads)
         return
+    if labels and quiet:  # the result, which says so too, is not shown
+        warn(*read_patch(labels).cut_off)
     common: dict[str, Any] = {
         "recipe": named, "settings": settings, "label_patch": labels, "out": out, "device": device,
         "threads": threads, "workers": does, "callbacks": _trackers(track),

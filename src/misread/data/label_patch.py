@@ -58,7 +58,7 @@ class Fix:
 class LabelPatch:
     """The contents of a patch file.
 
-    lines:    all complete lines in order. cut_off: a message for each incomplete line.
+    lines:    all complete lines in order. cut_off: a message for each incomplete line, or that there is nothing at all.
     contents: the bytes of the file. where: the path, for messages.
     """
 
@@ -169,7 +169,7 @@ def read_patch(path: str | Path) -> LabelPatch:
         raise DataError(f"The patch {path} cannot be read: {error.strerror}.") from None
     if patch.cut_off and not patch.lines and not patch.contents.lstrip().startswith(b"{"):
         raise DataError(f"{path} is no label patch: its first line is no JSON object. Name another file.")
-    return patch
+    return patch if patch.contents else replace(patch, cut_off=(f"Note: {path} is empty, so it has no fixes.",))
 
 
 def add_fixes(

@@ -20,10 +20,10 @@ import PIL
 from PIL import features
 
 from misread.data.download import cache_folder
-from misread.files import write_text
+from misread.files import sealed, unsealed, write_text
 
 FOLDERS, RECORD, PIXELS = "folders", "record.json", ".pixels"  # a folder name, a file name, a suffix
-FORMAT = 1  # of an entry; increase it when `read_picture` or `resize` change their output
+FORMAT = 2  # of an entry; increase it when `read_picture` or `resize` change their output
 HASHED_BYTES = 2**24  # hashed at once by each thread
 SETTLED_NS = 2 * 10**9  # timestamp resolution: a file can change unnoticed within it; 2 s (FAT) is the coarsest
 STALE_SECONDS = 3600.0  # pixels without a record, not written for this long, were left by a killed process
@@ -71,7 +71,7 @@ def is_settled(mtime_ns: int) -> bool:
 def find_stored(entry: Path, source: dict[str, Any]) -> Stored | str:
     """The entry, if it is valid; or the reason to decode, as words that follow "decoding"."""
     try:
-        record = json.loads((entry / RECORD).read_text(encoding="utf-8"))
+        record = unsealed((entry / RECORD).read_bytes())
         if record["source"] != source:
             return " again (files or decoders have changed)"
         if not record["settled"]:
@@ -107,7 +107,7 @@ def write_record(entry: Path, pixels: Path, values: dict[str, Any]) -> None:
     """
     replaced = _named_pixels(entry)
     record = {**values, "pixels": pixels.name, "pixels_sha256": _file_sha256(pixels)}
-    write_text(entry / RECORD, json.dumps(record, indent=2))
+    write_text(entry / RECORD, sealed(record))
     for other in entry.glob(f"*{PIXELS}"):
         try:
             stale = time.time() - other.stat().st_mtime > STALE_SECONDS

@@ -17,6 +17,7 @@ from misread.lab.classifier import cpu_network
 from misread.lab.formats import Format, Limits, find_format
 from misread.lab.replay import Replay, replay
 from misread.runs import run_folder
+from misread.runs.checksums import add_checksums
 from misread.runs.run import Run
 
 FOLDER = "export"  # in the run folder
@@ -58,7 +59,7 @@ def export(
 
     to:        a format of `formats.MODULES`.
     out:       a folder; by default `export` in the run folder. `parity.npz` comes beside the file: some test images
-               with the run's predictions, to check the file on another machine.
+               with the run's predictions, to check the file on another machine, and `checksums.json`.
     int8:      write a second file with 8-bit weights and activations; for ONNX only.
     tolerance: the largest difference of a probability that is allowed, instead of that of the format.
     progress:  called with a line before each step that takes long.
@@ -83,8 +84,10 @@ def export(
         write_bytes(folder / PARITY, _parity(run))
         for name, text in beside.items():
             write_text(folder / name, text)
+        add_checksums(folder, [format.file, PARITY, *beside])
         if rounded:
             written.append(_write(rounded, run, network, folder, say))
+            add_checksums(folder, [rounded.file])
     except OSError as error:
         raise RunError(f"{folder} cannot be written: {error.strerror or error}. Choose another with --out.") from None
     return written

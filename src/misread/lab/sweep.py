@@ -212,7 +212,7 @@ def _finish(
     outcome = Sweep(folder, space, tuple(rows), best, recipe, run, len(scored))
     files.write_text(folder / BEST, recipe.to_toml())
     outcome.figure().save(folder / PICTURE)
-    files.write_text(folder / RESULT, json.dumps({**outcome.to_dict(), "scored": scored}, indent=2) + "\n")
+    files.write_text(folder / RESULT, files.sealed({**outcome.to_dict(), "scored": scored}))
     return outcome
 
 
@@ -222,7 +222,7 @@ def _earlier_runs(folder: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["scored"]
-    except (ValueError, LookupError, TypeError):
+        found: dict[str, str] = files.unsealed(path.read_bytes())["scored"]
+    except (ValueError, LookupError):
         raise RunError(f"{path} is damaged. Remove it; the best recipe is then trained again.") from None
     return {number: name for number, name in found.items() if (folder / RUNS / name / run_folder.RECORD).is_file()}

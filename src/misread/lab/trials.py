@@ -1,11 +1,14 @@
 """The trials of a sweep: trainings that are scored on the validation images, in this process or in several."""
 
+import hashlib
+import json
 import math
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -31,6 +34,7 @@ from misread.workers import Cluster, Report, TaskDone, run_tasks
 STUDY = "sweep"
 PRUNED = "pruned"
 STARTUP_TRIALS = 5  # complete trials before the first one is pruned
+CHECK, CHECK_DIGITS = "check", 8  # a key of a line of the journal, and the hex digits of its value
 ERROR = "error"  # the attribute of a failed trial; a trial that was killed has none
 
 
@@ -117,6 +121,29 @@ def medians(study: optuna.Study) -> dict[int, float]:
     return {epoch: float(np.median(accuracies)) for epoch, accuracies in by_epoch.items()}
 
 
+class Journal(JournalFileBackend):
+    """Optuna's journal with a check in each line, so that a damaged one is noticed. An older misread wrote none."""
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        super().append_logs([{**log, CHECK: _check(log)} for log in logs])
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        for log in super().read_logs(log_number_from):
+            yield _checked(log)
+
+
+def _check(log: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(log).encode()).hexdigest()[:CHECK_DIGITS]
+
+
+def _checked(log: dict[str, Any]) -> dict[str, Any]:
+    """A line without its check. Raises ValueError: its values are not those that were written."""
+    check = log.pop(CHECK, None)
+    if check not in (None, _check(log)):
+        raise ValueError(f"the check of a line is {check!r}, but that of its values is {_check(log)!r}")
+    return log
+
+
 def open_study(journal: Path) -> optuna.Study:
     """The study in this journal; a new one if there is none.
 
@@ -124,7 +151,7 @@ def open_study(journal: Path) -> optuna.Study:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        storage = JournalStorage(JournalFileBackend(str(journal)))
+        storage = JournalStorage(Journal(str(journal)))
         return optuna.create_study(storage=storage, study_name=STUDY, direction="maximize", load_if_exists=True)
     except OSError:
         raise
@@ -133,14 +160,25 @@ def open_study(journal: Path) -> optuna.Study:
 
 
 def drop_incomplete_line(journal: Path) -> None:
-    """Remove the part of a line that a full disk left at the end. Optuna would append to it and then read neither.
+    """Remove the last line if it is not whole: a full disk left a part of it, or it is damaged.
 
+    Optuna passes over such a line, but would append to it and then read neither. What it said is done again.
     Raises OSError: the journal cannot be written.
     """
-    if not journal.is_file() or journal.read_bytes()[-1:] in (b"", b"\n"):
+    if not journal.is_file():
         return
-    with journal.open("r+b") as file:
-        file.truncate(file.read().rfind(b"\n") + 1)
+    *_, last = journal.read_bytes().splitlines(keepends=True) or [b""]
+    if last and not _is_whole(last):
+        with journal.open("r+b") as file:
+            file.truncate(journal.stat().st_size - len(last))
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        _checked(json.loads(line))
+    except (ValueError, AttributeError):
+        return False
+    return line.endswith(b"\n")
 
 
 def is_killed(trial: FrozenTrial) -> bool:

@@ -6,12 +6,14 @@
 - the pictures and the model card are written again by `misread report`, and a user may edit them. A difference is said.
 - checkpoints may be removed, but not changed.
 
-Files that other commands add later, such as the report, exported models and notes, are not in it.
+Files that other commands add later, such as the report, exported models and notes, are not in it. The folder of
+exported models has a `checksums.json` of its own.
 """
 
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,8 +64,17 @@ def write_checksums(folder: Path, record: str) -> None:
     files.write_text(folder / CHECKSUMS, _text(entries))
 
 
+def add_checksums(folder: Path, names: Iterable[str]) -> None:
+    """Write the checksums of these files of a folder. Those that it has of others stay.
+
+    Raises OSError: a file cannot be read or written.
+    """
+    known = _read(folder) or {} if (folder / CHECKSUMS).is_file() else {}
+    files.write_text(folder / CHECKSUMS, _text(known | {name: _entry(folder / name) for name in names}))
+
+
 def verify(folder: Path) -> Verification:
-    """Compare every file of a run with its checksum. Nothing is changed.
+    """Compare every file of a run, or of an export, with its checksum. Nothing is changed.
 
     Raises RunError: there is no run, or an older misread wrote it, without checksums.
     """
@@ -78,7 +89,7 @@ def verify(folder: Path) -> Verification:
         return Verification(folder, 0, (f"{CHECKSUMS} is damaged, so no file can be compared.",), ())
     problems, notes = [], []
     for name, entry in entries.items():
-        found = _difference(folder / name, entry)
+        found = difference(folder / name, entry)
         if name.startswith(f"{run_folder.CHECKPOINTS}/") and not (folder / name).exists():
             continue
         if found and (name == run_folder.CARD or name.startswith(f"{run_folder.FIGURES}/")):
@@ -107,17 +118,20 @@ def _text(entries: dict[str, Entry]) -> str:
     return json.dumps({"format": FORMAT, "sha256": own, "files": entries}, indent=2, sort_keys=True) + "\n"
 
 
-def _difference(path: Path, entry: Entry) -> str:
-    """What is different, in words that follow the name of the file; empty if nothing is."""
+def difference(path: Path, entry: Entry) -> str:
+    """What is different, in words that follow the name of the file; empty if nothing is.
+
+    entry: what the file should have; what it does not name is not compared.
+    """
     try:
         found = _entry(path)
     except FileNotFoundError:
         return "is missing"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    if found["bytes"] != entry["bytes"]:
+    if found["bytes"] != entry.get("bytes", found["bytes"]):
         return f"has {found['bytes']:,} bytes instead of {entry['bytes']:,}"
-    return "" if found == entry else "has other contents than those that were written: its SHA-256 differs"
+    return "" if {**found, **entry} == found else "has other contents than those that were written: its SHA-256 differs"
 
 
 def _entry(path: Path, sync: bool = False) -> Entry:

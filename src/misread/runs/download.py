@@ -18,6 +18,7 @@ from misread.data.cache import HUB
 from misread.data.download import cache_folder
 from misread.errors import RunError
 from misread.runs import run_folder
+from misread.runs.checksums import write_checksums
 from misread.runs.hub import HubAddress, hub_client, hub_errors, without_bars
 
 PICTURE = f"{run_folder.FIGURES}/misreads.png"
@@ -117,6 +118,7 @@ def _download(client: Any, address: HubAddress, commit: str, files: Mapping[str,
             if name == run_folder.RECORD:
                 _check_record(address, folder)
         shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's notes
+        write_checksums(folder, (folder / run_folder.RECORD).read_text(encoding="utf-8"))
         try:
             folder.rename(target)
         except OSError:

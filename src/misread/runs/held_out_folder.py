@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from misread import files
 from misread.data.npz import read_npz
@@ -64,7 +64,7 @@ def write_member(folder: Path, record: HeldOutRecord, recipe: Recipe, arrays: Ma
     """Write the three files. arrays: those of `predictions.npz`."""
     np.savez_compressed(folder / PREDICTIONS, **arrays)  # type: ignore[arg-type]
     files.write_text(folder / run_folder.RECIPE, recipe.to_toml())
-    files.write_text(folder / RECORD, record.model_dump_json(indent=2) + "\n")
+    files.write_text(folder / RECORD, files.sealed(record.model_dump(mode="json")))
 
 
 def find_member(
@@ -115,8 +115,8 @@ def _stored(out: Path, fingerprint: str) -> list[tuple[Path, HeldOutRecord]]:
     found = []
     for path in out.glob(f"*/{RECORD}"):
         try:
-            record = HeldOutRecord.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError):
+            record = HeldOutRecord.model_validate(files.unsealed(path.read_bytes()))
+        except (OSError, ValueError):
             continue  # another file, or damaged
         if (record.format, record.fingerprint) == (FORMAT, fingerprint):
             found.append((path.parent, record))

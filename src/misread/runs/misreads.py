@@ -12,6 +12,7 @@ from misread.analysis.explanation import Explanation
 from misread.analysis.misreads import misread_table
 from misread.analysis.scored import Scored
 from misread.data.image_hash import image_hashes
+from misread.data.label_patch import HASH
 from misread.errors import DataError
 from misread.runs import run_folder
 from misread.runs.explain import explain, explain_without_run
@@ -151,6 +152,7 @@ def _hashes(scored: Scored, run: StoredRun | None) -> Any:
         path = run.folder / run_folder.misreads_file(scored.split)
         with suppress(OSError, ValueError, KeyError):  # missing or damaged
             stored = pd.read_csv(path)
-            if stored["index"].tolist() == scored.rows[positions].tolist():
-                return stored["hash"].tolist()
+            same, hashes = stored["index"].tolist() == scored.rows[positions].tolist(), stored["hash"].tolist()
+            if same and all(HASH.fullmatch(str(h)) for h in hashes):
+                return hashes
     return image_hashes(scored.images[positions]) if scored.has_images else None

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from misread import files
@@ -59,15 +58,15 @@ def write_start(folder: Path, job: Job, engine: Capabilities, workers: int) -> N
         environment=this_environment(torch.get_num_threads(), str(job.device), workers),
         engine=EngineRecord(**asdict(engine)),
     )
-    files.write_text(folder / CHECKPOINTS / START, start.model_dump_json(indent=2) + "\n")
+    files.write_text(folder / CHECKPOINTS / START, files.sealed(start.model_dump(mode="json")))
 
 
 def read_start(folder: Path) -> StartRecord:
     """The initial conditions of the training in a folder. Raises RunError: the file is damaged."""
     path = folder / CHECKPOINTS / START
     try:
-        return StartRecord.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError, UnicodeDecodeError) as error:
+        return StartRecord.model_validate(files.unsealed(path.read_bytes()))
+    except (OSError, ValueError) as error:
         raise RunError(f"{path} is damaged, so the training cannot be resumed. Train again.\n{error}") from None
 
 

@@ -85,7 +85,8 @@ def read_about(path: Path) -> dict[str, Any]:
     try:
         with pq.ParquetFile(path) as file:
             about = json.loads((file.schema_arrow.metadata or {})[METADATA])
-            return {**about, "rows": file.metadata.num_rows, "errors": int(file.metadata.metadata[b"errors"])}
+            known = {key: about[key] for key in ("job", "shard", "class_names")}
+            return {**known, "rows": file.metadata.num_rows, "errors": int(file.metadata.metadata[b"errors"])}
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror or error}.") from None
     except (KeyError, ValueError, pa.ArrowException) as error:

@@ -87,7 +87,7 @@ def write_job_report(
 
 def _stats_tasks(job: Job, top: int) -> list[StatsTask]:
     """A task for each shard that has predictions. Their hashes are known if the job is complete."""
-    hashes = read_success(job.folder) if (job.folder / SUCCESS).exists() else {}
+    hashes = read_success(job.folder).sha256 if (job.folder / SUCCESS).exists() else {}
     tasks = [
         StatsTask(job.output(shard), place, top, hashes.get(job.output(shard).name, ""))
         for place, shard in enumerate(job.shards)

@@ -97,9 +97,9 @@ def label_stats(folder: Path, method: str, top: int, workers: int | Cluster) -> 
     has a label, or a file is damaged.
     """
     check_method(method)
-    outputs = read_success(folder)
+    hashes = read_success(folder).sha256
     return label_stats_of(
-        [LabelTask(folder / name, place, method, top, sha256) for place, (name, sha256) in enumerate(outputs.items())],
+        [LabelTask(folder / name, place, method, top, sha256) for place, (name, sha256) in enumerate(hashes.items())],
         workers,
     )
 

@@ -14,6 +14,7 @@ from misread.data.parquet_pictures import import_pyarrow
 from misread.errors import RunError
 from misread.files import replacing
 from misread.scale.arrow import ROWS_PER_GROUP, numbers, prediction_schema, prediction_writer, read_about, strings
+from misread.scale.job import JOB
 from misread.scale.predictor import Predictor
 from misread.scale.shard_images import Block, read_shard
 from misread.scale.shards import Shard, check_unchanged
@@ -104,7 +105,9 @@ def finished(output: Path, job: str) -> ShardResult | None:
     except RunError:
         return None  # a rename makes it whole, so the disk has damaged it: it is written again
     if about.get("job") != job:
-        raise RunError(f"{output} was written by another job. Remove it, or choose another --out.")
+        raise RunError(
+            f"{output} was written by another job, or {JOB} has changed since. Remove it, or choose another --out."
+        )
     return ShardResult(about["rows"], about["errors"])
 
 

@@ -6,11 +6,12 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from misread.errors import MisreadError, RunError
-from misread.files import locked, remove_partial_files, write_text
-from misread.scale.job import FAILED, JOB, SUCCESS, Job
+from misread.files import locked, remove_partial_files, sealed, unsealed, write_text
+from misread.runs.checksums import Verification, difference
+from misread.scale.job import FAILED, JOB, SUCCESS, Job, read_job
 from misread.scale.predict_shard import ShardResult, ShardTask, finished, predict_shard
 from misread.scale.predictor import Predictor
 from misread.scale.shards import Shard
@@ -50,6 +51,7 @@ def run_job(
     Raises RunError: the folder has predictions of another job, or cannot be written.
     """
     state = JobState(len(shards), sum(shard.bytes for shard in shards))
+    _remove_damaged(job, shards)
     missing = []
     for shard in shards:
         result = finished(job.output(shard), job.digest)
@@ -81,6 +83,20 @@ def run_job(
     except OSError as error:
         raise RunError(f"{job.folder} cannot be written or read: {error.strerror}.") from None
     yield state
+
+
+def _remove_damaged(job: Job, shards: Sequence[Shard]) -> None:
+    """Remove predictions that are not those that `_SUCCESS` names, so that they are made again.
+
+    Raises RunError: they are not damaged, but of another job.
+    """
+    try:
+        known = read_success(job.folder)
+    except RunError:
+        return  # only a complete job has hashes
+    for path in map(job.output, shards):
+        if known.job == job.digest and finished(path, job.digest) and file_hash(path) != known.sha256.get(path.name):
+            path.unlink(missing_ok=True)
 
 
 def _count(state: JobState, shard: Shard, result: ShardResult) -> None:
@@ -127,7 +143,7 @@ def _write_success(job: Job) -> bool:
     totals = {key: sum(out[key] for out in outputs.values()) for key in ("images", "errors")}  # type: ignore[misc]
     about = {"job": job.digest, "shards": len(outputs), **totals, "outputs": outputs}
     remove_partial_files(job.folder)  # of processes that died; who still does a shard again finds that it is done
-    write_text(job.folder / SUCCESS, json.dumps(about, indent=1) + "\n")
+    write_text(job.folder / SUCCESS, sealed(about))
     return True
 
 
@@ -156,16 +172,38 @@ def file_hash(path: Path) -> str:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from None
 
 
-def read_success(folder: Path) -> dict[str, str]:
-    """The files of a complete job, in the order of its shards, and their SHA-256.
+class Success(NamedTuple):
+    """What `_SUCCESS` says. job: the digest of the job. sha256: of its files, in the order of the shards."""
+
+    job: str
+    sha256: dict[str, str]
+
+
+def read_success(folder: Path) -> Success:
+    """What the `_SUCCESS` of a complete job says.
 
     Raises RunError: the job is not complete, or `_SUCCESS` is damaged.
     """
     path = folder / SUCCESS
     try:
-        outputs = json.loads(path.read_text(encoding="utf-8"))["outputs"]
-        return {str(name): str(about["sha256"]) for name, about in outputs.items()}
+        values = unsealed(path.read_bytes())
+        return Success(values["job"], {str(name): str(out["sha256"]) for name, out in values["outputs"].items()})
     except OSError:
         raise RunError(f"{folder} has no complete job: {SUCCESS} is missing. Run `misread predict` again.") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise RunError(f"{path} is damaged. Run `misread predict` again, which writes it anew.") from None
+
+
+def verify_job(folder: Path) -> Verification:
+    """Compare `job.json` and every file of predictions with the hashes in `_SUCCESS`. Nothing is changed.
+
+    Raises RunError: the job is not complete, or `job.json` or `_SUCCESS` cannot be read as such.
+    """
+    job, known = read_job(folder), read_success(folder)
+    problems = []
+    if (known.job, [*known.sha256]) != (job.digest, [job.output(shard).name for shard in job.shards]):
+        problems.append(f"{JOB} is not that of the predictions: it is damaged, or of another job.")
+    for name, sha256 in known.sha256.items():
+        if found := difference(folder / name, {"sha256": sha256}):
+            problems.append(f"{name} {found}; the same `misread predict` makes it again.")
+    return Verification(folder, 1 + len(known.sha256), tuple(problems), ())

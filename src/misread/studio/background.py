@@ -2,12 +2,15 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
 from misread.data.download import cache_folder
+from misread.files import replacing, write_text
 from misread.runs import run_folder
 
 FOLDER = "studio"  # in the cache folder, with a folder for each run
@@ -19,6 +22,33 @@ def result_folder(run: Path) -> Path:
     """Where results that belong to a run are kept. Another run, or the same folder trained again, has another place."""
     digest = hashlib.sha256((run / run_folder.RECORD).read_bytes()).hexdigest()
     return cache_folder() / FOLDER / digest[:24]
+
+
+@contextmanager
+def keeping(result: Path) -> Iterator[Path]:
+    """Yield a temporary path for the block to write to, as `replacing` does, and keep the SHA-256 beside the result."""
+    with replacing(result) as partial:
+        yield partial
+        write_text(_sum_of(result), _sha256(partial, partial.stat().st_mtime_ns))
+
+
+def is_kept(result: Path) -> bool:
+    """Whether a result is there, and as it was written."""
+    try:
+        return _sha256(result, result.stat().st_mtime_ns) == _sum_of(result).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
+
+
+def _sum_of(result: Path) -> Path:
+    return result.with_name(f"{result.name}.sha256")
+
+
+@lru_cache(maxsize=100)
+def _sha256(path: Path, changed: int) -> str:
+    """changed: when the file was, so that one that stays the same is read once, not for each request."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Job:
@@ -52,13 +82,13 @@ class Jobs:
         return None if job is None else job.state()
 
     def ready(self, result: Path, work: Callable[[Report], None]) -> dict[str, Any] | None:
-        """None if the file of the result is there. Otherwise starts the work and says how far it is.
+        """None if the result is kept. Otherwise starts the work and says how far it is.
 
-        work: writes the file, as a whole or not at all.
+        work: writes the file by `keeping`.
         Returns progress (share that is done) and seconds (since the start).
         Raises what the work raised. The next call starts it again.
         """
-        if result.is_file():
+        if is_kept(result):
             return None
         with self._lock:
             job = self._jobs.get(result)

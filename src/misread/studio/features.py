@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from misread.files import replacing
-from misread.studio.background import Report, result_folder
+from misread.studio.background import Report, is_kept, keeping, result_folder
 
 if TYPE_CHECKING:
     from misread.runs.run import Run
@@ -18,7 +17,7 @@ def split_features(run: "Run", split: str, report: Report = lambda done: None) -
     Raises DataError or RunError: the data or the network cannot be loaded. OSError: the cache cannot be written.
     """
     path = _path(run, split)
-    if not path.is_file():
+    if not is_kept(path):
         _compute(run, split, path, report)
     return np.load(path, mmap_mode="c")  # copy on write: torch wants arrays that may be written to
 
@@ -30,7 +29,7 @@ def _path(run: "Run", split: str) -> Path:
 def _compute(run: "Run", split: str, path: Path, report: Report) -> None:
     images = run.split(split).images
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
+    with keeping(path) as partial:
         written, at = None, 0
         for block in run.predictor.feature_blocks(images):
             if written is None:

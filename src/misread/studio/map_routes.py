@@ -9,8 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from misread.files import replacing
-from misread.studio.background import Jobs, Report, result_folder
+from misread.studio.background import Jobs, Report, is_kept, keeping, result_folder
 from misread.studio.feature_map import METHODS, place
 from misread.studio.features import split_features
 from misread.studio.image_routes import BINARY
@@ -36,7 +35,7 @@ def routes() -> list[Route]:
     def points(request: Request) -> Response:
         """(N, 4) float32, little-endian: x, y, predicted class and its probability; the splits one after the other."""
         run, splits, _, path = _asked(request)
-        if not path.is_file():
+        if not is_kept(path):
             raise HTTPException(404, "This map is not computed yet.")
         read = [run.predictions(name) for name in splits]
         predicted, confidence = (
@@ -68,5 +67,5 @@ def _write(run: "Run", splits: list[str], method: str, path: Path, report: Repor
         parts.append(split_features(run, name, lambda done, i=i: report((i + done) / len(splits) / 2)))  # type: ignore[misc]
     features = parts[0] if len(parts) == 1 else np.concatenate(parts)
     points = place(features, method, lambda done: report(0.5 + done / 2))
-    with replacing(path) as partial:
+    with keeping(path) as partial:
         np.save(partial, points)

@@ -12,8 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from misread.errors import RunError
-from misread.files import write_bytes
-from misread.studio.background import Jobs, result_folder
+from misread.studio.background import Jobs, keeping, result_folder
 from misread.studio.positions import positions_in, split_of
 
 if TYPE_CHECKING:
@@ -82,7 +81,8 @@ def _write_causes(run: "Run", split: str, path: Path) -> None:
     scored = run.predictions(split)
     found = scored.misreads.explanation() if scored.misread.any() else None
     text = json.dumps(image_list(scored, scored.misread_positions, found), separators=(",", ":"))
-    write_bytes(path, gzip.compress(text.encode(), 1))
+    with keeping(path) as partial:
+        partial.write_bytes(gzip.compress(text.encode(), 1))
 
 
 def _asked(request: Request) -> tuple["Run", str]:

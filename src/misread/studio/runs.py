@@ -47,7 +47,7 @@ class Runs:
         self._records: dict[Path, tuple[int, RunRecord]] = {}
 
     def rows(self) -> list[dict[str, Any]]:
-        """What the table of runs shows, the newest first. A run that cannot be read has its problem in `error`."""
+        """What the table of runs shows, the newest first. A run or notes that cannot be read have why in `error`."""
         rows = [self._row(folder) for folder in self._folders().values()]
         return sorted(rows, key=lambda row: (row["date"], row["name"]), reverse=True)
 
@@ -144,7 +144,7 @@ class Runs:
         row: dict[str, Any] = {
             "id": run_id(folder), "name": folder.name, "title": notes.title, "note": notes.note, "date": "",
             "recipe": "", "data": "", "accuracy": None, "accuracy_low": None, "accuracy_high": None, "misread": None,
-            "n": None, "seconds": None, "parameters": None, "fingerprint": "", "error": "",
+            "n": None, "seconds": None, "parameters": None, "fingerprint": "", "error": notes.problem,
         }  # fmt: skip
         if folder.name.endswith(run_folder.PARTIAL):
             status = "running" if run_folder.is_running(folder) else "unfinished"
