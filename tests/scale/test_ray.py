@@ -1,15 +1,23 @@
-"""A job of shards on a Ray cluster of several nodes, of which a process and a node are killed in the middle."""
+"""A job of shards on a Ray cluster of several nodes: a process, a node and the command are killed in the middle."""
 
+import json
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import misread
 from misread.ray_cluster import RayCluster
 from misread.workers import Need, TaskDone, TaskFailed, TaskProgress
 from ray_nodes import nodes, tasks_of
 from ray_tasks import kill_or_double
+from samples import Result, blocks
 from shard_jobs import IMAGES, contents
 
 pytest.importorskip("ray")
@@ -51,6 +59,50 @@ def test_a_job_survives_a_killed_process_and_a_killed_node(
         state, out = predict(tars, out="ray", workers=with_harm)
     assert max(attempts) > 1  # something was lost and done again
     assert (state.failed, state.images, state.complete) == ({}, IMAGES, True)
+    assert contents(out) == contents(whole)
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """Images for 300 shards of 10."""
+    path = tmp_path / "many.npy"
+    np.save(path, blocks(3000, seed=3)[0])
+    return path
+
+
+def test_a_killed_command_is_continued_by_the_same_command(
+    predict: Callable[..., Any], cli: Callable[..., Result], run: misread.Run, many: Path, cluster: Any, tmp_path: Path
+) -> None:
+    _, whole = predict(str(many), out="whole", size=10)
+    out = tmp_path / "ray"
+    command = ["predict", run.folder, many, "--shard-size", 10, "--out", out, "--ray", cluster.address]
+    process = subprocess.Popen([sys.executable, "-m", "misread", *map(str, command)])
+    while not list(out.glob("*.parquet")):
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    if (out / "_SUCCESS").exists():
+        pytest.skip("it was done before it was killed")
+    first = {path: path.stat().st_mtime_ns for path in out.glob("0*.parquet")}
+    done = cli(*command, "--json")  # at once, while Ray ends the tasks of the other
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["images"] == 3000
+    assert {path: path.stat().st_mtime_ns for path in first} == first  # what was done is not done again
+    assert contents(out) == contents(whole)
+
+
+def test_two_commands_in_one_folder_end_well(
+    predict: Callable[..., Any], run: misread.Run, many: Path, cluster: Any, tmp_path: Path
+) -> None:
+    _, whole = predict(str(many), out="whole", size=10)
+    out = tmp_path / "ray"
+    command = ["predict", run.folder, many, "--shard-size", 10, "--out", out, "--ray", cluster.address, "--quiet"]
+    both = [
+        subprocess.Popen([sys.executable, "-m", "misread", *map(str, command)], stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert [(process.communicate()[1], process.returncode) for process in both] == [("", 0)] * 2
     assert contents(out) == contents(whole)
 
 
