@@ -1,4 +1,4 @@
-"""A worker, a machine or the command itself dies in the middle of a job of shards: with local processes and with Ray."""
+"""A worker, a machine or the command itself dies in the middle of a job of shards: local processes and Ray."""
 
 import os
 import random
@@ -113,7 +113,7 @@ def _kill_a_worker(command: int) -> bool:
 
 @contextmanager
 def _nodes() -> Iterator[Team]:
-    """A Ray cluster on this machine: a head without cores, and two nodes of one core, of which a lost one comes back."""
+    """A Ray cluster on this machine: a head without cores, and two nodes of one core. A lost one is replaced."""
     from ray.cluster_utils import Cluster
 
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -12,7 +12,7 @@ NAME = "misread-core"
 
 @contextmanager
 def own_cores(need: int, of: int) -> Iterator[None]:
-    """The block runs on cores that no other such block on this machine has; then the process has all of its cores again.
+    """The block runs on cores that no other such block on this machine has; then the process has all its cores again.
 
     need, of: it needs `need` of the `of` cores that are given out on this machine, and gets this part of the cores of
               the process. In a container whose limit is a share of the time, that is more than `need`.
