@@ -27,12 +27,30 @@ def meet(task: tuple[Path, str, int], report: Any) -> set[frozenset[int]]:
     """Waits until so many tasks are in the folder; the cores of the threads of this process."""
     folder, name, count = task
     (folder / name).touch()
-    until = time.monotonic() + 120
-    while len(list(folder.iterdir())) < count:
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait(lambda: len(list(folder.iterdir())) >= count)
     found = set()
     for thread in Path("/proc/self/task").iterdir():
         with suppress(OSError):  # it has just ended
             found.add(frozenset(os.sched_getaffinity(int(thread.name))))
     return found
+
+
+class Held:
+    """A function of tasks that waits for a file `go` in a folder, and leaves a file there for each time it begins."""
+
+    def __init__(self, function: Any, folder: Path) -> None:
+        self.function, self.folder = function, folder
+
+    def __call__(self, task: Any, report: Any) -> Any:
+        (self.folder / os.urandom(8).hex()).touch()
+        report(1)
+        wait(lambda: (self.folder / "go").exists())
+        return self.function(task, report)
+
+
+def wait(condition: Any) -> None:
+    """Until it holds, but not for ever."""
+    until = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
