@@ -36,7 +36,6 @@ def lost(world: World, rng: random.Random, times: int) -> Iterator[Row]:
 
 
 def _harmed(world: World, rng: random.Random, times: int, team: Team) -> Iterator[Row]:
-    options = " ".join(option.replace(":", " ").split()[0] for option in team.options)
     with world.scratch() as folder:
         expected = _Job(world, folder / "whole", team.options)
         expected.start()
@@ -59,7 +58,7 @@ def _harmed(world: World, rng: random.Random, times: int, team: Team) -> Iterato
                     wrong.append(f"{job.process.returncode}: {job.said}")
                 elif job.files() != whole or list(job.out.glob(".partial-*")):
                     wrong.append("other files")
-        yield Row(f"SIGKILL of {what} in `predict --out {options}` ({met} met it running)", times, wrong)
+        yield Row(f"SIGKILL of {what} in `predict --out` with `{team.options[0]}` ({met} met it running)", times, wrong)
 
 
 class _Job:
