@@ -24,6 +24,7 @@ import hostile
 from damage import damages
 from forked import misread
 from full_disk import full_disks, mounted
+from lost_workers import lost
 from results_file import RESULTS, write_json
 from two_at_once import pairs
 from works import TRAIN, WORKS, Row, World, fingerprint, weights
@@ -189,7 +190,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the 232 kills, and of what else is done often")
     parser.add_argument("--minutes", type=float, default=60.0, help="for the kills")
     parser.add_argument("--seed", type=int, default=0)
-    parts = ("kills", "disks", "read-only", "damage", "homes", "clocks", "two", "output", "hostile")
+    parts = ("kills", "shards", "disks", "read-only", "damage", "homes", "clocks", "two", "output", "hostile")
     parser.add_argument("--only", nargs="*", default=parts, choices=parts)
     parser.add_argument("--commands", nargs="*", default=[*WORKS], choices=WORKS, help="to meet full disks")
     parser.add_argument("--damage-to", default="", help="only to folders with this in their name")
@@ -202,6 +203,7 @@ def main() -> None:
         world = World(Path(name))
         work: dict[str, Callable[[], Iterator[Row]]] = {
             "kills": lambda: kills(world, rng, share, chosen.minutes),
+            "shards": lambda: lost(world, rng, max(1, round(10 * share))),
             "disks": lambda: full_disks(world, rng, max(2, round(24 * share)), chosen.commands),
             "read-only": lambda: read_only_folders(world),
             "damage": lambda: damages(world, rng, max(1, round(10 * share)), chosen.damage_to),

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from misread.files import PARTIAL, replacing, sealed, unsealed, write_bytes, write_text
+from misread.files import (
+    PARTIAL,
+    locked,
+    remove_partial_files,
+    replacing,
+    sealed,
+    unsealed,
+    write_bytes,
+    write_text,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -89,6 +98,18 @@ def test_a_process_killed_before_the_rename_leaves_no_file_under_the_final_name(
     assert done.returncode == -signal.SIGKILL
     (left,) = names(tmp_path)
     assert left.startswith(PARTIAL)
+
+
+def test_what_killed_processes_left_is_removed_but_not_what_a_process_holds(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for name in (f"{PARTIAL}1", f"folder/{PARTIAL}2", f"{PARTIAL}held", "whole"):
+        (tmp_path / name).touch()
+    with (tmp_path / f"{PARTIAL}held").open("rb") as file, locked(file):
+        remove_partial_files(tmp_path)
+        assert names(tmp_path) == [*([f"{PARTIAL}held"] if os.name == "posix" else []), "folder", "whole"]
+        assert names(tmp_path / "folder") == []
+    remove_partial_files(tmp_path)
+    assert names(tmp_path) == ["folder", "whole"]
 
 
 def test_the_contents_are_synced_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

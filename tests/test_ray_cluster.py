@@ -8,12 +8,13 @@ import pytest
 
 from misread import ray_cluster
 from misread.errors import RunError
+from misread.files import remove_partial_files
 from misread.ray_cluster import RayCluster, _check_machine, _Driver, _fitting, _rounding, _row, _seen_by_all
 from misread.workers import Need
 
 
 def driver(mark: Path | None = None, **changed: str) -> _Driver:
-    return _Driver({**_rounding(), **changed}, {}, ".", mark)
+    return _Driver({**_rounding(), **changed}, {}, ".", mark, 1)
 
 
 def test_a_machine_like_that_of_the_command_may_do_the_tasks() -> None:
@@ -39,6 +40,12 @@ def test_a_machine_that_sees_another_folder_of_the_same_name_is_refused(tmp_path
     assert list(tmp_path.rglob("*")) == [tmp_path / "new", tmp_path / "new" / "runs"]  # nothing is left
     with pytest.raises(RunError, match="does not see the folder .*new/runs. Choose an --out that all machines share"):
         _check_machine(driver(seen))
+
+
+def test_the_end_of_another_job_in_the_folder_does_not_hide_it_from_the_machines(tmp_path: Path) -> None:
+    with _seen_by_all(tmp_path) as mark:
+        remove_partial_files(tmp_path)  # as a command does that ends there
+        _check_machine(driver(mark))
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

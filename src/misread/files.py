@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from mmap import mmap
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -112,9 +112,16 @@ def locked(file: BinaryIO, wait: bool = True) -> Iterator[bool]:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what a killed process left half-written in a folder, which no other process may be writing to."""
+    """Remove what a killed process left half-written in a folder, which no other process may be writing to.
+
+    What a process has locked stays.
+    """
     for path in folder.rglob(f"{PARTIAL}*"):
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            with path.open("rb") as file, locked(file, wait=False) as free:
+                pass
+            if free:
+                path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -5,15 +5,16 @@ import pickle
 import socket
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
 
+from misread.cores import own_cores
 from misread.errors import MisreadError, RunError, needing
-from misread.files import PARTIAL
+from misread.files import PARTIAL, locked
 from misread.processor import cpu_name
 from misread.version import __version__
 from misread.workers import (
@@ -32,11 +33,13 @@ SETTINGS = ("MISREAD_CACHE", "MISREAD_DATA", "MISREAD_KERNELS")  # a task has th
 REPORT_SECONDS = 0.5  # between two reports of a task
 CONNECT_SECONDS = 20
 END_SECONDS = 10  # to wait for the processes of tasks that are given up
+ROOM_SECONDS = 60  # after which machines that were lost are not waited for, if no other has room for a task
 
 
 class RayCluster:
     """A Ray cluster, in place of a number of workers. As many tasks run at the same time as its machines have room for.
 
+    A task runs on cores that no other task of misread on its machine has: see `own_cores`.
     address:  `auto` for the cluster that this machine belongs to, `local` for one that is started on this machine and
               ends with the connection, or what `ray.init` takes. If this process is connected already, that counts.
     attempts: how often a task is begun, at most, if its process or machine dies or it raises no MisreadError.
@@ -74,7 +77,8 @@ class RayCluster:
             self._connected = True
         self._check_room(need)
         with _seen_by_all(need.folder) as mark:
-            yield from self._run(function, tasks, need, _Driver(_rounding(), _settings(), os.getcwd(), mark))
+            driver = _Driver(_rounding(), _settings(), os.getcwd(), mark, need.cores)
+            yield from self._run(function, tasks, need, driver)
 
     def _connect(self) -> None:
         try:
@@ -127,7 +131,11 @@ class RayCluster:
                     running[reference] = attempt, perf_counter()
                 if not running:
                     return
-                (ready, *_), _others = ray.wait([*running, *looking], num_returns=1)
+                readies, _others = ray.wait([*running, *looking], num_returns=1, timeout=ROOM_SECONDS)
+                if not readies:
+                    self._check_room(need)
+                    continue
+                (ready,) = readies
                 if ready in looking:
                     now = {attempt.index for attempt, _ in running.values()}
                     looking = []  # without its process nothing more is reported
@@ -153,12 +161,16 @@ class RayCluster:
 
 @dataclass(frozen=True)
 class _Driver:
-    """What a machine compares with itself or takes over before a task. mark: a file that it must see."""
+    """What a machine compares with itself or takes over before a task.
+
+    mark: a file that it must see. cores: of a task.
+    """
 
     rounding: dict[str, str]
     settings: dict[str, str]
     folder: str
     mark: Path | None
+    cores: int
 
 
 def _call(driver: _Driver, held: list[Any], index: int, task: Any, reports: Any) -> tuple[Any, MisreadError | None]:
@@ -176,7 +188,8 @@ def _call(driver: _Driver, held: list[Any], index: int, task: Any, reports: Any)
         os.environ.update(driver.settings)
         with suppress(OSError):  # relative paths mean the same, if there is such a folder
             os.chdir(driver.folder)
-        return _function(held[0])(task, report), None
+        with own_cores(driver.cores, _cores_given_out()):
+            return _function(held[0])(task, report), None
     except MisreadError as error:
         return None, error
 
@@ -194,6 +207,16 @@ def _check_machine(driver: _Driver) -> None:
             f"The machine {name} of the Ray cluster does not see the folder {driver.mark.parent}. Choose an --out that "
             "all machines share under the same path."
         )
+
+
+@lru_cache(maxsize=1)
+def _cores_given_out() -> int:
+    """The cores that the cluster counts on this machine. Several of its nodes may be there."""
+    import ray
+
+    here, there = ray.get_runtime_context().get_node_id(), [node for node in ray.nodes() if node["Alive"]]
+    (address,) = [node["NodeManagerAddress"] for node in there if node["NodeID"] == here]
+    return int(sum(node["Resources"].get("CPU", 0) for node in there if node["NodeManagerAddress"] == address))
 
 
 @lru_cache(maxsize=1)
@@ -242,15 +265,14 @@ def _seen_by_all(folder: Path | None) -> Iterator[Path | None]:
         yield None
         return
     mark = folder.absolute() / f"{PARTIAL}{os.urandom(8).hex()}"
-    try:
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
-    except OSError as error:
-        raise RunError(f"{folder} cannot be written: {error.strerror}. Choose another --out.") from None
-    try:
+    with ExitStack() as held:
+        try:
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            held.callback(mark.unlink, missing_ok=True)
+            held.enter_context(locked(held.enter_context(mark.open("xb"))))  # a job that ends there would remove it
+        except OSError as error:
+            raise RunError(f"{folder} cannot be written: {error.strerror}. Choose another --out.") from None
         yield mark
-    finally:
-        mark.unlink(missing_ok=True)
 
 
 class _Reports:

@@ -82,8 +82,9 @@ def test_workers_make_the_same_files_also_if_one_is_killed(predict: Callable[...
     assert contents(out) == contents(whole)
 
 
+@pytest.mark.parametrize("alone", [False, True])  # its workers die with it, or do their shards to the end
 def test_a_killed_command_is_continued_by_the_same_command(
-    predict: Callable[..., Any], cli: Callable[..., Result], run: misread.Run, tars: str, tmp_path: Path
+    predict: Callable[..., Any], cli: Callable[..., Result], run: misread.Run, tars: str, tmp_path: Path, alone: bool
 ) -> None:
     _, whole = predict(tars, out="whole")
     out = tmp_path / "killed"
@@ -92,7 +93,10 @@ def test_a_killed_command_is_continued_by_the_same_command(
     while not list(out.glob("*.parquet")):
         assert process.poll() is None
         time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGKILL)
+    if alone:
+        process.kill()
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     if (out / "_SUCCESS").exists():
         pytest.skip("it was done before it was killed")
