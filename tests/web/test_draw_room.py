@@ -104,8 +104,8 @@ def test_a_slow_network_answers_in_the_frame_and_then_by_all_its_views(room: Ope
     with torch.inference_mode():
         (expected,) = network_logits(network, torch.from_numpy(given(page)[None])).softmax(1).numpy()
     page.wait_for_function(
-        """(expected) => expected.every((share, i) =>
-            Math.abs(parseFloat(document.querySelectorAll(".probabilities .n")[i].textContent) - 100 * share) < 0.06)""",
+        """(expected) => { const shown = [...document.querySelectorAll(".probabilities .n")].map((n) => n.textContent);
+            return expected.every((share, i) => Math.abs(parseFloat(shown[i]) - 100 * share) < 0.06) }""",
         arg=expected.tolist(),
     )
 

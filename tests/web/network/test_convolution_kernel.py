@@ -1,4 +1,4 @@
-"""Convolutions by WebAssembly and by the loops of JavaScript, which a page without it has: both give what PyTorch gives."""
+"""Convolutions by WebAssembly, and by JavaScript in a page without it: both give what PyTorch gives."""
 
 from typing import Any
 

@@ -21,6 +21,7 @@ import { layOut } from "../network/geometry.js";
 
 const SIDE = 560; // pixels of the paper's longer side
 const GIVEN_SIDE = 140; // pixels of the drawing that is laid out for the network; a smaller one is faster
+const ANSWER = { slice: 5, rest: 150 }; // milliseconds: of the frame for the network, and until it goes on when the pointer rests
 const [WHITE, BLACK] = ["#ffffff", "#000000"];
 
 /** A canvas with the shape of the images, its longer side this long. */
@@ -128,8 +129,9 @@ class DrawRoom {
     this.image = drawing.empty ? null : layOut(this.#pixels(), model.imageShape, model.geometry);
     this.k = -1;
     if (this.image) {
-      // the bars show in this frame what there is after a slice; what is left is dropped when the drawing changes
-      this.#latest.run(model.predicting(this.image), (probs) => this.#say(probs)).then((probs) => probs && this.#say(probs));
+      // after the first slice the bars show what there is, in this frame; what is left is dropped when the drawing changes
+      const say = (probs) => probs && this.#say(probs);
+      this.#latest.run(model.predicting(this.image), say, ANSWER).then(say);
     } else {
       this.#latest.stop();
       this.#say(null);
