@@ -35,7 +35,16 @@ def user(stranger: AppClient) -> AppClient:
     return stranger
 
 
-ADDRESSES = ["/", "/api/state", "/api/runs", "/web/shell/start.js", "/style.css", "/messages/en", "/reports/x", "/no"]
+ADDRESSES = [
+    "/",
+    "/api/state",
+    "/api/runs",
+    "/web/shell/start.js",
+    "/web/style.css",
+    "/messages/en",
+    "/reports/x",
+    "/no",
+]
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
