@@ -40,6 +40,7 @@ ADDRESSES = [
     "/api/state",
     "/api/runs",
     "/web/shell/start.js",
+    "/web-0/shell/start.js",
     "/web/style.css",
     "/messages/en",
     "/reports/x",
