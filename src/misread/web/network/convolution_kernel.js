@@ -13,7 +13,8 @@ const PAGE = 65536; // bytes of WebAssembly memory
 //     }
 //     for (j of the four windows) window[j] += gap;
 //   }
-// The sums begin with the eight floats at `start`; those of window j end at out + j * stride. All parameters are bytes but `lines`.
+// The sums begin with the eight floats at `start`; those of window j are written to out + j * stride. All parameters but
+// `lines` are addresses or distances in bytes.
 const NAMES = ["kernel", "line", "lines", "gap", "start", "out", "stride", "window0", "window1", "window2", "window3", "end"];
 const VECTORS = ["low", "high", "value", "low0", "high0", "low1", "high1", "low2", "high2", "low3", "high3"];
 const PARAMETERS = NAMES.length - 1; // all but `end`
@@ -89,10 +90,14 @@ export class ConvolutionKernel {
     const taps = w.kernelHeight * w.kernelWidth * w.channels;
     const padded = upTo(filters, FILTERS);
     Object.assign(this, { w, filters, padded, taps, pixels: w.rows * w.columns });
-    this.size = [(w.rows - 1) * w.down + w.kernelHeight, (w.columns - 1) * w.right + w.kernelWidth]; // with zeros around the image
+    // of what the windows reach: the image with zeros around it
+    this.size = [(w.rows - 1) * w.down + w.kernelHeight, (w.columns - 1) * w.right + w.kernelWidth];
     this.weights = new Float32Array((taps + 1) * padded); // in blocks of eight filters; then the bias
     for (let tap = 0, from = 0; tap < taps; tap++) {
-      for (let f = 0; f < filters; f++) this.weights[(Math.floor(f / FILTERS) * taps + tap) * FILTERS + (f % FILTERS)] = weights[from++];
+      for (let f = 0; f < filters; f++) {
+        const block = Math.floor(f / FILTERS);
+        this.weights[(block * taps + tap) * FILTERS + (f % FILTERS)] = weights[from++];
+      }
     }
     if (bias) this.weights.set(bias, taps * padded);
     const last = this.pixels - 1; // repeated, so that the pixels are a multiple of four
@@ -118,7 +123,8 @@ export class ConvolutionKernel {
     for (let f = 0; f < padded; f += FILTERS) {
       for (let i = 0; i < starts.length; i += PIXELS) {
         kernel.sums(
-          FLOAT * f * taps, FLOAT * FILTERS * line, w.kernelHeight, gap, start + FLOAT * f, out + FLOAT * (i * padded + f), FLOAT * padded,
+          FLOAT * f * taps, FLOAT * FILTERS * line, w.kernelHeight, gap,
+          start + FLOAT * f, out + FLOAT * (i * padded + f), FLOAT * padded,
           input + starts[i], input + starts[i + 1], input + starts[i + 2], input + starts[i + 3],
         ); // prettier-ignore
       }

@@ -89,7 +89,10 @@ export class Model {
     if (image.length !== product(this.imageShape)) {
       throw new Error(`The image has ${image.length} values; the network needs ${this.imageShape.join(" x ")}.`);
     }
-    return image instanceof Float32Array ? image : Float32Array.from(image, (value) => value / 255);
+    if (image instanceof Float32Array) return image;
+    const values = new Float32Array(image.length);
+    for (let i = 0; i < values.length; i++) values[i] = image[i] / 255;
+    return values;
   }
 }
 

@@ -73,13 +73,13 @@ export class Convolution extends WeightedSums {
     super(header, index, weights);
     const { kernel_size, strides, padding } = header.spec;
     this.windows = windowsOf(this, kernel_size, strides, padding);
-    if (hasKernel) this.kernel = new ConvolutionKernel(this.windows, this.channels, weights);
+    if (hasKernel) this.compiled = new ConvolutionKernel(this.windows, this.channels, weights);
     const taps = this.windows.kernelHeight * this.windows.kernelWidth * this.windows.channels;
     this.rows = new Int32Array(taps);
     this.amounts = new Float64Array(taps);
   }
   weigh(input) {
-    if (this.kernel) return this.kernel.sums(input);
+    if (this.compiled) return this.compiled.sums(input);
     const { windows: w, rows, amounts, sums, channels } = this;
     const { kernel } = this.weights;
     const result = new Float32Array(this.outputSize);
