@@ -338,7 +338,7 @@ from misread.studio import server
 client = AppClient(make_app(Path({str(trained_runs)!r}), Access("t", "127.0.0.1", 1)), "http://127.0.0.1:1")
 assert client.get("/?token=t").status_code == 200
 run = client.get("/api/state").json()["selected"]
-for address in ("/style.css", "/messages/ko", "/web/shell/start.js", "/api/runs", f"/api/runs/{{run}}"):
+for address in ("/web/style.css", "/messages/ko", "/web/shell/start.js", "/api/runs", f"/api/runs/{{run}}"):
     assert client.get(address).status_code == 200, address
 print([name for name in ("torch", "pandas", "sklearn", "matplotlib") if name in sys.modules])
 """

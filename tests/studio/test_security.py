@@ -35,7 +35,17 @@ def user(stranger: AppClient) -> AppClient:
     return stranger
 
 
-ADDRESSES = ["/", "/api/state", "/api/runs", "/web/shell/start.js", "/style.css", "/messages/en", "/reports/x", "/no"]
+ADDRESSES = [
+    "/",
+    "/api/state",
+    "/api/runs",
+    "/web/shell/start.js",
+    "/web-0/shell/start.js",
+    "/web/style.css",
+    "/messages/en",
+    "/reports/x",
+    "/no",
+]
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
@@ -181,7 +191,8 @@ def test_every_answer_has_the_security_headers(user: AppClient, stranger: AppCli
     refused = stranger.get("/api/runs", headers={"host": "evil.example"})
     for answer in (user.get("/"), user.get("/api/runs"), user.get("/no"), user.get("/web/shell/start.js"), refused):
         policy = dict(part.strip().partition(" ")[::2] for part in answer.headers["content-security-policy"].split(";"))
-        assert policy["default-src"] == policy["script-src"] == policy["style-src"] == "'self'"
+        assert policy["default-src"] == policy["style-src"] == "'self'"
+        assert policy["script-src"] == "'self' 'wasm-unsafe-eval'"  # WebAssembly, and no text as script
         assert policy["img-src"] == "'self' data: blob:"
         assert policy["frame-ancestors"] == policy["object-src"] == policy["base-uri"] == "'none'"
         assert answer.headers["x-content-type-options"] == "nosniff"

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from room_site import Site
 
 import misread
 from misread import Run
 from misread.data.geometry import Geometry, fit_picture
+from misread.models.network import network_logits
+from misread.models.views import MeanOverViews
 from pointers import Pointers
 
 LAYERS = """layers=[
@@ -85,6 +88,26 @@ def test_a_drawn_seven_is_read_as_a_seven(room: Open, run: Run) -> None:
     image = given(page)
     assert 0 < np.count_nonzero(image) < image.size / 2
     np.testing.assert_allclose(shares(page), run.predict(image[None])[0], atol=6e-4)  # they are written with 0.1%
+
+
+def test_a_slow_network_answers_in_the_frame_and_then_by_all_its_views(room: Open, run: Run) -> None:
+    page = room()
+    page.evaluate("""() => { model.views = { shift: 1, flip: false };
+        const [first] = model.layers;
+        const forward = first.forward.bind(first);
+        first.forward = (input) => { // longer than a slice of a long computation
+            for (const end = performance.now() + 11; performance.now() < end; );
+            return forward(input); } }""")
+    seven(page)
+    assert reading(page).startswith("7, ")
+    network = MeanOverViews(run.network, shift=1, flip=False).eval()
+    with torch.inference_mode():
+        (expected,) = network_logits(network, torch.from_numpy(given(page)[None])).softmax(1).numpy()
+    page.wait_for_function(
+        """(expected) => { const shown = [...document.querySelectorAll(".probabilities .n")].map((n) => n.textContent);
+            return expected.every((share, i) => Math.abs(parseFloat(shown[i]) - 100 * share) < 0.06) }""",
+        arg=expected.tolist(),
+    )
 
 
 def test_the_given_image_is_what_predict_file_makes_of_the_paper(room: Open, run: Run) -> None:

@@ -14,6 +14,8 @@ from misread.messages import LANGUAGES, catalogue
 from misread.version import __version__
 
 TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
+STYLE = "style.css"  # all style sheets as one
+LASTING = "private, max-age=31536000, immutable"
 FIRST_STYLES = ["style/tokens.css", "style/components.css", "style/shell.css"]  # those of rooms come after them
 
 
@@ -22,30 +24,39 @@ def routes() -> list[Route]:
     files = dict(_files(web))
     styles = FIRST_STYLES + sorted(name for name in files if name.startswith("style/") and name not in FIRST_STYLES)
 
+    held = "", dict[str, bytes]()  # the version of the page that was opened last, and its files
+
+    def read(name: str) -> bytes:
+        return b"\n".join(files[one].read_bytes() for one in (styles if name == STYLE else [name]))
+
+    def frame(request: Request) -> Response:
+        """The page. The addresses of its files have their version, so that a browser asks for each of them once."""
+        nonlocal held
+        contents = {name: read(name) for name in (*files, STYLE)}
+        version = sha256(b"".join(sha256(content).digest() for content in contents.values())).hexdigest()[:32]
+        held = version, contents
+        page = resources.files("misread.studio").joinpath("shell.html").read_text(encoding="utf-8")
+        return HTMLResponse(page.replace('"/web/', f'"/web-{version}/'))
+
     def module(request: Request) -> Response:
         """A file of the package. The table has every name that is answered; a request never becomes a path."""
-        file = files.get(request.path_params["name"])
-        if file is None:
+        name = request.path_params["name"]
+        if name not in files and name != STYLE:
             raise HTTPException(404, "There is no such file.")
-        return _unless_known(request, file.read_bytes(), TYPES[file.name[file.name.rindex(".") :]])
-
-    def style(request: Request) -> Response:
-        """All style sheets as one."""
-        return _unless_known(request, b"\n".join(files[name].read_bytes() for name in styles), TYPES[".css"])
+        media_type = TYPES[name[name.rindex(".") :]]
+        version, contents = held
+        if request.path_params.get("version") == version:
+            return Response(contents[name], headers={"cache-control": LASTING}, media_type=media_type)
+        return _unless_known(request, read(name), media_type)
 
     return [
         Route("/", frame),
         Route("/api/state", state),
         Route("/api/alive", alive),
         Route("/messages/{language}", messages),
-        Route("/style.css", style),
         Route("/web/{name:path}", module),
+        Route("/web-{version}/{name:path}", module),
     ]
-
-
-def frame(request: Request) -> Response:
-    page = resources.files("misread.studio").joinpath("shell.html").read_text(encoding="utf-8")
-    return HTMLResponse(page)
 
 
 def state(request: Request) -> Response:

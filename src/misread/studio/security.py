@@ -22,9 +22,10 @@ from misread.http.hosts import host_name, is_loopback, is_number, same_token
 MAX_BODY_BYTES = 4 * 2**20  # the largest is one picture as base64
 BODY_SECONDS = 20.0
 READING = ("GET", "HEAD")
-POLICY = (
-    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
-    "worker-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+POLICY = (  # wasm-unsafe-eval: the network's convolutions are compiled in the page; no text becomes a script by it
+    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data: blob:; "
+    "media-src 'self' blob:; worker-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
 )
 HEADERS = {
     "content-security-policy": POLICY,

@@ -133,6 +133,9 @@ def test_members_and_views_are_averaged(page: NetworkPage) -> None:
         network = predictor_network(settled(recipe, images, 5), recipe)
         page.give(recipe, network, images, 5)
         np.testing.assert_allclose(page.run(PREDICT), probabilities(network, images), atol=1e-6)
+        in_steps = page.run(ON_IMAGES + "return [...model.predicting(image(1))].map((probs) => [...probs]);")
+        assert in_steps[-1] == page.run(PREDICT)[1]
+        assert len(in_steps) == 3 * (5 if "shift" in (views or {}) else 1) * (2 if "flip" in (views or {}) else 1)
 
 
 def test_max_pooling_says_which_value_it_chose_and_layers_what_they_got(page: NetworkPage) -> None:

@@ -1,4 +1,4 @@
-// A chart of curves on a canvas: several series over a common x axis. It is drawn at most once a frame.
+// A chart of curves on a canvas: several series over a common x axis.
 
 import { make } from "./elements.js";
 import { colourOf, onTheme } from "./pixels.js";
@@ -26,11 +26,14 @@ export class Curves {
     });
   }
 
-  /** series: [{points: [[x, y]], colour: a CSS custom property, dashed, thin, dots}]. end: the last x that is expected. */
+  /**
+   * Draws at once, so it is called at most once a frame: drawn in the next one, the whole page would be painted twice.
+   * series: [{points: [[x, y]], colour: a CSS custom property, dashed, thin, dots}]. end: the last x that is expected.
+   */
   show(series, end = Infinity) {
     this.#series = series;
     this.#end = end;
-    this.#ask();
+    this.#draw();
   }
 
   close() {

@@ -2,15 +2,16 @@
 
 const SLICE = 10; // milliseconds
 
-const pause = () => new Promise((resolve) => setTimeout(resolve));
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /**
  * Runs a generator to its end; resolves to what it returns, or to undefined if it was stopped.
  * progress: called with what it yielded last. signal: an AbortSignal that stops it between two slices.
+ * slice: how long one takes. rest: how long it waits after the first one, both in milliseconds.
  */
-export async function inSlices(generator, { progress, signal } = {}) {
-  for (;;) {
-    const end = performance.now() + SLICE;
+export async function inSlices(generator, { progress, signal, slice = SLICE, rest = 0 } = {}) {
+  for (let wait = rest; ; wait = 0) {
+    const end = performance.now() + slice;
     let result;
     do {
       if (signal?.aborted) return undefined;
@@ -18,7 +19,7 @@ export async function inSlices(generator, { progress, signal } = {}) {
     } while (!result.done && performance.now() < end);
     if (result.done) return result.value;
     progress?.(result.value);
-    await pause();
+    await pause(wait);
   }
 }
 
@@ -29,9 +30,9 @@ export class Latest {
     this.#controller.abort();
   }
   /** As inSlices. */
-  run(generator, progress) {
+  run(generator, progress, more = {}) {
     this.stop();
     this.#controller = new AbortController();
-    return inSlices(generator, { progress, signal: this.#controller.signal });
+    return inSlices(generator, { progress, signal: this.#controller.signal, ...more });
   }
 }

@@ -2,12 +2,13 @@
 
 const LEAK = 0.2; // Keras's slope
 
+const ERF = [-1.26551223, 1.00002368, 0.37409196, 0.09678418, -0.18628806, 0.27886807, -1.13520398, 1.48851587, -0.82215223, 0.17087277];
+
 /** The error function, with an error below 1.2e-7. Source: Press et al., Numerical Recipes, section 6.2. */
 function erf(x) {
   const t = 1 / (1 + 0.5 * Math.abs(x));
-  const c = [-1.26551223, 1.00002368, 0.37409196, 0.09678418, -0.18628806, 0.27886807, -1.13520398, 1.48851587, -0.82215223, 0.17087277];
   let sum = 0;
-  for (let i = c.length - 1; i >= 0; i--) sum = sum * t + c[i];
+  for (let i = ERF.length - 1; i >= 0; i--) sum = sum * t + ERF[i];
   const tail = t * Math.exp(-x * x + sum);
   return x >= 0 ? 1 - tail : tail - 1;
 }

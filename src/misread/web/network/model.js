@@ -35,14 +35,25 @@ export class Model {
   predict(image) {
     return softmax(this.logits(image));
   }
+  /** As `predict`, in steps: yields the probabilities so far after each member and view. */
+  *predicting(image) {
+    const all = [];
+    for (const logits of this.#passes(image)) {
+      all.push(logits);
+      yield softmax(mean(all));
+    }
+    return softmax(mean(all));
+  }
   /** The logits; of several members or views, the log of the mean probabilities. */
   logits(image) {
-    const all = [];
+    return mean([...this.#passes(image)]);
+  }
+  /** The logits of each member on each view. */
+  *#passes(image) {
     for (const view of viewsOf(image, this.imageShape, this.views)) {
       const input = this.input(view);
-      for (const layers of this.members) all.push(this.logitsOf(steps(layers, input)));
+      for (const layers of this.members) yield this.logitsOf(steps(layers, input));
     }
-    return all.length === 1 ? all[0] : meanLogProbabilities(all);
   }
   /** The steps of all layers: [{ layer, shape, values }], with preactivation, argmax or inner steps where a layer has them. */
   trace(image) {
@@ -78,11 +89,16 @@ export class Model {
     if (image.length !== product(this.imageShape)) {
       throw new Error(`The image has ${image.length} values; the network needs ${this.imageShape.join(" x ")}.`);
     }
-    return image instanceof Float32Array ? image : Float32Array.from(image, (value) => value / 255);
+    if (image instanceof Float32Array) return image;
+    const values = new Float32Array(image.length);
+    for (let i = 0; i < values.length; i++) values[i] = image[i] / 255;
+    return values;
   }
 }
 
-function meanLogProbabilities(all) {
+/** One logits as they are; of several the log of the mean probabilities. */
+function mean(all) {
+  if (all.length === 1) return all[0];
   const sums = new Float64Array(all[0].length);
   for (const logits of all) softmax(logits).forEach((share, k) => (sums[k] += share / all.length));
   return Float32Array.from(sums, Math.log);

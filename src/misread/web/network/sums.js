@@ -1,6 +1,7 @@
 // Weighted sums of the input: dense layers and convolutions.
 
 import { activate, activationGradient } from "./activations.js";
+import { ConvolutionKernel, hasKernel } from "./convolution_kernel.js";
 import { Layer, inside, windowsOf } from "./layer.js";
 
 /** Adds `count` rows of the kernel, each `width` long and begun at rows[i], times amounts[i], to the sums. */
@@ -17,7 +18,7 @@ function addRows(kernel, width, rows, amounts, count, sums) {
   }
 }
 
-/** A layer that ends with an activation of weighted sums. The sums are added in double precision. */
+/** A layer that ends with an activation of weighted sums. */
 class WeightedSums extends Layer {
   constructor(header, index, weights) {
     super(header, index, weights);
@@ -72,11 +73,13 @@ export class Convolution extends WeightedSums {
     super(header, index, weights);
     const { kernel_size, strides, padding } = header.spec;
     this.windows = windowsOf(this, kernel_size, strides, padding);
+    if (hasKernel) this.compiled = new ConvolutionKernel(this.windows, this.channels, weights);
     const taps = this.windows.kernelHeight * this.windows.kernelWidth * this.windows.channels;
     this.rows = new Int32Array(taps);
     this.amounts = new Float64Array(taps);
   }
   weigh(input) {
+    if (this.compiled) return this.compiled.sums(input);
     const { windows: w, rows, amounts, sums, channels } = this;
     const { kernel } = this.weights;
     const result = new Float32Array(this.outputSize);

@@ -13,16 +13,15 @@ import { NearestImages } from "../components/nearest_images.js";
 import { Paper } from "../components/paper.js";
 import { readPicture, takePicture, watchPictures } from "../components/picture_input.js";
 import { Probabilities } from "../components/probabilities.js";
+import { Latest } from "../components/slices.js";
 import { undoKeys } from "../components/undo_keys.js";
 import { withModel } from "../components/with_model.js";
-import { softmax } from "../network/activations.js";
 import { argmax } from "../network/argmax.js";
 import { layOut } from "../network/geometry.js";
 
 const SIDE = 560; // pixels of the paper's longer side
 const GIVEN_SIDE = 140; // pixels of the drawing that is laid out for the network; a smaller one is faster
-const SLOW = 25; // milliseconds of a prediction that is not made at every stroke, but when the pointer rests
-const REST = 150;
+const ANSWER = { slice: 5, rest: 150 }; // milliseconds: of the frame for the network, and until it goes on when the pointer rests
 const [WHITE, BLACK] = ["#ffffff", "#000000"];
 
 /** A canvas with the shape of the images, its longer side this long. */
@@ -33,10 +32,10 @@ function canvasOf([height, width], side, attributes = {}) {
 
 class DrawRoom {
   #frame = 0;
-  #resting = 0;
+  #latest = new Latest();
   constructor(root, studio, model) {
     const { t } = studio;
-    Object.assign(this, { studio, model, image: null, stops: [] });
+    Object.assign(this, { studio, model, image: null, k: -1, stops: [] });
     const shape = model.imageShape;
     const colours = shape[2] === 3;
     this.drawing = new Drawing(WHITE, currentDrawing(shape).strokes);
@@ -128,29 +127,26 @@ class DrawRoom {
     this.paper.draw();
     this.tools.show(drawing);
     this.image = drawing.empty ? null : layOut(this.#pixels(), model.imageShape, model.geometry);
-    clearTimeout(this.#resting);
-    if (this.image && this.slow) {
-      this.#say(softmax(model.logitsOf(model.trace(this.image)))); // one member and one view of several
-      this.#resting = setTimeout(() => this.#predict(), REST);
+    this.k = -1;
+    if (this.image) {
+      // after the first slice the bars show what there is, in this frame; what is left is dropped when the drawing changes
+      const say = (probs) => probs && this.#say(probs);
+      this.#latest.run(model.predicting(this.image), say, ANSWER).then(say);
     } else {
-      this.#predict();
+      this.#latest.stop();
+      this.#say(null);
     }
-    const k = this.k;
-    this.given.show(this.image, k);
-    for (const part of this.parts) part.show(this.image, k);
     if (!drawing.current) keepDrawing(drawing.items.filter((item) => !item.picture), this.image, model.imageShape);
   }
-  #predict() {
-    const start = performance.now();
-    this.#say(this.image && this.model.predict(this.image));
-    this.slow = this.image !== null && performance.now() - start > SLOW;
-  }
   #say(probs) {
-    const { model, studio } = this;
-    this.k = probs ? argmax(probs) : -1;
+    const { model, studio, image } = this;
+    const k = probs ? argmax(probs) : -1;
     this.bars.show(probs);
     this.inside.disabled = !probs;
-    this.reading.textContent = probs ? studio.t("draw.reading", { class: model.classNames[this.k], share: percent(probs[this.k]) }) : studio.t("draw.empty");
+    this.reading.textContent = probs ? studio.t("draw.reading", { class: model.classNames[k], share: percent(probs[k]) }) : studio.t("draw.empty");
+    if (k === this.k && image) return; // the same reading by more views
+    this.k = k;
+    for (const part of [this.given, ...this.parts]) part.show(image, k);
   }
   /** What is laid out for the network: the drawing, or a picture itself if there is nothing else. */
   #pixels() {
@@ -171,7 +167,7 @@ class DrawRoom {
   }
   stop() {
     cancelAnimationFrame(this.#frame);
-    clearTimeout(this.#resting);
+    this.#latest.stop();
     for (const stop of this.stops) stop();
     for (const part of [this.given, ...this.parts]) part.stop();
   }
