@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-.PHONY: demo test slow lint docs sanitize wheel bench faults mutants resolve clean
+.PHONY: demo test slow lint docs sanitize wheel bench faults mutants ranges resolve clean
 
 $(BIN)/python:
 	python3 -m venv $(VENV)
@@ -72,19 +72,33 @@ $(VENV)/mutation: $(VENV)/dev
 mutants: $(VENV)/mutation
 	$(BIN)/python benchmarks/mutants.py
 
-# the lowest and the highest versions of direct dependencies, each in a fresh environment, with the tests that need no browser.
-# All extras are resolved, and those that the tests use are installed. One part again: make resolve VERSIONS=highest PARTS="lab cli"
-# Old packages may warn of what is deprecated in new ones below them. torch stays the build that the first environment has: another one brings gigabytes
+# Both ends of the ranges in pyproject.toml, with all extras, for each Python that it names. Nothing is installed: a few kB of each package say what it needs.
+# The lowest versions that have wheels for a Python count: older ones cannot be installed there without compilers
 VERSIONS := lowest-direct highest
+PYTHONS = $(or $(shell sed -n 's/.*"Programming Language :: Python :: \(3[.][0-9]*\)".*/\1/p' pyproject.toml),$(error pyproject.toml names no Python))
+ranges: $(VENV)/dev
+	@failed=; found=; for versions in $(VERSIONS); do for python in $(PYTHONS); do \
+	  if pins=$$($(BIN)/uv pip compile --quiet --no-header --no-annotate --only-binary :all: --all-extras \
+	      --resolution $$versions --python $(BIN)/python --python-version $$python pyproject.toml); then \
+	    set -- $$pins; \
+	    echo "$$versions, Python $$python: all extras, $$# packages"; \
+	    found="$$found\n$$versions, Python $$python: $$*"; \
+	  else failed="$$failed $$versions/$$python"; fi; \
+	done; done; \
+	if [ -n "$$failed" ]; then printf '%b\n' "$$found" "Not resolved:$$failed"; exit 1; fi
+
+# The tests that need no browser, with the lowest and the highest versions, each in a fresh environment that has the extras they use. One part again:
+# make resolve VERSIONS=highest PARTS="lab cli"
+# Old packages may warn of what is deprecated in new ones below them. torch stays the build that the first environment has: another one brings gigabytes
 # all of tests but builds, whose tests are slow, and docs, which needs Sphinx
 PARTS := $(filter-out builds docs __pycache__,$(patsubst %/,%,$(patsubst tests/%,%,$(wildcard tests/*/ tests/test_*.py))))
-resolve: $(VENV)/dev
+resolve: ranges
 	failed=; export UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}"; for versions in $(VERSIONS); do \
 	  env=.venv-$$versions; \
 	  install="$(BIN)/uv pip install --quiet --python $$env --resolution $$versions --constraint $$env/torch.txt"; \
 	  $(BIN)/uv venv --quiet --clear --python $(BIN)/python $$env && \
 	  $(BIN)/python -c 'from importlib.metadata import version; print("torch==" + version("torch"))' > $$env/torch.txt && \
-	  $$install --dry-run --all-extras --requirements pyproject.toml && $$install --editable . --group test || { failed="$$failed $$versions/install"; continue; }; \
+	  $$install --editable . --group test || { failed="$$failed $$versions/install"; continue; }; \
 	  for part in $(PARTS); do \
 	    echo "$$versions, tests/$$part"; \
 	    $$env/bin/python -m pytest -m 'not slow and not browser' -W default::DeprecationWarning tests/$$part || failed="$$failed $$versions/$$part"; \

@@ -48,6 +48,14 @@ def test_every_extra_that_a_message_names_is_declared() -> None:
     assert named <= set(PROJECT["project"]["optional-dependencies"])
 
 
+def test_every_python_from_the_oldest_allowed_is_named() -> None:
+    """`make ranges` resolves for those that are named."""
+    named = [line.rpartition(":: ")[2] for line in PROJECT["project"]["classifiers"] if ":: Python :: 3." in line]
+    oldest = PROJECT["project"]["requires-python"].removeprefix(">=")
+    assert named[0] == oldest
+    assert named == [f"3.{int(oldest[2:]) + newer}" for newer in range(len(named))]
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_gets_its_completion_script(shell: str, cli: Callable[..., Result]) -> None:
     code = "from misread.cli.main import main; main()"
