@@ -14,19 +14,21 @@ from torch.overrides import TorchFunctionMode
 
 from misread.engine.library import Convolution, build_name, load_library
 
-# The builds whose convolutions were measured beside PyTorch's, and are faster. With AVX-512 they were never measured, and
-# where there is bf16, PyTorch computes a training's convolutions in bf16. There every training goes without them.
+# The builds whose convolutions were measured beside PyTorch's, and are faster. With AVX-512 they were not measured, and
+# where there is bf16, PyTorch computes the convolutions of a training in bf16. Both go without them.
 FASTER = ("avx2",)
 MAX_PARTS = 64  # MAX_THREADS in kernels/abi.h
 
 
-def convolutions_build(network: nn.Module) -> str:
-    """The build of the kernels that computes convolutions of this network in float32 on the CPU; empty: none does."""
-    build = build_name()
-    if build not in FASTER or _parallel() is None:
-        return ""
-    layers = (module for module in network.modules() if isinstance(module, nn.Conv2d))
-    return build if any(map(_layer_fits, layers)) else ""
+def convolutions_build() -> str:
+    """The build of the kernels whose convolutions are used in float32 on this machine's CPU; empty: PyTorch's are."""
+    build = build_name() or ""
+    return build if build in FASTER and _parallel() is not None else ""
+
+
+def has_known_convolutions(network: nn.Module) -> bool:
+    """Whether a network has layers that `KernelConvolutions` computes."""
+    return any(isinstance(module, nn.Conv2d) and _layer_fits(module) for module in network.modules())
 
 
 class KernelConvolutions(TorchFunctionMode):
@@ -40,7 +42,7 @@ class KernelConvolutions(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # fmt: skip
         if func is F.conv2d and not kwargs and _fits(*args):
-            return _Convolution.apply(args[0], args[1])
+            return _ByKernels.apply(args[0], args[1])
         return func(*args, **(kwargs or {}))
 
 
@@ -67,7 +69,7 @@ def _keeps_size(kernel: Any, bias: Tensor | None, stride: Any, padding: Any, dil
     return (kernel, stride, padding, dilation, groups) == ((3, 3), (1, 1), (1, 1), (1, 1), 1) and bias is None
 
 
-class _Convolution(torch.autograd.Function):
+class _ByKernels(torch.autograd.Function):
     """x (B, C, H, W), weight (F, C, 3, 3) -> (B, F, H, W), channels-last."""
 
     @staticmethod

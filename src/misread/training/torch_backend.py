@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from misread.engine.convolutions import KernelConvolutions, convolutions_build
+from misread.engine.convolutions import KernelConvolutions, convolutions_build, has_known_convolutions
 from misread.models.network import Network, network_logits
 from misread.training.backend import WEIGHTS, Capabilities, Weights
 from misread.training.batches import Batch
@@ -37,15 +37,11 @@ class TorchBackend:
         self.mixed = mixed and has_fast_bf16(device)
         if mixed and not self.mixed:
             note += ("; " if note else "") + f"bf16 is not fast on this {device.type}"
-        in_float32_on_cpu = recipe is not None and device.type == "cpu" and not self.mixed
-        kernels = convolutions_build(network) if in_float32_on_cpu else ""
+        trains_in_float32 = recipe is not None and device.type == "cpu" and not self.mixed
+        kernels = convolutions_build() if trains_in_float32 and has_known_convolutions(network) else ""
         self.convolutions: AbstractContextManager[object] = KernelConvolutions() if kernels else nullcontext()
-        self.capabilities = Capabilities(
-            "torch",
-            "mixed" if self.mixed else "float32",
-            f"{torch.__version__}" + (f", convolutions by kernels {kernels}" if kernels else ""),
-            note,
-        )
+        build = f"{torch.__version__}, convolutions by kernels {kernels}" if kernels else str(torch.__version__)
+        self.capabilities = Capabilities("torch", "mixed" if self.mixed else "float32", build, note)
         self.draws = not isinstance(network, Network) or any(isinstance(m, nn.Dropout) for m in network.modules())
         self.predict_batch = PREDICT_BATCH if device.type == "cpu" else GPU_PREDICT_BATCH
         if device.type == "cuda":  # the images are channels-last as they come
