@@ -1,18 +1,20 @@
 """3x3 convolutions by the kernels, beside plain sums in double precision, and which convolutions PyTorch keeps."""
 
 import ctypes
+from collections import OrderedDict
 from itertools import product
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from engine_cases import builds_here
 from torch import Tensor, nn
 
 from misread.engine import convolutions
 from misread.engine.convolutions import KernelConvolutions, convolutions_build, has_known_convolutions
 from misread.engine.library import Convolution, _open
+from misread.models.layers import Residual
+from misread.models.network import Network
 from misread.training.device import using_threads
 
 pytestmark = pytest.mark.skipif(convolutions._parallel() is None, reason="PyTorch has no OpenMP of GCC here")
@@ -54,10 +56,7 @@ def case(batch: int, height: int, width: int, channels: int, filters: int) -> tu
 def by_kernels(x: Tensor, weight: Tensor, gradient: Tensor) -> list[Tensor]:
     """The convolution and the gradients by x and by the weights."""
     x, weight = x.clone().requires_grad_(), weight.clone().requires_grad_()
-    with KernelConvolutions():
-        y = F.conv2d(x, weight, None, (1, 1), (1, 1), (1, 1), 1)
-    assert y.grad_fn is not None
-    assert "ByKernels" in y.grad_fn.name()
+    y = convolutions._ByKernels.apply(x, weight)
     y.backward(gradient)
     assert x.grad is not None
     assert weight.grad is not None
@@ -148,40 +147,58 @@ OTHERS: dict[str, dict[str, object]] = {
     "5x5": {"kernel_size": 5, "padding": 2},
     "reflected borders": {"padding_mode": "reflect"},
     "double precision": {"dtype": torch.float64},
+    "few channels": {"in_channels": 4},
+    "few filters": {"out_channels": 4},
 }
 
 
 def layer(**changed: object) -> nn.Conv2d:
-    return nn.Conv2d(4, 8, **{"kernel_size": 3, "padding": 1, "bias": False, **changed})  # type: ignore[arg-type]
+    settings = {"in_channels": 8, "out_channels": 8, "kernel_size": 3, "padding": 1, "bias": False}
+    return nn.Conv2d(**{**settings, **changed})  # type: ignore[arg-type]
+
+
+def in_network(layer: nn.Module) -> Network:
+    return Network(OrderedDict(convolution=layer, activation=nn.ReLU()))
+
+
+def images(channels: int = 8, count: int = 2) -> Tensor:
+    return torch.rand(count, channels, 6, 6).contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_pytorch_computes_the_other_convolutions(name: str) -> None:
     other = layer(**OTHERS[name])
-    x = torch.rand(2, 4, 6, 6, dtype=other.weight.dtype)
+    x = images(other.in_channels).to(other.weight.dtype)
     with KernelConvolutions():
         y = other(x)
     assert torch.equal(y, other(x))
     assert "ByKernels" not in y.grad_fn.name()
-    assert name == "double precision" or not has_known_convolutions(nn.Sequential(other, nn.ReLU()))
+    assert not has_known_convolutions(in_network(other))
 
 
-def test_the_layer_is_known_inside_others_and_computed_by_the_kernels() -> None:
-    network = nn.Sequential(nn.Sequential(layer()), nn.ReLU())
+def test_a_known_layer_inside_another_is_computed_by_the_kernels_in_the_block_alone() -> None:
+    network = in_network(Residual(layer()))
     assert has_known_convolutions(network)
     with KernelConvolutions():
-        assert "ByKernels" in network[0](torch.rand(2, 4, 6, 6)).grad_fn.name()
-    assert "ByKernels" not in network[0](torch.rand(2, 4, 6, 6)).grad_fn.name()
+        assert "ByKernels" in network[0][0](images()).grad_fn.name()
+    assert "ByKernels" not in network[0][0](images()).grad_fn.name()
+
+
+def test_a_module_from_python_that_relies_on_pytorchs_order_gets_it() -> None:
+    own = nn.Sequential(layer())
+    assert not has_known_convolutions(own)
+    with KernelConvolutions():
+        assert own(images().contiguous()).view(2, -1).shape == (2, 8 * 6 * 6)
 
 
 def test_no_images_are_pytorchs() -> None:
     with KernelConvolutions():
-        assert layer()(torch.rand(0, 4, 6, 6)).shape == (0, 8, 6, 6)
+        assert layer()(images(count=0)).shape == (0, 8, 6, 6)
 
 
 def test_wrong_channels_get_pytorchs_message() -> None:
-    with KernelConvolutions(), pytest.raises(RuntimeError, match="to have 4 channels, but got 5"):
-        layer()(torch.rand(2, 5, 6, 6))
+    with KernelConvolutions(), pytest.raises(RuntimeError, match="to have 8 channels, but got 9"):
+        layer()(images(9))
 
 
 @pytest.mark.parametrize(

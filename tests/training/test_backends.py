@@ -270,18 +270,25 @@ def test_the_kernels_convolutions_give_pytorchs_training(monkeypatch: pytest.Mon
     ],
     ids=["a bias", "dense", "bf16"],
 )
-def test_other_trainings_are_pytorchs_alone(
+def test_other_networks_are_computed_by_pytorch_alone(
     layers: tuple, settings: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch_backend, "has_fast_bf16", lambda device: True)
     assert backend_for(network_of(layers), **settings).capabilities.build == torch.__version__
 
 
-def test_predictions_are_pytorchs_alone() -> None:
-    network = network_of(RESIDUAL)
-    backend, images = backend_for(network), data()[0]
-    assert torch.equal(backend.logits(images), logits_by_torch(network, images))
-    assert make_backend(network, (8, 8, 1), CPU).capabilities.build == torch.__version__
+@by_kernels
+def test_the_kernels_convolutions_predict_as_pytorch_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, images = network_of(RESIDUAL), data()[0]
+    ours = make_backend(network, (8, 8, 1), CPU)
+    assert ours.capabilities.build == f"{torch.__version__}, convolutions by kernels avx2"
+    logits, features = ours.logits(images), ours.features(images)
+    monkeypatch.setattr(convolutions, "FASTER", ())
+    plain = make_backend(network, (8, 8, 1), CPU)
+    assert plain.capabilities.build == torch.__version__
+    assert not torch.equal(plain.logits(images), logits)  # other rounding: the kernels did compute
+    torch.testing.assert_close(logits, plain.logits(images), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(features, plain.features(images), rtol=1e-5, atol=1e-5)
 
 
 def test_a_predictor_keeps_its_backends(monkeypatch: pytest.MonkeyPatch) -> None:

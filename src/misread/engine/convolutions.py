@@ -13,10 +13,12 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 from misread.engine.library import Convolution, build_name, load_library
+from misread.models.network import Network
 
 # The builds whose convolutions were measured beside PyTorch's, and are faster. With AVX-512 they were not measured, and
 # where there is bf16, PyTorch computes the convolutions of a training in bf16. Both go without them.
 FASTER = ("avx2",)
+LEAST_CHANNELS = 8  # of images and of filters: with fewer, the transforms would take most of the time
 MAX_PARTS = 64  # MAX_THREADS in kernels/abi.h
 
 
@@ -27,46 +29,53 @@ def convolutions_build() -> str:
 
 
 def has_known_convolutions(network: nn.Module) -> bool:
-    """Whether a network has layers that `KernelConvolutions` computes."""
-    return any(isinstance(module, nn.Conv2d) and _layer_fits(module) for module in network.modules())
+    """Whether `KernelConvolutions` computes layers of this network.
+
+    Those of modules from Python it leaves to PyTorch: they get images in PyTorch's order, and may rely on it.
+    """
+    layers = (module for module in network.modules() if isinstance(module, nn.Conv2d))
+    return isinstance(network, Network) and any(
+        layer.padding_mode == "zeros"
+        and _known(layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+        for layer in layers
+    )
 
 
 class KernelConvolutions(TorchFunctionMode):
     """In a block with this, the kernels compute the convolutions that they know, and their gradients afterwards.
 
-    These are float32 convolutions on the CPU of 3x3, without a bias, with strides of 1, that keep the image's size.
+    These are float32 convolutions on the CPU, 3x3, of channels-last images, with strides of 1 and without a bias, that
+    keep the image's size.
     """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # fmt: skip
-        if func is F.conv2d and not kwargs and _fits(*args):
+        if func is F.conv2d and not kwargs and _takes(*args):
             return _ByKernels.apply(args[0], args[1])
         return func(*args, **(kwargs or {}))
 
 
-def _layer_fits(layer: nn.Conv2d) -> bool:
-    return layer.padding_mode == "zeros" and _keeps_size(
-        layer.kernel_size, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups
-    )
-
-
-def _fits(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
-    groups: int = 1,
-) -> bool:  # fmt: skip
-    """Whether the kernels know the convolution that `torch.conv2d` is called for."""
+def _takes(x: Tensor, *layer: Any) -> bool:
+    """Whether the kernels compute the convolution that `torch.conv2d` is called for, with all arguments."""
     return (
-        all(t.dtype == torch.float32 and t.device.type == "cpu" and t.ndim == 4 for t in (x, weight))
-        and _keeps_size(tuple(weight.shape[2:]), bias, stride, padding, dilation, groups)
-        and x.shape[1] == weight.shape[1]
+        len(layer) == 6
+        and _known(*layer)
+        and x.ndim == 4
+        and (x.dtype, x.device, x.shape[1]) == (layer[0].dtype, layer[0].device, layer[0].shape[1])
+        and x.is_contiguous(memory_format=torch.channels_last)
         and x.numel() > 0
     )
 
 
-def _keeps_size(kernel: Any, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int) -> bool:
-    return (kernel, stride, padding, dilation, groups) == ((3, 3), (1, 1), (1, 1), (1, 1), 1) and bias is None
+def _known(weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int) -> bool:
+    return (
+        (tuple(weight.shape[2:]), stride, padding, dilation, groups) == ((3, 3), (1, 1), (1, 1), (1, 1), 1)
+        and bias is None
+        and min(weight.shape[:2]) >= LEAST_CHANNELS
+        and (weight.dtype, weight.device.type) == (torch.float32, "cpu")
+    )
 
 
 class _ByKernels(torch.autograd.Function):

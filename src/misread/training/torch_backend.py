@@ -37,8 +37,8 @@ class TorchBackend:
         self.mixed = mixed and has_fast_bf16(device)
         if mixed and not self.mixed:
             note += ("; " if note else "") + f"bf16 is not fast on this {device.type}"
-        trains_in_float32 = recipe is not None and device.type == "cpu" and not self.mixed
-        kernels = convolutions_build() if trains_in_float32 and has_known_convolutions(network) else ""
+        in_float32 = device.type == "cpu" and not self.mixed
+        kernels = convolutions_build() if in_float32 and has_known_convolutions(network) else ""
         self.convolutions: AbstractContextManager[object] = KernelConvolutions() if kernels else nullcontext()
         build = f"{torch.__version__}, convolutions by kernels {kernels}" if kernels else str(torch.__version__)
         self.capabilities = Capabilities("torch", "mixed" if self.mixed else "float32", build, note)
@@ -90,7 +90,7 @@ class TorchBackend:
             return network_logits(self.network, images)
 
     def logits(self, images: Tensor) -> Tensor:
-        with evaluating(self.network):
+        with evaluating(self.network), self.convolutions:
             parts = [network_logits(self.network, part) for part in images.split(self.predict_batch)]
             return torch.cat(parts).float()
 
@@ -100,7 +100,7 @@ class TorchBackend:
         hook = layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0])) if layer else None
         parts = []
         try:
-            with evaluating(self.network):
+            with evaluating(self.network), self.convolutions:
                 for part in images.split(self.predict_batch):
                     logits = network_logits(self.network, part)
                     parts.append((inputs[-1] if layer else logits).float())
