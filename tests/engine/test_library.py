@@ -8,7 +8,17 @@ from engine_cases import build, builds_here
 
 from misread.engine import library
 from misread.engine.chain import Chain, UnknownNetwork
-from misread.engine.library import ABI, BUILDS, Hyper, LayerSpec, _open, build_name, load_library, why_unavailable
+from misread.engine.library import (
+    ABI,
+    BUILDS,
+    Convolution,
+    Hyper,
+    LayerSpec,
+    _open,
+    build_name,
+    load_library,
+    why_unavailable,
+)
 
 COMPILED = [name for name in BUILDS if library._path(name)]
 
@@ -34,6 +44,7 @@ def test_the_structures_have_the_same_size_on_both_sides(name: str) -> None:
     assert compiled is not None
     assert ctypes.sizeof(LayerSpec) == compiled.engine_spec_size()
     assert ctypes.sizeof(Hyper) == compiled.engine_hyper_size()
+    assert ctypes.sizeof(Convolution) == compiled.convolution_size()
 
 
 @pytest.mark.skipif(not COMPILED, reason="there are no compiled kernels")

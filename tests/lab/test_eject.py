@@ -16,6 +16,7 @@ from PIL import Image
 
 import misread
 from misread.data.label_patch import Fix, write_patch
+from misread.engine import convolutions
 from misread.errors import RunError
 from misread.lab.eject import eject
 from samples import Result, blocks, write_idx_folder
@@ -122,9 +123,10 @@ def arrays(folder: Path, side: int = 12, channels: int = 3) -> Path:
         pytest.param(STOPPING, id="stopping"),
     ],
 )
-def test_the_script_trains_the_same_weights_where_torch_trained_the_run(
-    settings: dict[str, Any], tmp_path: Path
+def test_the_script_trains_the_same_weights_where_torch_alone_trained_the_run(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(convolutions, "FASTER", ())
     run = train(arrays(tmp_path), settings, tmp_path)
     assert run.record.engine.name == "torch"
     script = eject(run)
@@ -133,6 +135,17 @@ def test_the_script_trains_the_same_weights_where_torch_trained_the_run(
     for own, theirs in zip(found["weights"].values(), weights_of(run), strict=True):
         torch.testing.assert_close(own, theirs, rtol=0, atol=0)
     np.testing.assert_allclose(found["probs"], run.predictions().probs, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not convolutions.convolutions_build(), reason="PyTorch computes all convolutions on this machine")
+def test_the_script_comes_as_close_as_rounding_where_the_kernels_computed_the_convolutions(tmp_path: Path) -> None:
+    run = train(arrays(tmp_path), PHOTO, tmp_path)
+    assert run.record.engine.name == "torch"
+    script = eject(run)
+    text = " ".join(script.read_text().split())
+    assert "not bit for bit: misread's compiled kernels computed the convolutions" in text
+    np.testing.assert_allclose(run_script(script, tmp_path)["probs"], run.predictions().probs, atol=1e-2)
 
 
 @pytest.mark.parametrize("recipe", ["tutorial-mlp", pytest.param("tutorial-cnn", marks=pytest.mark.slow), "fast"])

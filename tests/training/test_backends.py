@@ -9,7 +9,8 @@ from torch import nn
 
 import misread
 from misread import ImageSet
-from misread.engine import bare_chain
+from misread.engine import bare_chain, convolutions
+from misread.engine.convolutions import convolutions_build
 from misread.engine.library import BUILDS, _open, load_library
 from misread.models import layer_specs as specs
 from misread.models.layer_specs import BatchNormalization, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
@@ -231,6 +232,63 @@ def test_features_follow_the_weights(layers: tuple) -> None:
     network.load_state_dict(backend.weights())
     torch.testing.assert_close(changed, TorchBackend(network, CPU).features(images), rtol=1e-4, atol=1e-5)
     assert not torch.equal(changed, before)
+
+
+RESIDUAL = (
+    Conv2D(filters=8, kernel_size=3, padding="same", use_bias=False),
+    MaxPooling2D(),
+    BatchNormalization(),
+    specs.Residual(layers=(Conv2D(filters=8, kernel_size=3, padding="same", use_bias=False),)),
+    specs.GlobalMaxPooling2D(),
+    Dense(units="classes"),
+)
+by_kernels = pytest.mark.skipif(not convolutions_build(), reason="PyTorch computes all convolutions on this machine")
+
+
+@by_kernels
+def test_the_kernels_convolutions_give_pytorchs_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = backend_for(network_of(RESIDUAL))
+    monkeypatch.setattr(convolutions, "FASTER", ())
+    plain = backend_for(network_of(RESIDUAL))
+    assert plain.capabilities.build == torch.__version__
+    assert ours.capabilities.build == f"{torch.__version__}, convolutions by kernels avx2"
+    for part in range(3):
+        (a, _), (b, _) = (backend.step(batch(first_step=3 * part), [0.01] * 3) for backend in (ours, plain))
+        assert not torch.equal(a, b)  # other rounding: the kernels did compute
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    for key, tensor in plain.weights().items():
+        torch.testing.assert_close(ours.weights()[key], tensor, rtol=1e-3, atol=1e-3)
+
+
+@by_kernels
+@pytest.mark.parametrize(
+    ("layers", "settings"),
+    [
+        ((conv(padding="same"), *RESIDUAL[1:3], *RESIDUAL[4:]), {}),
+        (LAYERS, {"optimizer": SGD()}),
+        (RESIDUAL, {"precision": "mixed"}),
+    ],
+    ids=["a bias", "dense", "bf16"],
+)
+def test_other_networks_are_computed_by_pytorch_alone(
+    layers: tuple, settings: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_backend, "has_fast_bf16", lambda device: True)
+    assert backend_for(network_of(layers), **settings).capabilities.build == torch.__version__
+
+
+@by_kernels
+def test_the_kernels_convolutions_predict_as_pytorch_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, images = network_of(RESIDUAL), data()[0]
+    ours = make_backend(network, (8, 8, 1), CPU)
+    assert ours.capabilities.build == f"{torch.__version__}, convolutions by kernels avx2"
+    logits, features = ours.logits(images), ours.features(images)
+    monkeypatch.setattr(convolutions, "FASTER", ())
+    plain = make_backend(network, (8, 8, 1), CPU)
+    assert plain.capabilities.build == torch.__version__
+    assert not torch.equal(plain.logits(images), logits)  # other rounding: the kernels did compute
+    torch.testing.assert_close(logits, plain.logits(images), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(features, plain.features(images), rtol=1e-5, atol=1e-5)
 
 
 def test_a_predictor_keeps_its_backends(monkeypatch: pytest.MonkeyPatch) -> None:

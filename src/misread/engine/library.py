@@ -8,7 +8,7 @@ from pathlib import Path
 from misread.errors import MisreadError
 from misread.messages import Message
 
-ABI = 2  # `ABI` in kernels/abi.h
+ABI = 3  # `ABI` in kernels/abi.h
 BUILDS = ("avx512bf16", "avx512", "avx2", "plain")  # the best first; setup.py compiles them where there is a compiler
 
 
@@ -28,6 +28,12 @@ class Hyper(c.Structure):
     """`Hyper` in kernels/abi.h: the settings of Adam and of the loss."""
 
     _fields_ = tuple((n, c.c_float) for n in ("beta_1", "beta_2", "epsilon", "weight_decay", "label_smoothing"))
+
+
+class Convolution(c.Structure):
+    """`Convolution` in kernels/abi.h."""
+
+    _fields_ = tuple((n, c.c_int64) for n in ("batch", "height", "width", "channels", "filters", "parts"))
 
 
 def load_library() -> c.CDLL | None:
@@ -117,12 +123,16 @@ def _with_signatures(library: c.CDLL) -> c.CDLL:
         "engine_start_training": [p, p, i64, p, p, i64, p, i64, i64, p, p],
         "engine_start_prediction": [p, p, i64, p],
         "engine_work": [p, i32],
+        "convolution_scratch": [c.POINTER(Convolution), c.POINTER(i64)],
+        "convolution_run": [c.POINTER(Convolution), p, p, p, p, p],
+        "convolution_gradient": [c.POINTER(Convolution), p, p, p, p, p],
     }
     for name, arguments in status.items():
         function = getattr(library, name)
         function.argtypes, function.restype = arguments, i32
     for function in (library.engine_free, library.engine_cancel):
         function.argtypes, function.restype = [p], None
-    library.engine_spec_size.restype = library.engine_hyper_size.restype = i64
+    for function in (library.engine_spec_size, library.engine_hyper_size, library.convolution_size):
+        function.restype = i64
     library.engine_error.restype = c.c_char_p
     return library

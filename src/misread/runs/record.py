@@ -94,7 +94,8 @@ class Environment(_Part):
 class EngineRecord(_Part):
     """The backend that computed the training. `name` is `kernels` or `torch`. `note`: why a slower one was used.
 
-    build: the instruction set of the kernels, or the version of torch. Different builds round differently.
+    build: the instruction set of the kernels, or the version of torch, with the kernels' build where these computed its
+           convolutions. Different builds round differently.
     """
 
     name: str

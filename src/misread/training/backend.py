@@ -19,7 +19,8 @@ class Capabilities:
 
     name:      `kernels` or `torch`.
     precision: `float32` or `mixed`. It is float32 if the recipe asks for mixed but the machine has no fast bf16.
-    build:     the instruction set that the kernels were compiled for, or the version of PyTorch.
+    build:     the instruction set that the kernels were compiled for, or the version of PyTorch, with the build of the
+               kernels where these compute its convolutions.
     note:      why a slower backend or precision is used; empty if the fastest is used.
     """
 

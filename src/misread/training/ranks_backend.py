@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from misread.messages import Message
 from misread.models.layers import BatchNormalization
-from misread.models.network import network_logits
 from misread.training.losses import cross_entropy, make_targets
 from misread.training.ranks import Ranks
 from misread.training.recipe import Recipe
@@ -37,11 +36,8 @@ class RanksBackend(TorchBackend):
     ) -> tuple[Tensor, Tensor]:
         share, total = self.ranks.share(len(labels)), len(labels)
         images, labels = images[share], labels[share]
-        with (
-            _as_one_batch(self.network, self.ranks, share, total),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed),
-        ):
-            logits = network_logits(self.network, images)
+        with _as_one_batch(self.network, self.ranks, share, total):
+            logits = self._training_logits(images)
         targets = make_targets(labels, self.loss, logits.shape[1])
         mean = cross_entropy(logits.float(), targets, self.loss.label_smoothing) if len(labels) else logits.sum()
         loss = mean * (len(labels) / total)

@@ -1,11 +1,12 @@
 """The PyTorch backend, for any network, optimizer and device."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
+from misread.engine.convolutions import KernelConvolutions, convolutions_build, has_known_convolutions
 from misread.models.network import Network, network_logits
 from misread.training.backend import WEIGHTS, Capabilities, Weights
 from misread.training.batches import Batch
@@ -36,7 +37,11 @@ class TorchBackend:
         self.mixed = mixed and has_fast_bf16(device)
         if mixed and not self.mixed:
             note += ("; " if note else "") + f"bf16 is not fast on this {device.type}"
-        self.capabilities = Capabilities("torch", "mixed" if self.mixed else "float32", str(torch.__version__), note)
+        in_float32 = device.type == "cpu" and not self.mixed
+        kernels = convolutions_build() if in_float32 and has_known_convolutions(network) else ""
+        self.convolutions: AbstractContextManager[object] = KernelConvolutions() if kernels else nullcontext()
+        build = f"{torch.__version__}, convolutions by kernels {kernels}" if kernels else str(torch.__version__)
+        self.capabilities = Capabilities("torch", "mixed" if self.mixed else "float32", build, note)
         self.draws = not isinstance(network, Network) or any(isinstance(m, nn.Dropout) for m in network.modules())
         self.predict_batch = PREDICT_BATCH if device.type == "cpu" else GPU_PREDICT_BATCH
         if device.type == "cuda":  # the images are channels-last as they come
@@ -72,8 +77,7 @@ class TorchBackend:
         self, images: Tensor, labels: Tensor, rate: float | Tensor, number: int | Tensor
     ) -> tuple[Tensor, Tensor]:
         """One step on images (B, H, W, C) uint8. number: of the step, counted from 1. Returns loss and correct, ()."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
-            logits = network_logits(self.network, images)
+        logits = self._training_logits(images)
         targets = make_targets(labels, self.loss, logits.shape[1])
         loss = cross_entropy(logits.float(), targets, self.loss.label_smoothing)
         self.optimizer.zero_grad()
@@ -81,8 +85,12 @@ class TorchBackend:
         self.optimizer.step(rate, number)
         return loss.detach(), (logits.argmax(dim=1) == labels).sum()
 
+    def _training_logits(self, images: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed), self.convolutions:
+            return network_logits(self.network, images)
+
     def logits(self, images: Tensor) -> Tensor:
-        with evaluating(self.network):
+        with evaluating(self.network), self.convolutions:
             parts = [network_logits(self.network, part) for part in images.split(self.predict_batch)]
             return torch.cat(parts).float()
 
@@ -92,7 +100,7 @@ class TorchBackend:
         hook = layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0])) if layer else None
         parts = []
         try:
-            with evaluating(self.network):
+            with evaluating(self.network), self.convolutions:
                 for part in images.split(self.predict_batch):
                     logits = network_logits(self.network, part)
                     parts.append((inputs[-1] if layer else logits).float())

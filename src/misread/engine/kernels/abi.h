@@ -3,7 +3,7 @@
 #include <cstdint>
 
 // Raise it with every change to a structure here or to a function in kernels.cpp, and in library.py.
-constexpr int32_t ABI = 2;
+constexpr int32_t ABI = 3;
 
 constexpr int64_t MAX_THREADS = 64;
 constexpr int64_t MAX_BATCH = 65535;  // images are numbered in 16 bits, see Columns
@@ -30,3 +30,10 @@ struct Hyper {
     float beta1, beta2, epsilon, weight_decay, label_smoothing;
 };
 static_assert(sizeof(Hyper) == 5 * 4, "Hyper in library.py has 5 fields of 4 bytes");
+
+// A 3x3 convolution of images (batch, height, width, channels) with strides of 1 that keeps their size.
+struct Convolution {
+    int64_t batch, height, width, channels, filters;
+    int64_t parts;  // of the work, one for each thread; sums over the images depend on their number
+};
+static_assert(sizeof(Convolution) == 6 * 8, "Convolution in library.py has 6 fields of 8 bytes");

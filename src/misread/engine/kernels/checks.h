@@ -82,6 +82,13 @@ static bool check_layers(const Spec *specs, int64_t n_layers) {
     return true;
 }
 
+static bool check_shape(const Convolution &c) {
+    const int64_t most = INT32_MAX;
+    return between("the number of images", c.batch, 1, most) && between("height", c.height, 1, most) &&
+           between("width", c.width, 1, most) && between("channels", c.channels, 1, most) &&
+           between("filters", c.filters, 1, most) && between("parts", c.parts, 1, MAX_THREADS);
+}
+
 // rows (n): each within the images, and its label within the classes.
 static bool check_rows(const int64_t *rows, int64_t n, int64_t n_images, const int64_t *labels, int64_t classes) {
     for (int64_t i = 0; i < n; i++) {

@@ -16,6 +16,7 @@
 #include "abi.h"
 #include "checks.h"
 #include "engine.h"
+#include "winograd.h"
 
 // Copies one number between the engine and the caller.
 static void exchange(float *ours, float *theirs, int to_engine) {
@@ -34,6 +35,7 @@ extern "C" {
 int32_t engine_abi() { return ABI; }
 int64_t engine_spec_size() { return sizeof(Spec); }
 int64_t engine_hyper_size() { return sizeof(Hyper); }
+int64_t convolution_size() { return sizeof(Convolution); }
 int32_t engine_has_bf16() { return HAS_BF16; }
 
 // The index of the best of library.py's builds that this processor can run.
@@ -174,4 +176,29 @@ int32_t engine_work(Engine *e, int32_t thread) {
 }
 
 void engine_cancel(Engine *e) { e->team.cancel(); }
+
+// Convolutions by themselves, for networks that PyTorch trains. Arrays are contiguous: x (batch, height, width,
+// channels), y (batch, height, width, filters), w (3, 3, channels, filters). Each call needs `scratch` of as many floats
+// as `convolution_scratch` says, whose contents do not matter. parallel: GOMP_parallel, or null for one thread.
+
+int32_t convolution_scratch(const Convolution *shape, int64_t *floats) {
+    if (!check_shape(*shape)) return 1;
+    with_best_tiles(*shape, nullptr, [=](const auto &winograd) { *floats = winograd.floats(); });
+    return 0;
+}
+
+int32_t convolution_run(const Convolution *shape, const float *x, const float *w, float *y, float *scratch,
+                        Parallel *parallel) {
+    if (!check_shape(*shape)) return 1;
+    with_best_tiles(*shape, scratch, [=](const auto &winograd) { winograd.convolve(x, w, y, parallel); });
+    return 0;
+}
+
+// The gradient by w, from that by y.
+int32_t convolution_gradient(const Convolution *shape, const float *x, const float *gy, float *gw, float *scratch,
+                             Parallel *parallel) {
+    if (!check_shape(*shape)) return 1;
+    with_best_tiles(*shape, scratch, [=](const auto &winograd) { winograd.gradient(x, gy, gw, parallel); });
+    return 0;
+}
 }

@@ -47,6 +47,26 @@ INLINE void store(float *p, V x) { *(V *)p = x; }
 INLINE void store(Pair *p, V x) { *(V *)p = x; }
 INLINE V splat(float x) { return x - V{}; }
 
+// The first n of VL floats, n < VL, and zeros after them. Nothing behind them is read or written.
+#if VL == 16
+INLINE V load_first(const float *p, int64_t n) { return (V)_mm512_maskz_loadu_ps((1 << n) - 1, p); }
+INLINE void store_first(float *p, V x, int64_t n) { _mm512_mask_storeu_ps(p, (1 << n) - 1, (__m512)x); }
+#elif VL == 8
+static const int32_t SIGNS[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+INLINE __m256i first_lanes(int64_t n) { return _mm256_loadu_si256((const __m256i *)(SIGNS + 8 - n)); }
+INLINE V load_first(const float *p, int64_t n) { return (V)_mm256_maskload_ps(p, first_lanes(n)); }
+INLINE void store_first(float *p, V x, int64_t n) { _mm256_maskstore_ps(p, first_lanes(n), (__m256)x); }
+#else
+INLINE V load_first(const float *p, int64_t n) {
+    V x = {};
+    for (int64_t i = 0; i < n; i++) x[i] = p[i];
+    return x;
+}
+INLINE void store_first(float *p, V x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) p[i] = x[i];
+}
+#endif
+
 INLINE V square_root(V x) {
 #if VL == 16
     return (V)_mm512_maskz_sqrt_ps(0xffff, (__m512)x);  // all lanes; GCC 12 warns of the form without a mask

@@ -84,3 +84,23 @@ class Team {
 #endif
     }
 };
+
+// GOMP_parallel: runs work(data) on so many threads of OpenMP, this one included, and returns when all are done.
+typedef void Parallel(void (*work)(void *), void *data, unsigned threads, unsigned flags);
+
+// work(part) for all parts, on the threads of OpenMP. PyTorch computes on these threads; threads of our own would wait
+// for a processor, because OpenMP's spin for a while after each piece of work. Without `parallel` on this thread alone.
+template <class Work> void for_parts(Parallel *parallel, int64_t parts, Work work) {
+    struct Job {
+        Work work;
+        int64_t parts;
+        std::atomic<int64_t> taken{0};
+    } job{work, parts};
+    auto run = [](void *data) {
+        FlushTiny flush;
+        Job &job = *(Job *)data;
+        for (int64_t part; (part = job.taken++) < job.parts;) job.work(part);
+    };
+    if (parallel && parts > 1) parallel(run, &job, parts, 0);
+    else run(&job);
+}
