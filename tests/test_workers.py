@@ -1,9 +1,11 @@
 """Tasks on local processes: order, errors, processes that are killed, and that none is left behind."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -14,7 +16,7 @@ import pytest
 
 import worked
 from misread.errors import DataError
-from misread.workers import TaskDone, TaskFailed, TaskProgress, run_tasks
+from misread.workers import TaskDone, TaskFailed, TaskProgress, run_tasks, warm_up
 
 SECONDS = 120.0  # to wait for anything: other work may hold the machine
 
@@ -237,3 +239,13 @@ def test_workers_have_the_environment_of_their_start_not_of_an_earlier_one(monke
     for value in ("first", "second"):
         monkeypatch.setenv("MISREAD_CACHE", value)
         assert done(worked.environment, ["MISREAD_CACHE"], 1)[0].result == value
+
+
+def test_a_full_folder_for_temporary_files_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("multiprocessing.forkserver.ensure_running", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        warm_up()
+    assert caught.value.filename == tempfile.gettempdir()

@@ -1,8 +1,10 @@
 """Tasks on several local processes, or on a cluster. A process that dies is replaced, and its task is done again."""
 
+import errno
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -164,7 +166,7 @@ class _Worker:
         # a daemon, so that Python never waits at its exit for a process that waits for a task
         arguments = other, self._function, self._cores, dict(os.environ)
         self._process: BaseProcess = context.Process(target=_work, args=arguments, daemon=True)
-        with _ctrl_c_held_back():
+        with _ctrl_c_held_back(), _naming_full_disk():
             self._process.start()
         other.close()  # so that its end is seen here
 
@@ -212,8 +214,19 @@ def warm_up(*modules: str) -> None:
     module of its function.
     """
     if isinstance(_context(*modules), ForkServerContext):
-        with _ctrl_c_held_back():
+        with _ctrl_c_held_back(), _naming_full_disk():
             forkserver.ensure_running()
+
+
+@contextmanager
+def _naming_full_disk() -> Iterator[None]:
+    """Python keeps the sockets of its processes in the folder for temporary files. The system's error has no name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), tempfile.gettempdir()) from None
 
 
 def _context(*modules: str) -> ForkServerContext | SpawnContext:
