@@ -90,7 +90,7 @@ ranges: $(VENV)/dev
 # The tests that need no browser, with the lowest and the highest versions, each in a fresh environment that has the extras they use. One part again:
 # make resolve VERSIONS=highest PARTS="lab cli"
 # Old packages may warn of what is deprecated in new ones below them. torch stays the build that the first environment has: another one brings gigabytes
-# all of tests but builds, whose tests are slow, and docs, which needs Sphinx
+# all of tests but builds, whose tests are slow, and docs, which needs Sphinx. pytest ends with 5 where all tests of a part are slow
 PARTS := $(filter-out builds docs __pycache__,$(patsubst %/,%,$(patsubst tests/%,%,$(wildcard tests/*/ tests/test_*.py))))
 resolve: ranges
 	failed=; export UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}"; for versions in $(VERSIONS); do \
@@ -101,7 +101,7 @@ resolve: ranges
 	  $$install --editable . --group test || { failed="$$failed $$versions/install"; continue; }; \
 	  for part in $(PARTS); do \
 	    echo "$$versions, tests/$$part"; \
-	    $$env/bin/python -m pytest -m 'not slow and not browser' -W default::DeprecationWarning tests/$$part || failed="$$failed $$versions/$$part"; \
+	    $$env/bin/python -m pytest -m 'not slow and not browser' -W default::DeprecationWarning tests/$$part || [ $$? = 5 ] || failed="$$failed $$versions/$$part"; \
 	  done; \
 	done; \
 	if [ -n "$$failed" ]; then echo "Failed:$$failed"; exit 1; fi
