@@ -196,9 +196,11 @@ def test_no_images_are_pytorchs() -> None:
         assert layer()(images(count=0)).shape == (0, 8, 6, 6)
 
 
-def test_wrong_channels_get_pytorchs_message() -> None:
-    with KernelConvolutions(), pytest.raises(RuntimeError, match="to have 8 channels, but got 9"):
-        layer()(images(9))
+def test_other_channels_than_the_weights_have_are_left_to_pytorch_which_refuses_them() -> None:
+    one = layer()
+    others = (one.weight, one.bias, one.stride, one.padding, one.dilation, one.groups)
+    assert convolutions._takes(images(8), *others)
+    assert not convolutions._takes(images(9), *others)
 
 
 @pytest.mark.parametrize(
