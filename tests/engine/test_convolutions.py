@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from engine_cases import builds_here
+from engine_cases import LIBRARY, builds_here
 from torch import Tensor, nn
 
 from misread.engine import convolutions
@@ -17,7 +17,9 @@ from misread.models.layers import Residual
 from misread.models.network import Network
 from misread.training.device import using_threads
 
-pytestmark = pytest.mark.skipif(convolutions._parallel() is None, reason="PyTorch has no OpenMP of GCC here")
+pytestmark = pytest.mark.skipif(
+    LIBRARY is None or convolutions._parallel() is None, reason="no compiled kernels, or PyTorch without GCC's OpenMP"
+)
 
 # images, height, width, channels, filters: tiles of 2x2, 3x3 and 4x4, which the image fills or not; channels and
 # filters that fill panels or not; more tiles than are transformed at a time; few images for the threads
@@ -196,9 +198,11 @@ def test_no_images_are_pytorchs() -> None:
         assert layer()(images(count=0)).shape == (0, 8, 6, 6)
 
 
-def test_wrong_channels_get_pytorchs_message() -> None:
-    with KernelConvolutions(), pytest.raises(RuntimeError, match="to have 8 channels, but got 9"):
-        layer()(images(9))
+def test_other_channels_than_the_weights_have_are_left_to_pytorch_which_refuses_them() -> None:
+    one = layer()
+    others = (one.weight, one.bias, one.stride, one.padding, one.dilation, one.groups)
+    assert convolutions._takes(images(8), *others)
+    assert not convolutions._takes(images(9), *others)
 
 
 @pytest.mark.parametrize(
