@@ -28,10 +28,11 @@ RECIPES = ("photo-fast", "photo", "photo-accurate")
 TEST_FRACTION = 0.1
 SPLIT_SEED = 0  # of the carved test images, the same for all
 PEERS_HERE = Path(__file__).resolve().parent / "peers"
-PEERS: Mapping[str, tuple[Path, str, Mapping[str, str]]] = {
-    "torch": (OWN_PYTHON, "torch_photographs.py", {}),
-    "keras-jax": (PEERS_PYTHON, "keras_photographs.py", {"KERAS_BACKEND": "jax"}),
-    "keras-tensorflow": (PEERS_PYTHON, "keras_photographs.py", {"KERAS_BACKEND": "tensorflow"}),
+PEERS: Mapping[str, tuple[Path, str, str, Mapping[str, str]]] = {  # Python, script, network, environment
+    "torch": (OWN_PYTHON, "torch_photographs.py", "cnn", {}),
+    "torch-resnet": (OWN_PYTHON, "torch_photographs.py", "resnet", {}),
+    "keras-jax": (PEERS_PYTHON, "keras_photographs.py", "cnn", {"KERAS_BACKEND": "jax"}),
+    "keras-tensorflow": (PEERS_PYTHON, "keras_photographs.py", "cnn", {"KERAS_BACKEND": "tensorflow"}),
 }
 
 
@@ -112,8 +113,8 @@ def peer_rows(images: ImageSet, peers: Iterable[str], ours: Mapping[str, Any]) -
             if not data.exists():
                 train, test = images.train, images.test
                 np.savez(data, x_train=train.images, y_train=train.labels, x_test=test.images, y_test=test.labels)
-            python, script, variables = PEERS[peer]
-            command = [python, PEERS_HERE / script, "--data", data, "--seed", str(ours["seed"])]
+            python, script, network, variables = PEERS[peer]
+            command = [python, PEERS_HERE / script, "--data", data, "--network", network, "--seed", str(ours["seed"])]
             answers = answers_of([*command, "--seconds", str(ours["fit_seconds"])], variables)
             rows.append({"who": peer, "recipe": ours["recipe"], "seed": ours["seed"], **answers})
             tell(rows[-1])

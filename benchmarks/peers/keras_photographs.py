@@ -1,7 +1,8 @@
-"""A residual network in Keras 3, on the backend that KERAS_BACKEND names, for a number of seconds.
+"""A network in Keras 3, on the backend that KERAS_BACKEND names, for a number of seconds.
 
-The layers of ResNet-20 (He et al. 2016, section 4.2, with convolutions as shortcuts) and Keras's own augmentation
-layers; Adam with a cosine schedule over the seconds, which suits so short a training better than a constant rate.
+`cnn` is a small plain network; `resnet` has the layers of ResNet-20 (He et al. 2016, section 4.2, with convolutions as
+shortcuts). Keras's own augmentation layers; Adam with a cosine schedule over the seconds, which suits so short a
+training better than a constant rate.
 """
 
 import os
@@ -20,6 +21,7 @@ import numpy as np  # noqa: E402
 from keras import layers  # noqa: E402
 
 BATCH_SIZE, LEARNING_RATE, SHIFT, BLOCKS = 128, 0.003, 0.125, 3
+FILTERS = (32, 64, 128)  # of the small network
 
 
 class TrainUntilOver(keras.callbacks.Callback):
@@ -50,20 +52,31 @@ def block(x: Any, filters: int, strides: int) -> Any:
     return layers.ReLU()(layers.Add()([inner, shortcut]))
 
 
-def resnet(image_shape: tuple[int, ...], n_classes: int) -> keras.Model:
-    inputs = keras.Input(image_shape)
-    x = layers.Rescaling(1 / 127.5, offset=-1)(inputs)
-    x = layers.RandomTranslation(SHIFT, SHIFT)(layers.RandomFlip("horizontal")(x))
+def resnet(x: Any) -> Any:
     x = layers.ReLU()(convolution(x, 16, 3, 1))
     for filters in (16, 32, 64):
         for i in range(BLOCKS):
             x = block(x, filters, 2 if i == 0 and filters > 16 else 1)
-    return keras.Model(inputs, layers.Dense(n_classes)(layers.GlobalAveragePooling2D()(x)))
+    return layers.GlobalAveragePooling2D()(x)
+
+
+def cnn(x: Any) -> Any:
+    for filters in FILTERS:
+        x = layers.MaxPooling2D()(layers.ReLU()(convolution(x, filters, 3, 1)))
+    return layers.GlobalMaxPooling2D()(x)
+
+
+def build(network: str, image_shape: tuple[int, ...], n_classes: int) -> keras.Model:
+    inputs = keras.Input(image_shape)
+    x = layers.Rescaling(1 / 127.5, offset=-1)(inputs)
+    x = layers.RandomTranslation(SHIFT, SHIFT)(layers.RandomFlip("horizontal")(x))
+    features = {"cnn": cnn, "resnet": resnet}[network](x)
+    return keras.Model(inputs, layers.Dense(n_classes)(features))
 
 
 def train(photographs: Photographs) -> tuple[np.ndarray, float, dict[str, str], str]:
     keras.utils.set_random_seed(photographs.seed)
-    model = resnet(photographs.images.shape[1:], photographs.n_classes)
+    model = build(photographs.network, photographs.images.shape[1:], photographs.n_classes)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(LEARNING_RATE), loss)
     images = photographs.images.astype("float32")
@@ -75,7 +88,7 @@ def train(photographs: Photographs) -> tuple[np.ndarray, float, dict[str, str], 
     predicted = model.predict(photographs.test_images.astype("float32"), batch_size=500, verbose=0).argmax(1)
     versions = {"keras": keras.__version__, BACKEND: import_module(BACKEND).__version__, "numpy": np.__version__}
     epochs = until_over.steps * BATCH_SIZE / len(images)
-    return predicted, seconds, versions, f"ResNet-20, {epochs:.1f} epochs"
+    return predicted, seconds, versions, f"{photographs.network}, {epochs:.1f} epochs"
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from contest import answer, peak_rss_bytes
 
 @dataclass(frozen=True)
 class Photographs:
-    """uint8 images (N, H, W, C) and int64 labels to train on and to test with, and the seconds of training."""
+    """uint8 images (N, H, W, C) and int64 labels to train on and to test with, the seconds of training, the network."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -23,6 +23,7 @@ class Photographs:
     test_labels: np.ndarray
     seconds: float
     seed: int
+    network: str
 
     @property
     def n_classes(self) -> int:
@@ -74,7 +75,9 @@ def _read() -> Photographs:
     parser.add_argument("--data", type=Path, required=True, help="an .npz with Keras's keys")
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--network", choices=["cnn", "resnet"], required=True)
     args = parser.parse_args()
     with np.load(args.data) as arrays:
         x_train, y_train, x_test, y_test = (arrays[key] for key in ("x_train", "y_train", "x_test", "y_test"))
-    return Photographs(x_train, y_train.astype(np.int64), x_test, y_test.astype(np.int64), args.seconds, args.seed)
+    train, test = (x_train, y_train.astype(np.int64)), (x_test, y_test.astype(np.int64))
+    return Photographs(*train, *test, args.seconds, args.seed, args.network)

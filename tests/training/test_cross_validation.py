@@ -1,5 +1,6 @@
 """Whoever predicts an image never saw it, its exact copies, or anything that its label decided."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,7 +50,7 @@ class Folds(FoldCallback):
 def probs_of(pool: Split, folds_of: np.ndarray, *settings: str, looks_wrong: Any = None) -> np.ndarray:
     folds, trained = int(folds_of.max()) + 1, Folds()
     probs = predict_folds(pool, folds_of, recipe(*settings), 4, CPU, looks_wrong, [trained])
-    assert len(trained.done) == (folds * (folds + 1) // 2 if looks_wrong else folds)
+    assert len(trained.done) == folds + ({3: 3, 4: 6, 6: 6}[folds] if looks_wrong else 0)
     return probs
 
 
@@ -105,12 +106,22 @@ def test_no_network_predicts_an_image_that_it_trained_on_with_filtering(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pool, spy = with_copies(), Spy(monkeypatch)
-    probs_of(pool, stratified_folds(pool.labels, 4, seed=0), looks_wrong=lambda labels, *_: np.arange(len(labels)) < 9)
-    assert len(spy.shown) == 10
+    probs_of(pool, stratified_folds(pool.labels, 6, seed=0), looks_wrong=lambda labels, *_: np.arange(len(labels)) < 9)
+    assert len(spy.shown) == 12
     for number, (shown, asked) in enumerate(zip(spy.shown, spy.asked, strict=True)):
         assert not shown & asked
-        if number < 6:  # a pair of folds held out
+        if number < 6:  # of the filter
             assert shown == contents(pool.images) - asked
+
+
+@pytest.mark.parametrize("folds", range(3, 13))
+def test_every_two_folds_are_held_out_together_by_a_network_of_the_filter(folds: int) -> None:
+    networks = cross_validation.filter_networks(folds)
+    assert {pair for own in networks for pair in itertools.combinations(sorted(own), 2)} == {
+        *itertools.combinations(range(folds), 2)
+    }
+    assert len(networks) == (3 if folds == 3 else 6)
+    assert all(len(set(own)) == len(own) <= 2 * -(-folds // min(folds, 4)) < folds for own in networks)
 
 
 def test_images_in_no_fold_only_train(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,13 +133,14 @@ def test_images_in_no_fold_only_train(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not probs[:100].any()
 
 
-def test_labels_of_a_fold_do_not_influence_its_probabilities_even_with_filtering() -> None:
+@pytest.mark.parametrize("folds", [4, 6])
+def test_labels_of_a_fold_do_not_influence_its_probabilities_even_with_filtering(folds: int) -> None:
     """All labels of a fold exchanged: what is flagged elsewhere changes with them, its own probabilities do not."""
     images, labels = blocks(160)
     labels[:20] = (labels[:20] + 1) % 4
-    folds_of = stratified_folds(labels, 4, seed=0)
+    folds_of = stratified_folds(labels, folds, seed=0)
     before = probs_of(as_split(images, labels), folds_of, looks_wrong=label_noise.looks_wrong)
-    for fold in range(4):
+    for fold in range(0, folds, 2):
         changed = np.where(folds_of == fold, (labels + 2) % 4, labels)
         after = probs_of(as_split(images, changed), folds_of, looks_wrong=label_noise.looks_wrong)
         np.testing.assert_array_equal(after[folds_of == fold], before[folds_of == fold])

@@ -22,7 +22,7 @@ from misread.runs.prepare import as_image_set
 from misread.runs.progress import FoldProgress, pick_fold_progress
 from misread.runs.record import this_environment
 from misread.training.auto_recipe import AUTO, named_recipe, pick_recipe
-from misread.training.cross_validation import FoldCallback, FoldDone, predict_folds
+from misread.training.cross_validation import FoldCallback, FoldDone, filter_networks, predict_folds
 from misread.training.device import pick_device, using_threads
 from misread.training.losses import resolve_loss
 from misread.training.recipe import Recipe, Settings, load_recipe, parse_settings
@@ -112,7 +112,8 @@ def cross_val_predict(
             By default as many as train in about `SECONDS` on an idle machine, by the time that the first took; from
             `FEWEST_SEEDS` to `MOST_SEEDS`.
     filter_labels: do not train on labels that look wrong to other networks; see `predict_folds` and `looks_wrong`.
-            It needs F (F + 1) / 2 trainings for F folds instead of F, and finds far more systematic label errors.
+            It needs up to 6 more trainings, each on about half of the images, and finds far more systematic label
+            errors.
             `test` is never filtered.
     seed:   the first; by default the recipe's.
     out:    the folder for the folders of predictions, one for each seed. If there already is one for the same data,
@@ -183,8 +184,8 @@ class _Task:
         name = f"{self.data.name}-{self.split}-{recipe.name}-seed{recipe.seed}"
         with run_folder.new_run_folder(self.out, name, 8 * len(self.pool) * k) as writing:
             with using_threads(self.threads) as thread_count, torch.random.fork_rng(devices=[]):
-                self.display.begin(self.folds * (self.folds + 1) // 2 if self.filter_labels else self.folds,
-                                   number, count)  # fmt: skip
+                filters = len(filter_networks(self.folds)) if self.filter_labels else 0
+                self.display.begin(filters + self.folds, number, count)
                 probs = predict_folds(
                     self.pool, folds_of, recipe, k, self.device, looks_wrong if self.filter_labels else None,
                     [clock, self.display], self.workers,

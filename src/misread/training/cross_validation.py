@@ -33,7 +33,9 @@ from misread.training.session import TrainState
 from misread.training.worker_progress import ReportSteps, TrainingProgress, training_need
 from misread.workers import Cluster, Report, TaskDone, run_tasks
 
-# labels (M,) int64, held-out probs (M, K), probs (F - 1, L, K) of the same networks for L images whose labels they must
+FILTER_GROUPS = 4  # of folds, of which the filter holds out two at a time
+
+# labels (M,) int64, held-out probs (M, K), probs (L, K) of each of several networks for L images whose labels they must
 # not know -> (M,) bool, the labels that look wrong
 LooksWrong = Callable[[np.ndarray, np.ndarray, Sequence[np.ndarray]], np.ndarray]
 
@@ -113,9 +115,9 @@ def predict_folds(
 
     folds_of:    (N,) int64, the fold 0..F-1 of each image in the pool; -1 for images that are only trained on.
     looks_wrong: if set, the networks train without the images whose labels look wrong to it. It sees the predictions
-                 of other networks: one for each pair of folds, trained on the remaining folds. So the label of an image
-                 never influences its own probabilities, not even through the choice of training images. It also sees
-                 what these networks predict for the fold itself, all of them for the same images.
+                 of other networks, which trained neither on these images nor on the fold: see `filter_networks`. So the
+                 label of an image never influences its own probabilities, not even through the choice of training
+                 images. It also sees what these networks predict for the fold itself, all of them for the same images.
     workers:     processes that train at the same time, or a cluster, each with this process's number of torch's
                  threads. The result is the same, bit for bit, whoever trains.
     Returns probs (N, K) float32, 0 for images without a fold.
@@ -147,6 +149,16 @@ def predict_folds(
     for held_out, probs in zip(positions, predicted(positions, list(may_train)), strict=True):
         all_probs[held_out] = probs
     return all_probs
+
+
+def filter_networks(folds: int) -> list[list[int]]:
+    """The folds that each of the filter's networks holds out: every two folds are held out together by one of them.
+
+    The folds are put into `FILTER_GROUPS` groups, and every pair of groups is held out. So the number of networks does
+    not grow with the number of folds, and each trains on about half of the images.
+    """
+    groups = np.array_split(np.arange(folds), min(folds, FILTER_GROUPS))
+    return [[*map(int, a), *map(int, b)] for a, b in combinations(groups, 2)]
 
 
 def _fold_task(held_out: np.ndarray, may_train: np.ndarray, contents: np.ndarray) -> FoldTask:
@@ -211,13 +223,14 @@ def _without_wrong_labels(
     may_train = np.ones((len(folds), len(labels)), bool)
     unseen = np.zeros((len(folds), len(labels), n_classes), np.float32)  # [f]: from networks that did not train on f
     of_itself: list[list[np.ndarray]] = [[] for _ in folds]
-    pairs = list(combinations(folds, 2))
-    positions = [np.flatnonzero(np.isin(folds_of, pair)) for pair in pairs]
-    all_allowed = [np.ones(len(labels), bool)] * len(pairs)
-    for pair, held_out, probs in zip(pairs, positions, predicted(positions, all_allowed), strict=True):
-        for fold, other in (pair, pair[::-1]):
-            unseen[fold, held_out[folds_of[held_out] == other]] = probs[folds_of[held_out] == other]
-            of_itself[fold].append(probs[folds_of[held_out] == fold])
+    networks = filter_networks(len(folds))
+    positions = [np.flatnonzero(np.isin(folds_of, own)) for own in networks]
+    all_allowed = [np.ones(len(labels), bool)] * len(networks)
+    for own, held_out, probs in zip(networks, positions, predicted(positions, all_allowed), strict=True):
+        for fold in own:
+            of_fold = folds_of[held_out] == fold
+            unseen[fold, held_out[~of_fold]] = probs[~of_fold]
+            of_itself[fold].append(probs[of_fold])
     for fold in folds:
         others = np.flatnonzero(folds_of != fold)
         may_train[fold, others] = ~looks_wrong(labels[others], unseen[fold, others], of_itself[fold])
