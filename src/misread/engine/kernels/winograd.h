@@ -135,7 +135,7 @@ template <int TILE> struct Winograd {
                 transform<Line::weights_to_points, 3, SEEN>(
                     [=](int i, int j) {
                         const float *weight = from + (turned ? 8 - (i * 3 + j) : i * 3 + j);
-                        V x;
+                        V x = {};
                         UNROLL(lane, VL) x[lane] = weight[(lane < last ? lane : last) * step];
                         return x;
                     },
