@@ -136,8 +136,7 @@ def test_nothing_is_written_beside_the_results() -> None:
     floats = ctypes.c_int64()
     assert library.convolution_scratch(shape, ctypes.byref(floats)) == 0
     scratch, images = torch.empty(floats.value), x.movedim(1, -1).contiguous()
-    weights = weight.permute(2, 3, 1, 0).contiguous()
-    arrays = (t.data_ptr() for t in (images, weights, whole[1], scratch))
+    arrays = (t.data_ptr() for t in (images, weight, whole[1], scratch))
     assert library.convolution_run(shape, *arrays, None) == 0
     assert (whole[0] == 7).all()
     assert (whole[2] == 7).all()
@@ -232,6 +231,7 @@ def test_without_pytorchs_threads_pytorch_computes(monkeypatch: pytest.MonkeyPat
         ((2, 3, 3, 0, 4, 1), "channels must be from 1"),
         ((2, 3, 3, 4, 0, 1), "filters must be from 1"),
         ((2, 3, 3, 4, 4, 65), "parts must be from 1 to 64, not 65"),
+        ((2, 3, 3, 4, 4, 1, 2), "turned must be from 0 to 1, not 2"),
     ],
 )
 def test_bad_sizes_are_refused(build: ctypes.CDLL, sizes: tuple[int, ...], message: str) -> None:

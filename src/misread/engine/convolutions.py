@@ -94,31 +94,32 @@ class _ByKernels(torch.autograd.Function):
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         by_x, by_weight = ctx.needs_input_grad
         return (
-            _convolve(gradient, weight.flip(2, 3).transpose(0, 1)) if by_x else None,
+            _convolve(gradient, weight, turned=True) if by_x else None,
             _weight_gradient(x, gradient) if by_weight else None,
         )
 
 
-def _convolve(x: Tensor, weight: Tensor) -> Tensor:
+def _convolve(x: Tensor, weight: Tensor, turned: bool = False) -> Tensor:
+    """turned: with `weight` turned, and its channels and filters exchanged, as the inputs' gradient needs it."""
     batch, _, height, width = x.shape
-    weight = weight.permute(2, 3, 1, 0).contiguous()
-    out = torch.empty((batch, weight.shape[3], height, width), memory_format=torch.channels_last)
-    _call("convolution_run", x, weight.shape[3], weight, out)
+    filters = weight.shape[1 if turned else 0]
+    out = torch.empty((batch, filters, height, width), memory_format=torch.channels_last)
+    _call("convolution_run", x, filters, weight.contiguous(), out, turned)
     return out
 
 
 def _weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
-    out = torch.empty((3, 3, x.shape[1], gradient.shape[1]))
+    out = torch.empty((gradient.shape[1], x.shape[1], 3, 3))
     _call("convolution_gradient", x, gradient.shape[1], gradient, out)
-    return out.permute(3, 2, 0, 1).contiguous()
+    return out
 
 
-def _call(name: str, x: Tensor, filters: int, other: Tensor, out: Tensor) -> None:
+def _call(name: str, x: Tensor, filters: int, other: Tensor, out: Tensor, turned: bool = False) -> None:
     """Call a function of the kernels with these arrays. Each has its parts of the work done by PyTorch's threads."""
     library = load_library()
     assert library is not None
     batch, channels, height, width = x.shape
-    shape = Convolution(batch, height, width, channels, filters, min(torch.get_num_threads(), MAX_PARTS))
+    shape = Convolution(batch, height, width, channels, filters, min(torch.get_num_threads(), MAX_PARTS), turned)
     floats = ctypes.c_int64()
     _check(library, library.convolution_scratch(shape, ctypes.byref(floats)))
     scratch = torch.empty(floats.value)

@@ -8,7 +8,7 @@ from pathlib import Path
 from misread.errors import MisreadError
 from misread.messages import Message
 
-ABI = 3  # `ABI` in kernels/abi.h
+ABI = 4  # `ABI` in kernels/abi.h
 BUILDS = ("avx512bf16", "avx512", "avx2", "plain")  # the best first; setup.py compiles them where there is a compiler
 
 
@@ -33,7 +33,7 @@ class Hyper(c.Structure):
 class Convolution(c.Structure):
     """`Convolution` in kernels/abi.h."""
 
-    _fields_ = tuple((n, c.c_int64) for n in ("batch", "height", "width", "channels", "filters", "parts"))
+    _fields_ = tuple((n, c.c_int64) for n in ("batch", "height", "width", "channels", "filters", "parts", "turned"))
 
 
 def load_library() -> c.CDLL | None:

@@ -3,7 +3,7 @@
 #include <cstdint>
 
 // Raise it with every change to a structure here or to a function in kernels.cpp, and in library.py.
-constexpr int32_t ABI = 3;
+constexpr int32_t ABI = 4;
 
 constexpr int64_t MAX_THREADS = 64;
 constexpr int64_t MAX_BATCH = 65535;  // images are numbered in 16 bits, see Columns
@@ -35,5 +35,6 @@ static_assert(sizeof(Hyper) == 5 * 4, "Hyper in library.py has 5 fields of 4 byt
 struct Convolution {
     int64_t batch, height, width, channels, filters;
     int64_t parts;  // of the work, one for each thread; sums over the images depend on their number
+    int64_t turned;  // 1: the weights are those of the convolution whose inputs' gradient this is, (channels, filters, 3, 3)
 };
-static_assert(sizeof(Convolution) == 6 * 8, "Convolution in library.py has 6 fields of 8 bytes");
+static_assert(sizeof(Convolution) == 7 * 8, "Convolution in library.py has 7 fields of 8 bytes");

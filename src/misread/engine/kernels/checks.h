@@ -86,7 +86,8 @@ static bool check_shape(const Convolution &c) {
     const int64_t most = INT32_MAX;
     return between("the number of images", c.batch, 1, most) && between("height", c.height, 1, most) &&
            between("width", c.width, 1, most) && between("channels", c.channels, 1, most) &&
-           between("filters", c.filters, 1, most) && between("parts", c.parts, 1, MAX_THREADS);
+           between("filters", c.filters, 1, most) && between("parts", c.parts, 1, MAX_THREADS) &&
+           between("turned", c.turned, 0, 1);
 }
 
 // rows (n): each within the images, and its label within the classes.

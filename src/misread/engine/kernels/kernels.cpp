@@ -178,7 +178,7 @@ int32_t engine_work(Engine *e, int32_t thread) {
 void engine_cancel(Engine *e) { e->team.cancel(); }
 
 // Convolutions by themselves, for networks that PyTorch trains. Arrays are contiguous: x (batch, height, width,
-// channels), y (batch, height, width, filters), w (3, 3, channels, filters). Each call needs `scratch` of as many floats
+// channels), y (batch, height, width, filters), w (filters, channels, 3, 3). Each call needs `scratch` of as many floats
 // as `convolution_scratch` says, whose contents do not matter. parallel: GOMP_parallel, or null for one thread.
 
 int32_t convolution_scratch(const Convolution *shape, int64_t *floats) {

@@ -12,6 +12,7 @@
 //
 // Images are channels-last, (batch, height, width, channels).
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -23,7 +24,7 @@
 
 const int PANEL = 2 * VL;        // channels that are stored together
 const int GROUP = 6;             // rows whose sums with a panel stay in registers
-const int64_t LEAST_TILES = 48;  // transformed at a time: as many stay in the second-level cache
+const int64_t LEAST_TILES = 36;  // transformed at a time: as many stay in the second-level cache
 
 // Numbers at the points: (points, panels, rows, PANEL). A row is a tile, or a channel of the other side.
 struct Points {
@@ -62,7 +63,7 @@ template <int TILE> struct Winograd {
 
     int64_t floats() const { return weight_floats + shape.parts * part_floats; }
 
-    // x -> y (.., filters). w (3, 3, channels, filters)
+    // x -> y (.., filters). w (filters, channels, 3, 3), or turned
     void convolve(const float *x, const float *w, float *y, Parallel *parallel) const {
         transform_weights(w);
         for_parts(parallel, shape.parts, [=, this](int64_t part) {
@@ -75,7 +76,7 @@ template <int TILE> struct Winograd {
         });
     }
 
-    // The gradient by w (3, 3, channels, filters), from that by y.
+    // The gradient by w (filters, channels, 3, 3), from that by y.
     void gradient(const float *x, const float *gy, float *gw, Parallel *parallel) const {
         for_parts(parallel, shape.parts, [=, this](int64_t part) {
             Points in = inputs(part), out = outputs(part), sums = gradients(part);
@@ -93,9 +94,8 @@ template <int TILE> struct Winograd {
     static int64_t panels(int64_t channels) { return (channels + PANEL - 1) / PANEL; }
     Points points(int64_t channels) const { return {POINTS, panels(channels), block, nullptr}; }
     Points weights() const { return {POINTS, panels(shape.filters), shape.channels, scratch}; }
-    int64_t zeros_floats() const {
-        return round_up(shape.channels > shape.filters ? shape.channels : shape.filters, PANEL);
-    }
+    // A line of a run of tiles
+    int64_t zeros_floats() const { return (RUN * TILE + 2) * round_up(std::max(shape.channels, shape.filters), PANEL); }
 
     // Each part's own memory
     Points inputs(int64_t part) const {
@@ -124,45 +124,57 @@ template <int TILE> struct Winograd {
     }
 
     void transform_weights(const float *w) const {
-        const int64_t next = shape.channels * shape.filters;
+        const bool turned = shape.turned;
         Points to = weights();
+        const int64_t point = to.point(), step = turned ? 9 : 9 * shape.channels;  // from filter to filter
         for (int64_t k = 0; k < shape.filters; k += VL)
             for (int64_t c = 0; c < shape.channels; c++) {
-                const float *from = w + c * shape.filters + k;
+                const float *from = w + 9 * (turned ? c * shape.filters + k : k * shape.channels + c);
                 float *at = to.row(0, k / PANEL, c) + k % PANEL;
-                const int64_t point = to.point(), left = shape.filters - k;
-                auto put = [=](int i, int j, V x) { store(at + (i * SEEN + j) * point, x); };
-                if (left >= VL)
-                    transform<Line::weights_to_points, 3, SEEN>(
-                        [=](int i, int j) { return load(from + (i * 3 + j) * next); }, put);
-                else
-                    transform<Line::weights_to_points, 3, SEEN>(
-                        [=](int i, int j) { return load_first(from + (i * 3 + j) * next, left); }, put);
+                const int64_t last = shape.filters - 1 - k;
+                transform<Line::weights_to_points, 3, SEEN>(
+                    [=](int i, int j) {
+                        const float *weight = from + (turned ? 8 - (i * 3 + j) : i * 3 + j);
+                        V x = {};
+                        UNROLL(lane, VL) x[lane] = weight[(lane < last ? lane : last) * step];
+                        return x;
+                    },
+                    [=](int i, int j, V x) { store(at + (i * SEEN + j) * point, x); });
             }
     }
 
-    // What n tiles from `first` on see of the images, IN x IN, with zeros around an image: rows 0 to n of `to`.
+    // What n tiles from `first` on see of the images, IN x IN, with zeros around an image: rows 0 to n of `to`. Meanwhile
+    // what the tiles below them see is asked for: memory is slower than the transform.
     template <auto LINE, int IN>
     void transform_tiles(const float *images, int64_t channels, int64_t first, int64_t n, const Points &to,
                          const float *zeros) const {
-        const int64_t point = to.point();
-        for (int64_t row = 0; row < n; row++) {
+        const int64_t point = to.point(), below = TILE * shape.width * channels;
+        for (int64_t row = 0, run; row < n; row += run) {
             const int64_t image = (first + row) / (tiles_h * tiles_w), tile = (first + row) % (tiles_h * tiles_w);
             const int64_t top = tile / tiles_w * TILE - (IN - TILE) / 2, left = tile % tiles_w * TILE - (IN - TILE) / 2;
-            const float *at[IN][IN];
-            for (int i = 0; i < IN; i++)
-                for (int j = 0; j < IN; j++) {
-                    int64_t y = top + i, x = left + j;
-                    bool inside = y >= 0 && y < shape.height && x >= 0 && x < shape.width;
-                    at[i][j] = inside ? images + ((image * shape.height + y) * shape.width + x) * channels : zeros;
-                }
+            run = std::min({RUN, n - row, tiles_w - tile % tiles_w});
+            const int64_t begin = std::max<int64_t>(-left, 0), end = shape.width - left;  // columns inside the image
+            const float *lines[IN];                                                       // from `begin` on
+            for (int i = 0; i < IN; i++) {
+                const int64_t y = top + i;
+                bool inside = y >= 0 && y < shape.height;
+                lines[i] = inside ? images + ((image * shape.height + y) * shape.width + left + begin) * channels : zeros;
+            }
             for (int64_t c = 0; c < channels; c += VL) {
                 float *to_row = to.row(0, c / PANEL, row) + c % PANEL;
-                auto put = [=](int i, int j, V x) { store(to_row + (i * SEEN + j) * point, x); };
-                if (c + VL <= channels)
-                    transform<LINE, IN, SEEN>([&](int i, int j) { return load(at[i][j] + c); }, put);
-                else
-                    transform<LINE, IN, SEEN>([&](int i, int j) { return load_first(at[i][j] + c, channels - c); }, put);
+                auto run_by = [&](auto load_at) {
+                    transform_run<LINE, IN, SEEN, TILE>(
+                        run,
+                        [&](int i, int64_t column) {
+                            if (column < begin || column >= end) return V{};
+                            const float *at = lines[i] + (column - begin) * channels + c;
+                            if (c % PANEL == 0 && i >= IN - TILE) __builtin_prefetch(at + below);
+                            return load_at(at);
+                        },
+                        [=](int64_t t, int i, int j, V x) { store(to_row + t * PANEL + (i * SEEN + j) * point, x); });
+                };
+                if (c + VL <= channels) run_by([](const float *at) { return load(at); });
+                else run_by([=](const float *at) { return load_first(at, channels - c); });
             }
         }
     }
@@ -194,6 +206,7 @@ template <int TILE> struct Winograd {
             UNROLL(j, 2) store(out.row(point, panel, row + i) + j * VL, sums[i][j]);
     }
 
+    // Meanwhile the outputs of the tiles below are asked for.
     void transform_back(const Points &from, int64_t first, int64_t n, float *images) const {
         const int64_t point = from.point(), filters = shape.filters;
         for (int64_t row = 0; row < n; row++) {
@@ -205,9 +218,11 @@ template <int TILE> struct Winograd {
                 const float *at = from.row(0, k / PANEL, row) + k % PANEL;
                 const int64_t these = filters - k;
                 auto put = [=](int i, int j, V y) {
+                    float *to_pixel = to + i * next + j * filters + k;
+                    if (k % PANEL == 0) __builtin_prefetch(to_pixel + TILE * next, 1);
                     if (i >= rows || j >= columns) return;
-                    if (these >= VL) store(to + i * next + j * filters + k, y);
-                    else store_first(to + i * next + j * filters + k, y, these);
+                    if (these >= VL) store(to_pixel, y);
+                    else store_first(to_pixel, y, these);
                 };
                 transform<Line::from_points, SEEN, TILE>([=](int i, int j) { return load(at + (i * SEEN + j) * point); }, put);
             }
@@ -245,12 +260,11 @@ template <int TILE> struct Winograd {
 
     // Add up the parts in their order and bring them back from the points.
     void finish_gradient(float *gw) const {
-        const int64_t next = shape.channels * shape.filters, point = weights().point();
+        const int64_t point = weights().point();
         for (int64_t k = 0; k < shape.filters; k += VL)
             for (int64_t c = 0; c < shape.channels; c++) {
                 const float *at = gradients(0).row(0, k / PANEL, c) + k % PANEL;
-                float *to = gw + c * shape.filters + k;
-                const int64_t these = shape.filters - k;
+                const int64_t these = std::min<int64_t>(shape.filters - k, VL);
                 transform<Line::adjoint_weights_to_points, SEEN, 3>(
                     [=, this](int i, int j) {
                         V sum = load(at + (i * SEEN + j) * point);
@@ -258,9 +272,9 @@ template <int TILE> struct Winograd {
                             sum += load(at + part * part_floats + (i * SEEN + j) * point);
                         return sum;
                     },
-                    [=](int i, int j, V x) {
-                        if (these >= VL) store(to + (i * 3 + j) * next, x);
-                        else store_first(to + (i * 3 + j) * next, x, these);
+                    [=, this](int i, int j, V x) {
+                        for (int64_t lane = 0; lane < these; lane++)
+                            gw[((k + lane) * shape.channels + c) * 9 + i * 3 + j] = x[lane];
                     });
             }
     }

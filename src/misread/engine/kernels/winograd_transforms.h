@@ -121,19 +121,30 @@ template <> struct Lines<4> {
     }
 };
 
-// Transform a square. get(i, j) -> V, put(i, j, V). Its lines are taken one by one: unrolled, they would take turns with
-// the few registers, and twice the time.
-template <auto LINE, int IN, int OUT, class Get, class Put> INLINE void transform(Get get, Put put) {
-    alignas(4 * VL) V half[OUT][IN];
-    _Pragma("GCC unroll 1") for (int j = 0; j < IN; j++) {
+const int64_t RUN = 4;  // squares that are transformed together
+
+// Transform n squares, at most RUN, of which each begins STEP columns after the one before. A column that two of them
+// share is transformed once. get(i, column) -> V, put(square, i, j, V). Lines are taken one by one: unrolled, they would
+// take turns with the few registers, and twice the time.
+template <auto LINE, int IN, int OUT, int STEP, class Get, class Put>
+INLINE void transform_run(int64_t n, Get get, Put put) {
+    alignas(4 * VL) V half[OUT][(RUN - 1) * STEP + IN];
+    _Pragma("GCC unroll 1") for (int64_t column = 0; column < (n - 1) * STEP + IN; column++) {
         V from[IN], to[OUT];
-        UNROLL(i, IN) from[i] = get(i, j);
+        UNROLL(i, IN) from[i] = get(i, column);
         LINE(from, to);
-        UNROLL(i, OUT) half[i][j] = to[i];
+        UNROLL(i, OUT) half[i][column] = to[i];
     }
-    _Pragma("GCC unroll 1") for (int i = 0; i < OUT; i++) {
-        V to[OUT];
-        LINE(half[i], to);
-        UNROLL(j, OUT) put(i, j, to[j]);
-    }
+    for (int64_t square = 0; square < n; square++)
+        _Pragma("GCC unroll 1") for (int i = 0; i < OUT; i++) {
+            V from[IN], to[OUT];
+            UNROLL(j, IN) from[j] = half[i][square * STEP + j];
+            LINE(from, to);
+            UNROLL(j, OUT) put(square, i, j, to[j]);
+        }
+}
+
+// The same for one square. get(i, j) -> V, put(i, j, V)
+template <auto LINE, int IN, int OUT, class Get, class Put> INLINE void transform(Get get, Put put) {
+    transform_run<LINE, IN, OUT, IN>(1, get, [=](int64_t, int i, int j, V x) { put(i, j, x); });
 }
