@@ -3,7 +3,7 @@
 #include <cstdint>
 
 // Raise it with every change to a structure here or to a function in kernels.cpp, and in library.py.
-constexpr int32_t ABI = 3;
+constexpr int32_t ABI = 4;
 
 constexpr int64_t MAX_THREADS = 64;
 constexpr int64_t MAX_BATCH = 65535;  // images are numbered in 16 bits, see Columns
@@ -37,3 +37,10 @@ struct Convolution {
     int64_t parts;  // of the work, one for each thread; sums over the images depend on their number
 };
 static_assert(sizeof(Convolution) == 6 * 8, "Convolution in library.py has 6 fields of 8 bytes");
+
+// Images (batch, height, width, channels) of a layer by itself.
+struct Images {
+    int64_t batch, height, width, channels;
+    int64_t parts;  // as in a Convolution
+};
+static_assert(sizeof(Images) == 5 * 8, "Images in library.py has 5 fields of 8 bytes");

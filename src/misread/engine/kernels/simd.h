@@ -67,6 +67,31 @@ INLINE void store_first(float *p, V x, int64_t n) {
 }
 #endif
 
+// The first n of VL floats, or all of them if n is larger.
+INLINE V load_up_to(const float *p, int64_t n) { return n < VL ? load_first(p, n) : load(p); }
+INLINE void store_up_to(float *p, V x, int64_t n) {
+    if (n < VL) store_first(p, x, n);
+    else store(p, x);
+}
+
+INLINE VB load_up_to(const uint8_t *p, int64_t n) {
+    VB x = {};
+    if (n < VL) memcpy(&x, p, n);
+    else x = *(const VB *)p;
+    return x;
+}
+INLINE void store_up_to(uint8_t *p, VB x, int64_t n) {
+    if (n < VL) memcpy(p, &x, n);
+    else *(VB *)p = x;
+}
+
+// work(i, m) for m = VL floats from i on, or fewer at the end of all n
+template <class Work> INLINE void for_vectors(int64_t n, Work work) {
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL) work(i, VL);
+    if (i < n) work(i, n - i);
+}
+
 INLINE V square_root(V x) {
 #if VL == 16
     return (V)_mm512_maskz_sqrt_ps(0xffff, (__m512)x);  // all lanes; GCC 12 warns of the form without a mask
