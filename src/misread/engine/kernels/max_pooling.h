@@ -26,7 +26,7 @@ struct MaxPooling {
                 }
                 store_up_to(y + out, best, n);
                 if (!chosen) return;
-                store_up_to(chosen + out, __builtin_convertvector(which, VB), n);
+                store_up_to(chosen + out, to_bytes(which), n);
             });
         });
     }
@@ -35,7 +35,7 @@ struct MaxPooling {
     void backward(const float *gy, const uint8_t *chosen, float *gx, Parallel *parallel) const {
         for_rows(parallel, [=, this](int64_t y, int64_t in, int64_t out) {
             for_windows(in, out, [=, this](int64_t in, int64_t out, int64_t n) {
-                VI which = __builtin_convertvector(load_up_to(chosen + out, n), VI);
+                VI which = from_bytes(load_up_to(chosen + out, n));
                 V g = load_up_to(gy + out, n);
                 UNROLL(i, 4) store_up_to(gx + in + place(i), which == i ? g : V{}, n);
             });

@@ -135,6 +135,18 @@ struct Lanes {
 static constexpr Lanes LANES;
 #endif
 
+// Numbers from 0 to 255 as bytes, and back. GCC would convert them one by one.
+#if VL == 8 && defined(__AVX2__)
+INLINE VB to_bytes(VI x) {
+    __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128((__m256i)x), _mm256_extracti128_si256((__m256i)x, 1));
+    return (VB)_mm_cvtsi128_si64(_mm_packus_epi16(halves, halves));
+}
+INLINE VI from_bytes(VB x) { return (VI)_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)x)); }
+#else
+INLINE VB to_bytes(VI x) { return __builtin_convertvector(x, VB); }
+INLINE VI from_bytes(VB x) { return __builtin_convertvector(x, VI); }
+#endif
+
 // Append those of the VL values from `x` that are not zero, and their positions from `first` on. Returns how many.
 // Writes up to VL entries.
 INLINE int append_nonzero(const float *x, int32_t first, float *value, int32_t *at) {
