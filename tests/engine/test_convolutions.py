@@ -7,18 +7,18 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from engine_cases import LIBRARY, builds_here
+from engine_cases import LIBRARY
 from torch import Tensor, nn
 
-from misread.engine import convolutions
-from misread.engine.convolutions import KernelConvolutions, convolutions_build, has_known_convolutions
-from misread.engine.library import Convolution, _open
+from misread.engine import convolutions, kernel_calls, kernel_layers
+from misread.engine.kernel_layers import KernelLayers, has_known_convolutions, layers_build
+from misread.engine.library import Convolution
 from misread.models.layers import Residual
 from misread.models.network import Network
 from misread.training.device import using_threads
 
 pytestmark = pytest.mark.skipif(
-    LIBRARY is None or convolutions._parallel() is None, reason="no compiled kernels, or PyTorch without GCC's OpenMP"
+    LIBRARY is None or kernel_calls.parallel() is None, reason="no compiled kernels, or PyTorch without GCC's OpenMP"
 )
 
 # images, height, width, channels, filters: tiles of 2x2, 3x3 and 4x4, which the image fills or not; channels and
@@ -39,18 +39,6 @@ CASES = [
 TOLERANCE = 1e-4
 
 
-# those with AVX-512 are compiled, but nothing uses them before they were measured
-USED = [name for name in builds_here() if name in (*convolutions.FASTER, "plain")]
-
-
-@pytest.fixture(params=USED)
-def build(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ctypes.CDLL:
-    library = _open(request.param)
-    assert library is not None
-    monkeypatch.setattr(convolutions, "load_library", lambda: library)
-    return library
-
-
 def case(batch: int, height: int, width: int, channels: int, filters: int) -> tuple[Tensor, Tensor, Tensor]:
     """Images with some zeros, weights, and a gradient."""
     random = torch.Generator().manual_seed(0)
@@ -62,7 +50,7 @@ def case(batch: int, height: int, width: int, channels: int, filters: int) -> tu
 def by_kernels(x: Tensor, weight: Tensor, gradient: Tensor) -> list[Tensor]:
     """The convolution and the gradients by x and by the weights."""
     x, weight = x.clone().requires_grad_(), weight.clone().requires_grad_()
-    y = convolutions._ByKernels.apply(x, weight)
+    y = convolutions.KernelConvolution.apply(x, weight)
     y.backward(gradient)
     assert x.grad is not None
     assert weight.grad is not None
@@ -131,7 +119,7 @@ def test_nothing_is_written_beside_the_results() -> None:
     """The last vector of 5 filters, or of 5 channels, is not a whole one."""
     x, weight, gradient = case(2, 3, 3, 5, 5)
     whole = torch.full((3, 2, 3, 3, 5), 7.0)
-    library, shape = convolutions.load_library(), Convolution(2, 3, 3, 5, 5, 1)
+    library, shape = kernel_calls.load_library(), Convolution(2, 3, 3, 5, 5, 1)
     assert library is not None
     floats = ctypes.c_int64()
     assert library.convolution_scratch(shape, ctypes.byref(floats)) == 0
@@ -174,52 +162,52 @@ def images(channels: int = 8, count: int = 2) -> Tensor:
 def test_pytorch_computes_the_other_convolutions(name: str) -> None:
     other = layer(**OTHERS[name])
     x = images(other.in_channels).to(other.weight.dtype)
-    with KernelConvolutions():
+    with KernelLayers():
         y = other(x)
     assert torch.equal(y, other(x))
-    assert "ByKernels" not in y.grad_fn.name()
+    assert "KernelConvolution" not in y.grad_fn.name()
     assert not has_known_convolutions(in_network(other))
 
 
 def test_a_known_layer_inside_another_is_computed_by_the_kernels_in_the_block_alone() -> None:
     network = in_network(Residual(layer()))
     assert has_known_convolutions(network)
-    with KernelConvolutions():
-        assert "ByKernels" in network[0][0](images()).grad_fn.name()
-    assert "ByKernels" not in network[0][0](images()).grad_fn.name()
+    with KernelLayers():
+        assert "KernelConvolution" in network[0][0](images()).grad_fn.name()
+    assert "KernelConvolution" not in network[0][0](images()).grad_fn.name()
 
 
 def test_a_module_from_python_that_relies_on_pytorchs_order_gets_it() -> None:
     own = nn.Sequential(layer())
     assert not has_known_convolutions(own)
-    with KernelConvolutions():
+    with KernelLayers():
         assert own(images().contiguous()).view(2, -1).shape == (2, 8 * 6 * 6)
 
 
 def test_no_images_are_pytorchs() -> None:
-    with KernelConvolutions():
+    with KernelLayers():
         assert layer()(images(count=0)).shape == (0, 8, 6, 6)
 
 
 def test_other_channels_than_the_weights_have_are_left_to_pytorch_which_refuses_them() -> None:
     one = layer()
     others = (one.weight, one.bias, one.stride, one.padding, one.dilation, one.groups)
-    assert convolutions._takes(images(8), *others)
-    assert not convolutions._takes(images(9), *others)
+    assert convolutions.takes(images(8), *others)
+    assert not convolutions.takes(images(9), *others)
 
 
 @pytest.mark.parametrize(
     ("build", "used"), [("avx512bf16", ""), ("avx512", ""), ("avx2", "avx2"), ("plain", ""), (None, "")]
 )
 def test_only_builds_that_were_measured_are_used(build: str | None, used: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convolutions, "build_name", lambda: build)
-    assert convolutions_build() == used
+    monkeypatch.setattr(kernel_layers, "build_name", lambda: build)
+    assert layers_build() == used
 
 
 def test_without_pytorchs_threads_pytorch_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convolutions, "build_name", lambda: "avx2")
-    monkeypatch.setattr(convolutions, "_parallel", lambda: None)
-    assert convolutions_build() == ""
+    monkeypatch.setattr(kernel_layers, "build_name", lambda: "avx2")
+    monkeypatch.setattr(kernel_layers, "parallel", lambda: None)
+    assert layers_build() == ""
 
 
 @pytest.mark.parametrize(

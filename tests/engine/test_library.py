@@ -13,6 +13,7 @@ from misread.engine.library import (
     BUILDS,
     Convolution,
     Hyper,
+    Images,
     LayerSpec,
     _open,
     build_name,
@@ -45,6 +46,7 @@ def test_the_structures_have_the_same_size_on_both_sides(name: str) -> None:
     assert ctypes.sizeof(LayerSpec) == compiled.engine_spec_size()
     assert ctypes.sizeof(Hyper) == compiled.engine_hyper_size()
     assert ctypes.sizeof(Convolution) == compiled.convolution_size()
+    assert ctypes.sizeof(Images) == compiled.images_size()
 
 
 @pytest.mark.skipif(not COMPILED, reason="there are no compiled kernels")

@@ -85,7 +85,7 @@ def test_without_kernels_the_reason_and_the_way_out_are_told(kernels: Path) -> N
     found = doctor.diagnose(HEALTHY, None)
     assert found.sections["kernels"]["build"] is None
     assert found.sections["kernels"]["not_used"]["plain"] == "it was not compiled"
-    assert found.sections["kernels"]["convolutions"] == "PyTorch's"
+    assert found.sections["kernels"]["layers"] == "PyTorch's"
     assert "train with PyTorch, which is slower" in found.warnings[0]
 
 

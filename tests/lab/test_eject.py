@@ -16,7 +16,7 @@ from PIL import Image
 
 import misread
 from misread.data.label_patch import Fix, write_patch
-from misread.engine import convolutions
+from misread.engine import kernel_layers
 from misread.errors import RunError
 from misread.lab.eject import eject
 from samples import Result, blocks, write_idx_folder
@@ -126,7 +126,7 @@ def arrays(folder: Path, side: int = 12, channels: int = 3) -> Path:
 def test_the_script_trains_the_same_weights_where_torch_alone_trained_the_run(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convolutions, "FASTER", ())
+    monkeypatch.setattr(kernel_layers, "FASTER", ())
     run = train(arrays(tmp_path), settings, tmp_path)
     assert run.record.engine.name == "torch"
     script = eject(run)
@@ -138,13 +138,13 @@ def test_the_script_trains_the_same_weights_where_torch_alone_trained_the_run(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not convolutions.convolutions_build(), reason="PyTorch computes all convolutions on this machine")
-def test_the_script_comes_as_close_as_rounding_where_the_kernels_computed_the_convolutions(tmp_path: Path) -> None:
+@pytest.mark.skipif(not kernel_layers.layers_build(), reason="PyTorch computes all layers on this machine")
+def test_the_script_comes_as_close_as_rounding_where_the_kernels_computed_layers(tmp_path: Path) -> None:
     run = train(arrays(tmp_path), PHOTO, tmp_path)
     assert run.record.engine.name == "torch"
     script = eject(run)
     text = " ".join(script.read_text().split())
-    assert "not bit for bit: misread's compiled kernels computed the convolutions" in text
+    assert "not bit for bit: misread's compiled kernels computed some layers" in text
     np.testing.assert_allclose(run_script(script, tmp_path)["probs"], run.predictions().probs, atol=1e-2)
 
 

@@ -9,8 +9,8 @@ from torch import nn
 
 import misread
 from misread import ImageSet
-from misread.engine import bare_chain, convolutions
-from misread.engine.convolutions import convolutions_build
+from misread.engine import bare_chain, kernel_layers
+from misread.engine.kernel_layers import layers_build
 from misread.engine.library import BUILDS, _open, load_library
 from misread.models import layer_specs as specs
 from misread.models.layer_specs import BatchNormalization, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
@@ -242,16 +242,16 @@ RESIDUAL = (
     specs.GlobalMaxPooling2D(),
     Dense(units="classes"),
 )
-by_kernels = pytest.mark.skipif(not convolutions_build(), reason="PyTorch computes all convolutions on this machine")
+by_kernels = pytest.mark.skipif(not layers_build(), reason="PyTorch computes all convolutions on this machine")
 
 
 @by_kernels
 def test_the_kernels_convolutions_give_pytorchs_training(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = backend_for(network_of(RESIDUAL))
-    monkeypatch.setattr(convolutions, "FASTER", ())
+    monkeypatch.setattr(kernel_layers, "FASTER", ())
     plain = backend_for(network_of(RESIDUAL))
     assert plain.capabilities.build == torch.__version__
-    assert ours.capabilities.build == f"{torch.__version__}, convolutions by kernels avx2"
+    assert ours.capabilities.build == f"{torch.__version__}, layers by kernels avx2"
     for part in range(3):
         (a, _), (b, _) = (backend.step(batch(first_step=3 * part), [0.01] * 3) for backend in (ours, plain))
         assert not torch.equal(a, b)  # other rounding: the kernels did compute
@@ -281,9 +281,9 @@ def test_other_networks_are_computed_by_pytorch_alone(
 def test_the_kernels_convolutions_predict_as_pytorch_does(monkeypatch: pytest.MonkeyPatch) -> None:
     network, images = network_of(RESIDUAL), data()[0]
     ours = make_backend(network, (8, 8, 1), CPU)
-    assert ours.capabilities.build == f"{torch.__version__}, convolutions by kernels avx2"
+    assert ours.capabilities.build == f"{torch.__version__}, layers by kernels avx2"
     logits, features = ours.logits(images), ours.features(images)
-    monkeypatch.setattr(convolutions, "FASTER", ())
+    monkeypatch.setattr(kernel_layers, "FASTER", ())
     plain = make_backend(network, (8, 8, 1), CPU)
     assert plain.capabilities.build == torch.__version__
     assert not torch.equal(plain.logits(images), logits)  # other rounding: the kernels did compute

@@ -36,6 +36,12 @@ class Convolution(c.Structure):
     _fields_ = tuple((n, c.c_int64) for n in ("batch", "height", "width", "channels", "filters", "parts", "turned"))
 
 
+class Images(c.Structure):
+    """`Images` in kernels/abi.h."""
+
+    _fields_ = tuple((n, c.c_int64) for n in ("batch", "height", "width", "channels", "parts"))
+
+
 def load_library() -> c.CDLL | None:
     """The fastest build that this processor can run; None where there is none (`why_unavailable` gives the reason)."""
     best = _best()
@@ -126,13 +132,22 @@ def _with_signatures(library: c.CDLL) -> c.CDLL:
         "convolution_scratch": [c.POINTER(Convolution), c.POINTER(i64)],
         "convolution_run": [c.POINTER(Convolution), p, p, p, p, p],
         "convolution_gradient": [c.POINTER(Convolution), p, p, p, p, p],
+        "gelu_run": [c.POINTER(Images), p, p, p],
+        "gelu_gradient": [c.POINTER(Images), p, p, p, p],
+        "max_pooling_run": [c.POINTER(Images), p, p, p, p],
+        "max_pooling_gradient": [c.POINTER(Images), p, p, p, p],
     }
     for name, arguments in status.items():
         function = getattr(library, name)
         function.argtypes, function.restype = arguments, i32
     for function in (library.engine_free, library.engine_cancel):
         function.argtypes, function.restype = [p], None
-    for function in (library.engine_spec_size, library.engine_hyper_size, library.convolution_size):
+    for function in (
+        library.engine_spec_size,
+        library.engine_hyper_size,
+        library.convolution_size,
+        library.images_size,
+    ):
         function.restype = i64
     library.engine_error.restype = c.c_char_p
     return library

@@ -16,7 +16,7 @@ from misread.data.download import cache_folder, places
 from misread.data.drawings import drawn_sets
 from misread.data.load import EMBEDDED
 from misread.data.named import NAMED
-from misread.engine.convolutions import convolutions_build
+from misread.engine.kernel_layers import layers_build
 from misread.engine.library import build_name, builds_not_used, load_library, why_unavailable
 from misread.errors import MisreadError
 from misread.lab.machine import Machine, read_machine
@@ -75,7 +75,7 @@ def _kernels() -> tuple[dict[str, Any], list[str]]:
     found = {
         "build": used,
         "bf16": bool(library and library.engine_has_bf16()),
-        "convolutions": convolutions_build() or "PyTorch's",  # of networks that PyTorch trains in float32
+        "layers": layers_build() or "PyTorch's",  # of networks that PyTorch trains in float32
         "not_used": better,
         "folder": os.environ.get("MISREAD_KERNELS"),
     }

@@ -255,7 +255,7 @@ def _why_inexact(run: Run) -> list[str]:
     if record.engine.name != "torch":
         why.append("misread's compiled kernels trained the run, and they round differently from PyTorch")
     elif "kernels" in record.engine.build:
-        why.append("misread's compiled kernels computed the convolutions, and they round differently from PyTorch's")
+        why.append("misread's compiled kernels computed some layers, and they round differently from PyTorch's")
     elif record.environment.device != "cpu":
         why.append(f"the run was trained on {record.environment.device}, which adds in no fixed order")
     if in_windows(run.data.train.images.nbytes, run.recipe.shuffle_window_mib):

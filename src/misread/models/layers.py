@@ -164,7 +164,10 @@ class Whitening(nn.Conv2d):
             self.bias.copy_(bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return ACTIVATIONS[self.activation](super().forward(x))
+        y = super().forward(x)
+        if self.activation == "relu":  # in place: nothing else has these numbers
+            return F.relu(y, inplace=True)
+        return ACTIVATIONS[self.activation](y)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, activation={self.activation}"

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from misread.engine.convolutions import KernelConvolutions, convolutions_build, has_known_convolutions
+from misread.engine.kernel_layers import KernelLayers, has_known_convolutions, layers_build
 from misread.models.network import Network, network_logits
 from misread.training.backend import WEIGHTS, Capabilities, Weights
 from misread.training.batches import Batch
@@ -38,9 +38,9 @@ class TorchBackend:
         if mixed and not self.mixed:
             note += ("; " if note else "") + f"bf16 is not fast on this {device.type}"
         in_float32 = device.type == "cpu" and not self.mixed
-        kernels = convolutions_build() if in_float32 and has_known_convolutions(network) else ""
-        self.convolutions: AbstractContextManager[object] = KernelConvolutions() if kernels else nullcontext()
-        build = f"{torch.__version__}, convolutions by kernels {kernels}" if kernels else str(torch.__version__)
+        kernels = layers_build() if in_float32 and has_known_convolutions(network) else ""
+        self.kernel_layers: AbstractContextManager[object] = KernelLayers() if kernels else nullcontext()
+        build = f"{torch.__version__}, layers by kernels {kernels}" if kernels else str(torch.__version__)
         self.capabilities = Capabilities("torch", "mixed" if self.mixed else "float32", build, note)
         self.draws = not isinstance(network, Network) or any(isinstance(m, nn.Dropout) for m in network.modules())
         self.predict_batch = PREDICT_BATCH if device.type == "cpu" else GPU_PREDICT_BATCH
@@ -86,11 +86,11 @@ class TorchBackend:
         return loss.detach(), (logits.argmax(dim=1) == labels).sum()
 
     def _training_logits(self, images: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed), self.convolutions:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed), self.kernel_layers:
             return network_logits(self.network, images)
 
     def logits(self, images: Tensor) -> Tensor:
-        with evaluating(self.network), self.convolutions:
+        with evaluating(self.network), self.kernel_layers:
             parts = [network_logits(self.network, part) for part in images.split(self.predict_batch)]
             return torch.cat(parts).float()
 
@@ -100,7 +100,7 @@ class TorchBackend:
         hook = layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0])) if layer else None
         parts = []
         try:
-            with evaluating(self.network), self.convolutions:
+            with evaluating(self.network), self.kernel_layers:
                 for part in images.split(self.predict_batch):
                     logits = network_logits(self.network, part)
                     parts.append((inputs[-1] if layer else logits).float())

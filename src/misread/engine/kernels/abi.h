@@ -38,3 +38,10 @@ struct Convolution {
     int64_t turned;  // 1: the weights are those of the convolution whose inputs' gradient this is, (channels, filters, 3, 3)
 };
 static_assert(sizeof(Convolution) == 7 * 8, "Convolution in library.py has 7 fields of 8 bytes");
+
+// Images (batch, height, width, channels) of a layer by itself.
+struct Images {
+    int64_t batch, height, width, channels;
+    int64_t parts;  // as in a Convolution
+};
+static_assert(sizeof(Images) == 5 * 8, "Images in library.py has 5 fields of 8 bytes");

@@ -90,6 +90,14 @@ static bool check_shape(const Convolution &c) {
            between("turned", c.turned, 0, 1);
 }
 
+// least: of an image's height and width
+static bool check_images(const Images &i, int64_t least) {
+    const int64_t most = INT32_MAX;
+    return between("the number of images", i.batch, 1, most) && between("height", i.height, least, most) &&
+           between("width", i.width, least, most) && between("channels", i.channels, 1, most) &&
+           between("parts", i.parts, 1, MAX_THREADS);
+}
+
 // rows (n): each within the images, and its label within the classes.
 static bool check_rows(const int64_t *rows, int64_t n, int64_t n_images, const int64_t *labels, int64_t classes) {
     for (int64_t i = 0; i < n; i++) {

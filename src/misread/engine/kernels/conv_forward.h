@@ -51,7 +51,7 @@ INLINE void conv_windows(const Conv &l, int64_t b, const int32_t *windows, int64
             int64_t at = out.at[windows[n]] + (vector + j) * VL;
             store(out.to + at, best);
             if (out.half) store_half(out.half + at, best);
-            *(VB *)(out.chosen + windows[n] * l.units_p + (vector + j) * VL) = __builtin_convertvector(which, VB);
+            *(VB *)(out.chosen + windows[n] * l.units_p + (vector + j) * VL) = to_bytes(which);
         }
 }
 

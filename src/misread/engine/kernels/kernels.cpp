@@ -16,6 +16,8 @@
 #include "abi.h"
 #include "checks.h"
 #include "engine.h"
+#include "gelu.h"
+#include "max_pooling.h"
 #include "winograd.h"
 
 // Copies one number between the engine and the caller.
@@ -36,6 +38,7 @@ int32_t engine_abi() { return ABI; }
 int64_t engine_spec_size() { return sizeof(Spec); }
 int64_t engine_hyper_size() { return sizeof(Hyper); }
 int64_t convolution_size() { return sizeof(Convolution); }
+int64_t images_size() { return sizeof(Images); }
 int32_t engine_has_bf16() { return HAS_BF16; }
 
 // The index of the best of library.py's builds that this processor can run.
@@ -199,6 +202,35 @@ int32_t convolution_gradient(const Convolution *shape, const float *x, const flo
                              Parallel *parallel) {
     if (!check_shape(*shape)) return 1;
     with_best_tiles(*shape, scratch, [=](const auto &winograd) { winograd.gradient(x, gy, gw, parallel); });
+    return 0;
+}
+
+// Other layers of such networks, of images (batch, height, width, channels) that are contiguous. The gradients are by x,
+// from that by y, gy.
+
+int32_t gelu_run(const Images *shape, const float *x, float *y, Parallel *parallel) {
+    if (!check_images(*shape, 1)) return 1;
+    for_numbers(*shape, parallel, [](V x) { return gelu(x); }, y, x);
+    return 0;
+}
+
+int32_t gelu_gradient(const Images *shape, const float *x, const float *gy, float *gx, Parallel *parallel) {
+    if (!check_images(*shape, 1)) return 1;
+    for_numbers(*shape, parallel, [](V x, V g) { return gelu_gradient(x, g); }, gx, x, gy);
+    return 0;
+}
+
+// chosen (batch, height / 2, width / 2, channels): see MaxPooling; null if no gradient is wanted.
+int32_t max_pooling_run(const Images *shape, const float *x, float *y, uint8_t *chosen, Parallel *parallel) {
+    if (!check_images(*shape, 2)) return 1;
+    MaxPooling{*shape}.forward(x, y, chosen, parallel);
+    return 0;
+}
+
+int32_t max_pooling_gradient(const Images *shape, const float *gy, const uint8_t *chosen, float *gx,
+                             Parallel *parallel) {
+    if (!check_images(*shape, 2)) return 1;
+    MaxPooling{*shape}.backward(gy, chosen, gx, parallel);
     return 0;
 }
 }

@@ -67,6 +67,31 @@ INLINE void store_first(float *p, V x, int64_t n) {
 }
 #endif
 
+// The first n of VL floats, or all of them if n is larger.
+INLINE V load_up_to(const float *p, int64_t n) { return n < VL ? load_first(p, n) : load(p); }
+INLINE void store_up_to(float *p, V x, int64_t n) {
+    if (n < VL) store_first(p, x, n);
+    else store(p, x);
+}
+
+INLINE VB load_up_to(const uint8_t *p, int64_t n) {
+    VB x = {};
+    if (n < VL) memcpy(&x, p, n);
+    else x = *(const VB *)p;
+    return x;
+}
+INLINE void store_up_to(uint8_t *p, VB x, int64_t n) {
+    if (n < VL) memcpy(p, &x, n);
+    else *(VB *)p = x;
+}
+
+// work(i, m) for m = VL floats from i on, or fewer at the end of all n
+template <class Work> INLINE void for_vectors(int64_t n, Work work) {
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL) work(i, VL);
+    if (i < n) work(i, n - i);
+}
+
 INLINE V square_root(V x) {
 #if VL == 16
     return (V)_mm512_maskz_sqrt_ps(0xffff, (__m512)x);  // all lanes; GCC 12 warns of the form without a mask
@@ -108,6 +133,18 @@ struct Lanes {
     }
 };
 static constexpr Lanes LANES;
+#endif
+
+// Numbers from 0 to 255 as bytes, and back. GCC would convert them one by one.
+#if VL == 8 && defined(__AVX2__)
+INLINE VB to_bytes(VI x) {
+    __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128((__m256i)x), _mm256_extracti128_si256((__m256i)x, 1));
+    return (VB)_mm_cvtsi128_si64(_mm_packus_epi16(halves, halves));
+}
+INLINE VI from_bytes(VB x) { return (VI)_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)x)); }
+#else
+INLINE VB to_bytes(VI x) { return __builtin_convertvector(x, VB); }
+INLINE VI from_bytes(VB x) { return __builtin_convertvector(x, VI); }
 #endif
 
 // Append those of the VL values from `x` that are not zero, and their positions from `first` on. Returns how many.
