@@ -50,7 +50,7 @@ def test_planted_wrong_labels_are_found_suggested_and_drawn(cli: Cli, flawed: Pa
     lines = done.out.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("index"))
     assert [line.split(", ")[:2] for line in lines[:start]] == [
-        [f"seed {s}/2", f"training {i}/15"] for s in (1, 2) for i in range(1, 16)
+        [f"seed {s}/2", f"training {i}/11"] for s in (1, 2) for i in range(1, 12)
     ]
     assert lines[start].split() == ["index", "label", "suggested", "self_confidence", "margin", "flagged", "hash"]
     told = [line.split() for line in lines[start + 1 : start + 7]]

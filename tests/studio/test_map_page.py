@@ -89,7 +89,7 @@ def chosen(page: Any) -> list[int]:
     )
 
 
-@pytest.mark.parametrize("draw", ["webgl", "canvas"])
+@pytest.mark.parametrize("draw", [pytest.param("webgl", marks=pytest.mark.slow), "canvas"])
 def test_lasso_chooses_exactly_the_images_inside(room: Any, run: Run, draw: str) -> None:
     # WebGL without a graphics card writes about its speed to the console
     page = room(f"&draw={draw}", quiet=draw == "canvas")

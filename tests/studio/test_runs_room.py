@@ -170,7 +170,7 @@ def test_runs_of_different_data_cannot_be_compared_and_it_says_why(room: Room, s
     assert "Two models are compared on the same images" in page.inner_text("#runs-comparison .note")
 
 
-@pytest.mark.parametrize("lang", ["en", "ko"])
+@pytest.mark.parametrize("lang", ["en", pytest.param("ko", marks=pytest.mark.slow)])
 def test_report_opens_in_a_tab_of_its_own(room: Room, studio: Studio, lang: str) -> None:
     page = room(lang=lang)
     id = run_id(folders(studio)[0])

@@ -112,6 +112,7 @@ def test_problems_of_settings_are_shown_where_they_are_and_nothing_starts(visit:
     assert page.locator("[data-setting='optimizer.beta_1']").count() == 0
 
 
+@pytest.mark.slow
 def test_two_tabs_show_the_same_training_and_one_leaves(visit: Visit, client: Client) -> None:
     id = client.tiny({"epochs": 9999}, paused=True)
     client.wait(id, "paused")
@@ -128,6 +129,7 @@ def test_two_tabs_show_the_same_training_and_one_leaves(visit: Visit, client: Cl
     state_is(second, "finished")
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_again_with_fixed_labels_and_compared_on_both(visit: Visit, client: Client) -> None:
     run = client.wait(client.tiny(), "finished")["training"]["run"]
     opened = client.app.state.runs.open(run)

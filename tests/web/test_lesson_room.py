@@ -96,8 +96,15 @@ def logits_of(run: Run, n: int) -> torch.Tensor:
         return run.network.cpu().eval()(images).double()
 
 
-@pytest.mark.parametrize("lang", ["en", "ko"])
-@pytest.mark.parametrize("run", ["mlp", "cnn"])
+@pytest.mark.parametrize(
+    ("run", "lang"),
+    [
+        ("mlp", "en"),
+        ("cnn", "ko"),
+        pytest.param("mlp", "ko", marks=pytest.mark.slow),
+        pytest.param("cnn", "en", marks=pytest.mark.slow),
+    ],
+)
 def test_every_page_shows_its_words_and_something_to_touch(lesson: Open, lang: str, run: str) -> None:
     texts = json.loads((Path(misread.__file__).parent / "messages" / lang / "lesson.json").read_text())
     page = lesson(IDS[0], lang=lang, run=run, width=1280 if lang == "en" else 390)
