@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from misread.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILLION, Picture, percent, plain_axes
+from matplotlib.ticker import LogLocator
+
+from misread.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILLION, Picture, plain_axes
+from misread.figures.ticks import percent
 
 COLOURS = {
     "misread": BLUE, "torch": VERMILLION, "torch-dataloader": VERMILLION, "keras-jax": GREEN,
@@ -67,7 +70,9 @@ def draw(found: list[Training]) -> Picture:
     axes.set_xscale("log")
     axes.set_xlabel("seconds of training")
     axes.set_ylabel("accuracy")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter("")
     axes.yaxis.set_major_formatter(percent)
     axes.margins(x=0.2, y=0.15)
     axes.legend(frameon=False, loc="lower right")
